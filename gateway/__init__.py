@@ -1,0 +1,1 @@
+"""The gateway: sessions, clock, credits and events."""

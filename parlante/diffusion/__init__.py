@@ -1,0 +1,1 @@
+"""Diffusion: schedule, sampler and guidance."""

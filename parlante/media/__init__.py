@@ -1,0 +1,1 @@
+"""Audio, image and video framing; no model and no network."""

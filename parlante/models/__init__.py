@@ -1,0 +1,1 @@
+"""Models: no I/O beyond weights, no network."""

@@ -1,0 +1,98 @@
+"""The three seams between the gateway and the stages.
+
+A port is implemented by a stage's engine (embedded) and by `parlante.rpc.remote` (over gRPC); one
+abstract test suite runs over both. Streams are asynchronous transforms: they take an iterator of
+inputs and give an iterator of outputs, end when their input ends, and free everything when closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from parlante.types import (
+    AvatarInfo,
+    AvatarLatents,
+    FaceSelection,
+    MotionBlock,
+    MotionConfig,
+    MotionInput,
+    RenderConfig,
+    RenderedFrame,
+)
+
+
+class Encoder(Protocol):
+    """Portrait -> avatar."""
+
+    async def create(
+        self, image: bytes, *, name: str = "", selection: FaceSelection | None = None
+    ) -> AvatarInfo:
+        """Encode a portrait, or find it, and give it a name.
+
+        Args:
+            image: A JPEG, PNG or WebP file, at most 20 MB and 40 megapixels.
+            name: DNS-safe, at most 63 characters; "" derives one from the content key.
+            selection: Which face, when there are several.
+
+        Raises:
+            PortraitRejected: The picture is no usable portrait; `reason` says why.
+            InvalidInput: The name is malformed.
+            AlreadyExists: The name belongs to another portrait.
+        """
+        ...
+
+    async def get(self, name: str) -> AvatarInfo:
+        """Look an avatar up by name; raises `NotFound`."""
+        ...
+
+    async def list(
+        self, *, page_size: int = 50, page_token: str = ""
+    ) -> tuple[list[AvatarInfo], str]:
+        """List avatars by name; returns a page and the token of the next ("" at the end)."""
+        ...
+
+    async def delete(self, name: str) -> None:
+        """Forget a name, and its latents when no other name uses them; raises `NotFound`."""
+        ...
+
+    async def latents(self, key: str) -> AvatarLatents:
+        """Give the latents of a content key; raises `NotFound`."""
+        ...
+
+
+class Motion(Protocol):
+    """Audio and controls -> motion."""
+
+    def stream(
+        self, config: MotionConfig, inputs: AsyncIterator[MotionInput]
+    ) -> AsyncIterator[MotionBlock]:
+        """Generate motion for a stream of audio.
+
+        Blocks follow each other without gap from frame 0. A frame is given as soon as the audio
+        it depends on has come (its own 40 ms and the model's look-ahead). When `inputs` ends the
+        rest is generated with silence as look-ahead: ceil(samples / samples per frame) frames in
+        all. Memory is bounded by one block, however long the stream.
+
+        Raises:
+            InvalidInput: Audio does not start at 0 or has a gap or overlap.
+        """
+        ...
+
+
+class Renderer(Protocol):
+    """Avatar and motion -> frames."""
+
+    def stream(
+        self, config: RenderConfig, motion: AsyncIterator[MotionBlock]
+    ) -> AsyncIterator[RenderedFrame]:
+        """Render one frame per row of motion, in order.
+
+        Frame indexes may jump forward (the caller dropped motion) but never back.
+
+        Raises:
+            NotFound: The avatar's latents are not to be had.
+            FailedPrecondition: They were made by another model bundle.
+            InvalidInput: Motion is not finite or goes back in time.
+        """
+        ...

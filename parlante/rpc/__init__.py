@@ -1,0 +1,1 @@
+"""Transport: servers, channels, interceptors and the ports over gRPC stubs."""

@@ -1,0 +1,1 @@
+"""Training code: imports models, is never imported by a service."""

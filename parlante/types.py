@@ -1,0 +1,402 @@
+"""Domain values shared by every stage, and the latent contract between them.
+
+Axis legend used in docstrings: B batch, T frames (25 Hz), S audio samples, H W pixels, D channels.
+
+Image axes: x to the right, y down, origin top left. "Left" in a channel name is the *subject's*
+left, as in ARKit: it appears on the right of an unmirrored picture.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from parlante.errors import InvalidInput
+
+Float32Array = npt.NDArray[np.float32]
+Int16Array = npt.NDArray[np.int16]
+Uint8Array = npt.NDArray[np.uint8]
+
+FRAME_RATE_HZ: Final = 25
+FRAME_DURATION_US: Final = 1_000_000 // FRAME_RATE_HZ
+FRAME_SIZE_PX: Final = 512
+MODEL_SAMPLE_RATE_HZ: Final = 16_000
+SAMPLES_PER_FRAME: Final = MODEL_SAMPLE_RATE_HZ // FRAME_RATE_HZ  # 640
+MIN_SAMPLE_RATE_HZ: Final = 8_000
+MAX_SAMPLE_RATE_HZ: Final = 48_000
+
+POSE_CHANNELS: Final[tuple[str, ...]] = (
+    "headYaw",  # rad, + = the nose moves towards image right
+    "headPitch",  # rad, + = the nose moves down
+    "headRoll",  # rad, + = clockwise in the image
+    "headX",  # inter-ocular distances, + = image right
+    "headY",  # inter-ocular distances, + = down
+    "headLogScale",  # natural log of the size relative to the portrait
+)
+
+# Apple's ARKit names in the order game engines know from Audio2Face.
+ARKIT_CHANNELS: Final[tuple[str, ...]] = (
+    "eyeBlinkLeft",
+    "eyeLookDownLeft",
+    "eyeLookInLeft",
+    "eyeLookOutLeft",
+    "eyeLookUpLeft",
+    "eyeSquintLeft",
+    "eyeWideLeft",
+    "eyeBlinkRight",
+    "eyeLookDownRight",
+    "eyeLookInRight",
+    "eyeLookOutRight",
+    "eyeLookUpRight",
+    "eyeSquintRight",
+    "eyeWideRight",
+    "jawForward",
+    "jawLeft",
+    "jawRight",
+    "jawOpen",
+    "mouthClose",
+    "mouthFunnel",
+    "mouthPucker",
+    "mouthLeft",
+    "mouthRight",
+    "mouthSmileLeft",
+    "mouthSmileRight",
+    "mouthFrownLeft",
+    "mouthFrownRight",
+    "mouthDimpleLeft",
+    "mouthDimpleRight",
+    "mouthStretchLeft",
+    "mouthStretchRight",
+    "mouthRollLower",
+    "mouthRollUpper",
+    "mouthShrugLower",
+    "mouthShrugUpper",
+    "mouthPressLeft",
+    "mouthPressRight",
+    "mouthLowerDownLeft",
+    "mouthLowerDownRight",
+    "mouthUpperUpLeft",
+    "mouthUpperUpRight",
+    "browDownLeft",
+    "browDownRight",
+    "browInnerUp",
+    "browOuterUpLeft",
+    "browOuterUpRight",
+    "cheekPuff",
+    "cheekSquintLeft",
+    "cheekSquintRight",
+    "noseSneerLeft",
+    "noseSneerRight",
+    "tongueOut",
+)
+
+GAZE_CHANNELS: Final[tuple[str, ...]] = (
+    "gazeYaw",  # rad, eye in head, + = towards image right
+    "gazePitch",  # rad, eye in head, + = down
+)
+
+MOTION_CHANNELS: Final[tuple[str, ...]] = POSE_CHANNELS + ARKIT_CHANNELS + GAZE_CHANNELS
+MOTION_DIM: Final = len(MOTION_CHANNELS)  # 60
+MOTION_INDEX: Final[Mapping[str, int]] = MappingProxyType(
+    {name: index for index, name in enumerate(MOTION_CHANNELS)}
+)
+MOTION_SPACE: Final = "parlante.motion/1"
+
+EMOTIONS: Final[tuple[str, ...]] = (
+    "neutral",
+    "happy",
+    "angry",
+    "sad",
+    "surprised",
+    "disgusted",
+    "afraid",
+)
+
+MAX_GAZE_RAD: Final = math.radians(35.0)
+MIN_HEAD_DISTANCE: Final = 0.5
+MAX_HEAD_DISTANCE: Final = 2.0
+MAX_INTENSITY: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Controls:
+    """What a client may steer while a session runs.
+
+    Attributes:
+        gaze_yaw_rad: Main gaze direction, [-0.61, 0.61], + = towards image right.
+        gaze_pitch_rad: Main gaze direction, [-0.61, 0.61], + = down.
+        head_distance: Distance relative to the portrait, [0.5, 2]; 2 halves the size of the face.
+        emotion: Weights in [0, 1] by name of `EMOTIONS`; absent names are 0.
+        head_motion: Intensity of head motion, [0, 2], 1 = as generated.
+        expression: Intensity of brows, blinks and expression, [0, 2], 1 = as generated.
+
+    Raises:
+        InvalidInput: A value is not finite or out of range, or an emotion is unknown.
+    """
+
+    gaze_yaw_rad: float = 0.0
+    gaze_pitch_rad: float = 0.0
+    head_distance: float = 1.0
+    emotion: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    head_motion: float = 1.0
+    expression: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_range("gaze_yaw_rad", self.gaze_yaw_rad, -MAX_GAZE_RAD, MAX_GAZE_RAD)
+        check_range("gaze_pitch_rad", self.gaze_pitch_rad, -MAX_GAZE_RAD, MAX_GAZE_RAD)
+        check_range("head_distance", self.head_distance, MIN_HEAD_DISTANCE, MAX_HEAD_DISTANCE)
+        check_range("head_motion", self.head_motion, 0.0, MAX_INTENSITY)
+        check_range("expression", self.expression, 0.0, MAX_INTENSITY)
+        for name, weight in self.emotion.items():
+            if name not in EMOTIONS:
+                raise InvalidInput(
+                    f"emotion names are {', '.join(EMOTIONS)}; got {name[:40]!r}; use one of them",
+                    reason="UNKNOWN_EMOTION",
+                    field="controls.emotion",
+                )
+            check_range(f"emotion[{name}]", weight, 0.0, 1.0)
+        object.__setattr__(self, "emotion", MappingProxyType(dict(self.emotion)))
+
+
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Raise `InvalidInput` unless `value` is finite and within [low, high]."""
+    if not (math.isfinite(value) and low - 1e-6 <= value <= high + 1e-6):
+        raise InvalidInput(
+            f"{name} must be a finite number in [{low:g}, {high:g}]; got {value!r}",
+            reason="CONTROL_OUT_OF_RANGE",
+            field=name,
+        )
+
+
+# --- audio -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AudioChunk:
+    """Contiguous mono audio on a session's media clock.
+
+    Attributes:
+        start_sample: Position of the first sample since the start of the stream, at its own rate.
+        samples: int16 [S].
+    """
+
+    start_sample: int
+    samples: Int16Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlUpdate:
+    """New controls; they hold from the first frame that is not generated yet."""
+
+    controls: Controls
+
+
+MotionInput = AudioChunk | ControlUpdate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MotionConfig:
+    """What a motion stream needs before its first sample.
+
+    Attributes:
+        sample_rate_hz: Rate of the audio that follows, [8000, 48000].
+        seed: Fixes all that is random; the same seed and audio give the same motion.
+        controls: Controls at the start.
+    """
+
+    sample_rate_hz: int = MODEL_SAMPLE_RATE_HZ
+    seed: int = 0
+    controls: Controls = field(default_factory=Controls)
+
+    def __post_init__(self) -> None:
+        if not MIN_SAMPLE_RATE_HZ <= self.sample_rate_hz <= MAX_SAMPLE_RATE_HZ:
+            raise InvalidInput(
+                f"sample_rate_hz must be in [{MIN_SAMPLE_RATE_HZ}, {MAX_SAMPLE_RATE_HZ}]; "
+                f"got {self.sample_rate_hz}",
+                reason="UNSUPPORTED_SAMPLE_RATE",
+                field="sample_rate_hz",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MotionBlock:
+    """Consecutive frames of motion.
+
+    Attributes:
+        start_frame: Index of the first frame since the start of the stream (25 Hz).
+        values: float32 [T, 60] in the order of `MOTION_CHANNELS`; pose is relative to the
+            portrait's own pose, so all zeros is the portrait with closed lips.
+    """
+
+    start_frame: int
+    values: Float32Array
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 2 or self.values.shape[1] != MOTION_DIM:
+            raise InvalidInput(
+                f"motion values must be [T, {MOTION_DIM}]; got {list(self.values.shape)}",
+                reason="BAD_MOTION_SHAPE",
+                field="values",
+            )
+
+
+# --- avatars -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSpec:
+    """Name, dtype (numpy name) and shape of one latent tensor."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatentSpec:
+    """The named, versioned layout of an avatar's latents.
+
+    Attributes:
+        space: Name and version of the layout, for example ``parlante.avatar/1``.
+        bundle_digest: Hex SHA-256 of the models and code version that made the latents.
+        tensors: One entry per tensor, sorted by name.
+    """
+
+    space: str
+    bundle_digest: str
+    tensors: tuple[TensorSpec, ...]
+
+
+AVATAR_SPACE: Final = "parlante.avatar/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AvatarLatents:
+    """What the encoder makes of one portrait and the renderer needs of it.
+
+    Tensors of space ``parlante.avatar/1``:
+        image: uint8 [512, 512, 3], RGB, the aligned crop.
+        matte: uint8 [512, 512], 255 = person.
+        background: uint8 [512, 512, 3], RGB, the crop with the person in-painted away.
+        landmarks: float32 [478, 3], face mesh (468) and irises (10), px of the crop, z towards
+            the back, same unit as x and y.
+        canonical: float32 [468, 3], the mesh in canonical pose (frontal), inter-ocular distances.
+        identity: float32 [D], shape code independent of pose and expression.
+        source_motion: float32 [60], pose (absolute, of the photo) and dynamics of the photo.
+
+    Attributes:
+        key: Content key, hex SHA-256 over decoded pixels, options and bundle digest.
+        spec: Layout of `tensors`.
+        tensors: Read-only arrays by name.
+    """
+
+    key: str
+    spec: LatentSpec
+    tensors: Mapping[str, npt.NDArray[np.generic]]
+
+    @property
+    def num_bytes(self) -> int:
+        """Sum of the tensors' sizes."""
+        return sum(t.nbytes for t in self.tensors.values())
+
+
+class FaceChoice(enum.Enum):
+    """Which face to take when a picture shows several."""
+
+    ONLY = "only"  # refuse a picture with several faces
+    LARGEST = "largest"
+    INDEX = "index"  # by index, faces sorted from left to right
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaceSelection:
+    """How to choose a face; `index` counts from 0, left to right."""
+
+    choice: FaceChoice = FaceChoice.ONLY
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AvatarInfo:
+    """A named avatar.
+
+    Attributes:
+        name: DNS-safe id, lower case, at most 63 characters.
+        key: Content key of its latents.
+        bundle_digest: Digest of the encoder bundle that made them.
+        created_unix_ms: When the name was given, milliseconds since 1970.
+        source_width_px: Width of the uploaded picture after orientation.
+        source_height_px: Height of the uploaded picture after orientation.
+        latent_bytes: Size of the latents.
+        from_cache: True when the latents were there already.
+    """
+
+    name: str
+    key: str
+    bundle_digest: str
+    created_unix_ms: int
+    source_width_px: int
+    source_height_px: int
+    latent_bytes: int
+    from_cache: bool = False
+
+
+# --- frames ------------------------------------------------------------------------------------
+
+
+class FrameEncoding(enum.Enum):
+    """How a frame's pixels are carried; raw ones are full range, top row first, no padding."""
+
+    JPEG = "jpeg"
+    H264 = "h264"  # Annex B, one access unit per frame
+    RGBA32 = "rgba32"
+    BGRA32 = "bgra32"
+    RGB24 = "rgb24"
+    NV12 = "nv12"  # BT.709 limited range
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderConfig:
+    """What a render stream needs before its first motion frame.
+
+    Attributes:
+        avatar_key: Content key of the avatar's latents.
+        encoding: How frames are carried.
+        jpeg_quality: [1, 100].
+        h264_bitrate_kbps: Target, [100, 20000].
+    """
+
+    avatar_key: str
+    encoding: FrameEncoding = FrameEncoding.JPEG
+    jpeg_quality: int = 85
+    h264_bitrate_kbps: int = 1500
+
+    def __post_init__(self) -> None:
+        check_range("jpeg_quality", self.jpeg_quality, 1, 100)
+        check_range("h264_bitrate_kbps", self.h264_bitrate_kbps, 100, 20_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderedFrame:
+    """One encoded frame.
+
+    Attributes:
+        frame_index: Index on the stream's 25 Hz clock, as in the motion block it came from.
+        data: Encoded or raw pixels.
+        key_frame: True when the frame can be decoded by itself.
+        width_px: Width in pixels.
+        height_px: Height in pixels.
+    """
+
+    frame_index: int
+    data: bytes
+    key_frame: bool
+    width_px: int = FRAME_SIZE_PX
+    height_px: int = FRAME_SIZE_PX
