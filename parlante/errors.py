@@ -1,4 +1,4 @@
-"""The errors that callers may act on; each carries what a gRPC status needs, without importing grpc.
+"""The errors that callers may act on; each carries what a gRPC status needs, without grpc.
 
 A message says what was expected, what came and what to do. `parlante.rpc` maps the family to
 status codes and ``google.rpc`` details in one place.
