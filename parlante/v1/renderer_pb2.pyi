@@ -1,0 +1,56 @@
+from parlante.v1 import common_pb2 as _common_pb2
+from parlante.v1 import motion_pb2 as _motion_pb2
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class RenderStreamConfig(_message.Message):
+    __slots__ = ("avatar_key", "frame_encoding", "jpeg_quality", "h264_bitrate_kbps")
+    AVATAR_KEY_FIELD_NUMBER: _ClassVar[int]
+    FRAME_ENCODING_FIELD_NUMBER: _ClassVar[int]
+    JPEG_QUALITY_FIELD_NUMBER: _ClassVar[int]
+    H264_BITRATE_KBPS_FIELD_NUMBER: _ClassVar[int]
+    avatar_key: str
+    frame_encoding: _common_pb2.FrameEncoding
+    jpeg_quality: int
+    h264_bitrate_kbps: int
+    def __init__(self, avatar_key: _Optional[str] = ..., frame_encoding: _Optional[_Union[_common_pb2.FrameEncoding, str]] = ..., jpeg_quality: _Optional[int] = ..., h264_bitrate_kbps: _Optional[int] = ...) -> None: ...
+
+class RenderFramesRequest(_message.Message):
+    __slots__ = ("config", "block")
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_FIELD_NUMBER: _ClassVar[int]
+    config: RenderStreamConfig
+    block: _motion_pb2.MotionFrames
+    def __init__(self, config: _Optional[_Union[RenderStreamConfig, _Mapping]] = ..., block: _Optional[_Union[_motion_pb2.MotionFrames, _Mapping]] = ...) -> None: ...
+
+class RenderStarted(_message.Message):
+    __slots__ = ("config", "width_px", "height_px")
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_PX_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_PX_FIELD_NUMBER: _ClassVar[int]
+    config: RenderStreamConfig
+    width_px: int
+    height_px: int
+    def __init__(self, config: _Optional[_Union[RenderStreamConfig, _Mapping]] = ..., width_px: _Optional[int] = ..., height_px: _Optional[int] = ...) -> None: ...
+
+class RenderedFrameData(_message.Message):
+    __slots__ = ("frame_index", "data", "key_frame")
+    FRAME_INDEX_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    KEY_FRAME_FIELD_NUMBER: _ClassVar[int]
+    frame_index: int
+    data: bytes
+    key_frame: bool
+    def __init__(self, frame_index: _Optional[int] = ..., data: _Optional[bytes] = ..., key_frame: _Optional[bool] = ...) -> None: ...
+
+class RenderFramesResponse(_message.Message):
+    __slots__ = ("started", "frame")
+    STARTED_FIELD_NUMBER: _ClassVar[int]
+    FRAME_FIELD_NUMBER: _ClassVar[int]
+    started: RenderStarted
+    frame: RenderedFrameData
+    def __init__(self, started: _Optional[_Union[RenderStarted, _Mapping]] = ..., frame: _Optional[_Union[RenderedFrameData, _Mapping]] = ...) -> None: ...
