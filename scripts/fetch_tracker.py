@@ -58,7 +58,7 @@ def main() -> int:
         print(
             f"face tracker: pip could not fetch its wheel (exit {error.returncode}). With a "
             "network, run again; without one, run this elsewhere:\n  "
-            f"{' '.join(pip_command(Path('.')))}\nthen here: "
+            f"{' '.join(pip_command(Path()))}\nthen here: "
             "python scripts/fetch_tracker.py --wheel mediapipe-0.10.21-*.whl",
             file=sys.stderr,
         )

@@ -23,8 +23,8 @@ __all__ = [
     "extract_tracker_files",
     "find_missing_files",
     "require_tracker_files",
-    "tracker_dir",
     "tracker_digest",
+    "tracker_dir",
 ]
 
 ENV_MODEL_DIR: Final = "PARLANTE_MODEL_DIR"
