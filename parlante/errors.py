@@ -128,5 +128,12 @@ class Denied(ParlanteError):
     default_reason = "PERMISSION_DENIED"
 
 
+class Unsupported(ParlanteError):
+    """The other side does not know the method: client and server versions differ."""
+
+    code = Code.UNIMPLEMENTED
+    default_reason = "UNIMPLEMENTED"
+
+
 class InternalError(ParlanteError):
     """A defect of ours; the message shows no internals."""

@@ -1,0 +1,371 @@
+"""Protocol messages <-> domain values: the only module that knows both.
+
+``*_from_proto`` checks what came over the wire and raises `InvalidInput` with a stable reason;
+``*_to_proto`` takes values that are right by construction.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import numpy as np
+
+from parlante.errors import InternalError, InvalidInput
+from parlante.types import (
+    MODEL_SAMPLE_RATE_HZ,
+    MOTION_DIM,
+    AudioChunk,
+    AvatarInfo,
+    Controls,
+    ControlUpdate,
+    FaceChoice,
+    FaceSelection,
+    FrameEncoding,
+    Int16Array,
+    MotionBlock,
+    MotionConfig,
+    RenderConfig,
+    RenderedFrame,
+)
+from parlante.v1 import common_pb2, encoder_pb2, motion_pb2, renderer_pb2
+
+MAX_AUDIO_BYTES: Final = 65_536
+MAX_BLOCK_FRAMES: Final = 250
+MAX_FACE_INDEX: Final = 99
+MAX_PAGE_SIZE: Final = 1000
+DEFAULT_PAGE_SIZE: Final = 50
+DEFAULT_JPEG_QUALITY: Final = 85
+DEFAULT_H264_BITRATE_KBPS: Final = 1500
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_KEY = re.compile(r"[0-9a-f]{64}")
+
+_ENCODINGS: Final[dict[int, FrameEncoding]] = {
+    common_pb2.FRAME_ENCODING_UNSPECIFIED: FrameEncoding.JPEG,
+    common_pb2.FRAME_ENCODING_JPEG: FrameEncoding.JPEG,
+    common_pb2.FRAME_ENCODING_H264: FrameEncoding.H264,
+    common_pb2.FRAME_ENCODING_RGBA32: FrameEncoding.RGBA32,
+    common_pb2.FRAME_ENCODING_BGRA32: FrameEncoding.BGRA32,
+    common_pb2.FRAME_ENCODING_RGB24: FrameEncoding.RGB24,
+    common_pb2.FRAME_ENCODING_NV12: FrameEncoding.NV12,
+}
+_ENCODING_NUMBERS: Final = {
+    encoding: number for number, encoding in _ENCODINGS.items() if number != 0
+}
+_CHOICES: Final[dict[int, FaceChoice]] = {
+    encoder_pb2.FACE_CHOICE_UNSPECIFIED: FaceChoice.ONLY,
+    encoder_pb2.FACE_CHOICE_ONLY: FaceChoice.ONLY,
+    encoder_pb2.FACE_CHOICE_LARGEST: FaceChoice.LARGEST,
+    encoder_pb2.FACE_CHOICE_INDEX: FaceChoice.INDEX,
+}
+_CHOICE_NUMBERS: Final = {choice: number for number, choice in _CHOICES.items() if number != 0}
+
+
+# --- names and enums ---------------------------------------------------------------------------
+
+
+def check_name(name: str, *, field: str = "name") -> str:
+    """Return an avatar name that is well formed; raises `InvalidInput` BAD_NAME."""
+    if not _NAME.fullmatch(name):
+        raise InvalidInput(
+            "an avatar name has 1 to 63 of a-z, 0-9 and '-', with no '-' at the ends; "
+            f"got {name[:80]!r}",
+            reason="BAD_NAME",
+            field=field,
+        )
+    return name
+
+
+def check_key(key: str, *, field: str = "key") -> str:
+    """Return a content key that is well formed; raises `InvalidInput` BAD_KEY."""
+    if not _KEY.fullmatch(key):
+        raise InvalidInput(
+            f"a content key is 64 lower-case hex digits; got {key[:80]!r}",
+            reason="BAD_KEY",
+            field=field,
+        )
+    return key
+
+
+def _unknown_enum(field: str, number: int) -> InvalidInput:
+    return InvalidInput(
+        f"{field} has no value {number} in this version; use one of the values of the protocol",
+        reason="UNKNOWN_ENUM_VALUE",
+        field=field,
+    )
+
+
+def check_audio_encoding(number: int, *, field: str = "audio_encoding") -> None:
+    """Raise `InvalidInput` UNKNOWN_ENUM_VALUE unless the audio is LINEAR16 (or unspecified)."""
+    if number not in (common_pb2.AUDIO_ENCODING_UNSPECIFIED, common_pb2.AUDIO_ENCODING_LINEAR16):
+        raise _unknown_enum(field, number)
+
+
+def is_known_frame_encoding(number: int) -> bool:
+    """Tell whether this version knows a frame encoding; for lists that a server chooses from."""
+    return number in _ENCODINGS
+
+
+def frame_encoding_from_proto(number: int, *, field: str = "frame_encoding") -> FrameEncoding:
+    """Convert a frame encoding; 0 is JPEG."""
+    if number not in _ENCODINGS:
+        raise _unknown_enum(field, number)
+    return _ENCODINGS[number]
+
+
+def frame_encoding_to_proto(encoding: FrameEncoding) -> common_pb2.FrameEncoding:
+    """Convert a frame encoding."""
+    return _ENCODING_NUMBERS[encoding]  # type: ignore[return-value]
+
+
+def face_selection_from_proto(choice: int, index: int) -> FaceSelection:
+    """Convert the choice of a face; 0 is ONLY."""
+    if choice not in _CHOICES:
+        raise _unknown_enum("face_choice", choice)
+    if not 0 <= index <= MAX_FACE_INDEX:
+        raise InvalidInput(
+            f"face_index must be in [0, {MAX_FACE_INDEX}]; got {index}",
+            reason="FACE_INDEX_OUT_OF_RANGE",
+            field="face_index",
+        )
+    return FaceSelection(choice=_CHOICES[choice], index=index)
+
+
+def face_choice_to_proto(choice: FaceChoice) -> encoder_pb2.FaceChoice:
+    """Convert the choice of a face."""
+    return _CHOICE_NUMBERS[choice]  # type: ignore[return-value]
+
+
+# --- controls ----------------------------------------------------------------------------------
+
+
+def controls_from_proto(message: common_pb2.Controls) -> Controls:
+    """Convert controls; an absent intensity and a head distance of 0 mean 1."""
+    intensity = message.intensity if message.HasField("intensity") else None
+    return Controls(
+        gaze_yaw_rad=message.gaze_yaw_rad,
+        gaze_pitch_rad=message.gaze_pitch_rad,
+        head_distance=1.0 if message.head_distance == 0.0 else message.head_distance,
+        emotion=dict(message.emotion),
+        head_motion=1.0 if intensity is None else intensity.head_motion,
+        expression=1.0 if intensity is None else intensity.expression,
+    )
+
+
+def controls_to_proto(controls: Controls) -> common_pb2.Controls:
+    """Convert controls, every value explicit."""
+    return common_pb2.Controls(
+        gaze_yaw_rad=controls.gaze_yaw_rad,
+        gaze_pitch_rad=controls.gaze_pitch_rad,
+        head_distance=controls.head_distance,
+        emotion=dict(controls.emotion),
+        intensity=common_pb2.Intensity(
+            head_motion=controls.head_motion, expression=controls.expression
+        ),
+    )
+
+
+def sample_rate_from_proto(rate_hz: int) -> int:
+    """Fill in the default rate; the range is checked by the configuration that takes it."""
+    return MODEL_SAMPLE_RATE_HZ if rate_hz == 0 else rate_hz
+
+
+# --- audio and motion --------------------------------------------------------------------------
+
+
+def samples_from_bytes(data: bytes, *, field: str = "data") -> Int16Array:
+    """Read little-endian int16 samples [S]; the array is read-only and shares `data`."""
+    if not data:
+        raise InvalidInput(
+            "audio must have at least one sample; got 0 bytes",
+            reason="EMPTY_MESSAGE",
+            field=field,
+        )
+    if len(data) > MAX_AUDIO_BYTES:
+        raise InvalidInput(
+            f"an audio message has at most {MAX_AUDIO_BYTES} bytes; got {len(data)}; "
+            "send 20 to 40 ms at a time",
+            reason="AUDIO_TOO_LARGE",
+            field=field,
+        )
+    if len(data) % 2:
+        raise InvalidInput(
+            f"16-bit audio has an even number of bytes; got {len(data)}; split between samples",
+            reason="ODD_BYTE_COUNT",
+            field=field,
+        )
+    return np.frombuffer(data, dtype="<i2").astype(np.int16, copy=False)
+
+
+def samples_to_bytes(samples: Int16Array) -> bytes:
+    """Write int16 samples [S] little endian."""
+    return samples.astype("<i2", copy=False).tobytes()
+
+
+def audio_from_proto(message: motion_pb2.MotionAudio) -> AudioChunk:
+    """Convert audio; contiguity is the motion engine's to check."""
+    samples = samples_from_bytes(message.data, field="audio.data")
+    return AudioChunk(start_sample=message.start_sample, samples=samples)
+
+
+def audio_to_proto(chunk: AudioChunk) -> list[motion_pb2.MotionAudio]:
+    """Convert audio, split into as many messages as its size needs; none when it is empty."""
+    step = MAX_AUDIO_BYTES // 2
+    return [
+        motion_pb2.MotionAudio(
+            start_sample=chunk.start_sample + offset,
+            data=samples_to_bytes(chunk.samples[offset : offset + step]),
+        )
+        for offset in range(0, len(chunk.samples), step)
+    ]
+
+
+def control_from_proto(message: common_pb2.Controls) -> ControlUpdate:
+    """Convert a control update of a motion stream."""
+    return ControlUpdate(controls=controls_from_proto(message))
+
+
+def motion_config_from_proto(message: motion_pb2.MotionStreamConfig) -> MotionConfig:
+    """Convert a motion stream's configuration, defaults filled in."""
+    check_audio_encoding(message.audio_encoding)
+    return MotionConfig(
+        sample_rate_hz=sample_rate_from_proto(message.sample_rate_hz),
+        seed=message.seed,
+        controls=controls_from_proto(message.controls),
+    )
+
+
+def motion_config_to_proto(config: MotionConfig) -> motion_pb2.MotionStreamConfig:
+    """Convert a motion stream's configuration, every value explicit."""
+    return motion_pb2.MotionStreamConfig(
+        audio_encoding=common_pb2.AUDIO_ENCODING_LINEAR16,
+        sample_rate_hz=config.sample_rate_hz,
+        seed=config.seed,
+        controls=controls_to_proto(config.controls),
+    )
+
+
+def motion_block_from_proto(message: motion_pb2.MotionFrames) -> MotionBlock:
+    """Convert motion frames; their number, size and finiteness are checked."""
+    num_frames, num_values = message.frame_count, len(message.values)
+    if not 1 <= num_frames <= MAX_BLOCK_FRAMES or num_values != num_frames * MOTION_DIM:
+        raise InvalidInput(
+            f"a block has 1 to {MAX_BLOCK_FRAMES} frames of {MOTION_DIM} values; "
+            f"got frame_count {num_frames} and {num_values} values",
+            reason="BAD_MOTION_SHAPE",
+            field="block.values",
+        )
+    if message.start_frame < 0:
+        raise InvalidInput(
+            f"start_frame must be >= 0; got {message.start_frame}",
+            reason="FRAME_ORDER",
+            field="block.start_frame",
+        )
+    values = np.array(message.values, dtype=np.float32).reshape(num_frames, MOTION_DIM)
+    if not np.isfinite(values).all():
+        raise InvalidInput(
+            "motion values must be finite; got NaN or infinity",
+            reason="NON_FINITE_MOTION",
+            field="block.values",
+        )
+    return MotionBlock(start_frame=message.start_frame, values=values)
+
+
+def motion_block_to_proto(block: MotionBlock) -> list[motion_pb2.MotionFrames]:
+    """Convert motion frames, split into as many messages as their number needs."""
+    return [
+        motion_pb2.MotionFrames(
+            start_frame=block.start_frame + offset,
+            frame_count=len(rows),
+            values=rows.ravel().tolist(),
+        )
+        for offset in range(0, len(block.values), MAX_BLOCK_FRAMES)
+        for rows in (block.values[offset : offset + MAX_BLOCK_FRAMES],)
+    ]
+
+
+# --- rendering ---------------------------------------------------------------------------------
+
+
+def render_config_from_proto(message: renderer_pb2.RenderStreamConfig) -> RenderConfig:
+    """Convert a render stream's configuration, defaults filled in."""
+    return RenderConfig(
+        avatar_key=check_key(message.avatar_key, field="avatar_key"),
+        encoding=frame_encoding_from_proto(message.frame_encoding),
+        jpeg_quality=message.jpeg_quality or DEFAULT_JPEG_QUALITY,
+        h264_bitrate_kbps=message.h264_bitrate_kbps or DEFAULT_H264_BITRATE_KBPS,
+    )
+
+
+def render_config_to_proto(config: RenderConfig) -> renderer_pb2.RenderStreamConfig:
+    """Convert a render stream's configuration, every value explicit."""
+    return renderer_pb2.RenderStreamConfig(
+        avatar_key=config.avatar_key,
+        frame_encoding=frame_encoding_to_proto(config.encoding),
+        jpeg_quality=config.jpeg_quality,
+        h264_bitrate_kbps=config.h264_bitrate_kbps,
+    )
+
+
+def frame_to_proto(frame: RenderedFrame) -> renderer_pb2.RenderedFrameData:
+    """Convert a rendered frame; its size in pixels is told once, in RenderStarted."""
+    return renderer_pb2.RenderedFrameData(
+        frame_index=frame.frame_index, data=frame.data, key_frame=frame.key_frame
+    )
+
+
+def frame_from_proto(
+    message: renderer_pb2.RenderedFrameData, started: renderer_pb2.RenderStarted
+) -> RenderedFrame:
+    """Convert a rendered frame of a stream that began with `started`."""
+    return RenderedFrame(
+        frame_index=message.frame_index,
+        data=message.data,
+        key_frame=message.key_frame,
+        width_px=started.width_px,
+        height_px=started.height_px,
+    )
+
+
+# --- avatars -----------------------------------------------------------------------------------
+
+
+def avatar_to_proto(info: AvatarInfo) -> encoder_pb2.Avatar:
+    """Convert an avatar; `from_cache` travels beside it."""
+    return encoder_pb2.Avatar(
+        name=info.name,
+        key=info.key,
+        bundle_digest=info.bundle_digest,
+        created_unix_ms=info.created_unix_ms,
+        source_width_px=info.source_width_px,
+        source_height_px=info.source_height_px,
+        latent_bytes=info.latent_bytes,
+    )
+
+
+def avatar_from_proto(message: encoder_pb2.Avatar, *, from_cache: bool = False) -> AvatarInfo:
+    """Convert an avatar that a server told us of."""
+    if not message.name or not message.key:
+        raise InternalError("the encoder answered with an avatar without name or key")
+    return AvatarInfo(
+        name=message.name,
+        key=message.key,
+        bundle_digest=message.bundle_digest,
+        created_unix_ms=message.created_unix_ms,
+        source_width_px=message.source_width_px,
+        source_height_px=message.source_height_px,
+        latent_bytes=message.latent_bytes,
+        from_cache=from_cache,
+    )
+
+
+def page_size_from_proto(page_size: int) -> int:
+    """Fill in and check the size of a page."""
+    if not 0 <= page_size <= MAX_PAGE_SIZE:
+        raise InvalidInput(
+            f"page_size must be in [0, {MAX_PAGE_SIZE}]; got {page_size}",
+            reason="PAGE_SIZE_OUT_OF_RANGE",
+            field="page_size",
+        )
+    return page_size or DEFAULT_PAGE_SIZE
