@@ -1,0 +1,274 @@
+"""One conversation: audio and controls in, frames, audio, motion and events out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from types import TracebackType
+from typing import Final, Protocol
+
+import grpc
+import numpy as np
+
+from parlante.client.messages import (
+    Frame,
+    Pacing,
+    SessionInfo,
+    SessionItem,
+    item_from_proto,
+    session_info_from_proto,
+)
+from parlante.client.outbox import Outbox
+from parlante.convert import controls_to_proto
+from parlante.errors import Expired, InternalError, InvalidInput, ParlanteError, Unavailable
+from parlante.rpc.status import error_of
+from parlante.types import Controls, Int16Array
+from parlante.v1 import gateway_pb2
+
+__all__ = ["Session"]
+
+# 40 ms is a frame; longer messages would delay the first frame, shorter ones only cost calls.
+_MESSAGE_MS: Final = 40
+_BURST_MESSAGE_MS: Final = 500
+_OUTBOX_CAPACITY: Final = 16
+# The server stops reading at its limit, reports included; the client stays well below it.
+_AHEAD_SHARE: Final = 0.5
+
+
+class ConverseCall(Protocol):
+    """The part of a gRPC stream call that a session uses."""
+
+    async def read(self) -> gateway_pb2.ConverseResponse | object: ...
+
+    def cancel(self) -> bool: ...
+
+    def done(self) -> bool: ...
+
+    def add_done_callback(self, callback: Callable[[object], None]) -> None: ...
+
+    async def code(self) -> grpc.StatusCode: ...
+
+    async def details(self) -> str: ...
+
+    async def initial_metadata(self) -> grpc.aio.Metadata: ...
+
+    async def trailing_metadata(self) -> grpc.aio.Metadata: ...
+
+
+StartCall = Callable[[AsyncIterator[gateway_pb2.ConverseRequest]], ConverseCall]
+
+
+class Session:
+    """A conversation; made by `ParlanteClient.converse` and used as an async context manager.
+
+    Sending and receiving are independent: send from one task and iterate in another. Iterating
+    gives `Frame`, `Audio`, `MotionSample` and `Event` in the order of the server, reports what was
+    taken (which frees the server's credits) and ends when the session has ended. Leaving the
+    context cancels what still runs.
+
+    Attributes:
+        info: What the server made of the configuration; set on entering the context.
+    """
+
+    info: SessionInfo
+
+    def __init__(
+        self,
+        start_call: StartCall,
+        config: gateway_pb2.SessionConfig,
+        *,
+        pacing: Pacing,
+        start_timeout_s: float,
+    ) -> None:
+        self._start_call = start_call
+        self._config = config
+        self._pacing = pacing
+        self._start_timeout_s = start_timeout_s
+        self._outbox = Outbox(capacity=_OUTBOX_CAPACITY)
+        self._call: ConverseCall | None = None
+        self._error: ParlanteError | None = None
+        self._ended = False
+        self._start_sample = 0
+        self._audio_end_s = 0.0
+        self._send_lock = asyncio.Lock()
+
+    async def __aenter__(self) -> Session:
+        await self._outbox.put(gateway_pb2.ConverseRequest(config=self._config))
+        self._call = self._start_call(self._outbox.requests())
+        self._call.add_done_callback(lambda _: self._outbox.close())
+        try:
+            async with asyncio.timeout(self._start_timeout_s):
+                first = await self._read()
+        except TimeoutError:
+            await self.aclose()
+            raise Expired(
+                f"the session did not start within {self._start_timeout_s:g} s; "
+                "check that the server is reachable and ready",
+                reason="SESSION_START_TIMEOUT",
+            ) from None
+        except BaseException:
+            await self.aclose()
+            raise
+        if first is None or first.WhichOneof("message") != "session_started":
+            await self.aclose()
+            raise InternalError("the server's first answer must be session_started")
+        self.info = session_info_from_proto(first.session_started)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    # --- sending -------------------------------------------------------------------------------
+
+    async def send_audio(self, samples: Int16Array | bytes, *, utterance_id: str = "") -> None:
+        """Send speech; long pieces are split, and sending waits rather than run too far ahead.
+
+        Args:
+            samples: int16 [S] at the session's rate, or the same as little-endian bytes.
+            utterance_id: A new id begins a new utterance; "" goes on with the current one.
+
+        Raises:
+            InvalidInput: Not 16-bit samples.
+            ParlanteError: The session has ended; the error says why.
+        """
+        values = _as_samples(samples)
+        rate_hz = self.info.sample_rate_hz
+        message_ms = _MESSAGE_MS if self._pacing is Pacing.LIVE else _BURST_MESSAGE_MS
+        step = rate_hz * message_ms // 1000
+        async with self._send_lock:  # audio of two tasks must not get mixed up
+            for offset in range(0, len(values), step):
+                piece = values[offset : offset + step]
+                await self._wait_for_room(len(piece) / rate_hz)
+                await self._put(
+                    gateway_pb2.ConverseRequest(
+                        audio=gateway_pb2.AudioInput(
+                            start_sample=self._start_sample,
+                            data=piece.astype("<i2", copy=False).tobytes(),
+                            utterance_id=utterance_id,
+                        )
+                    )
+                )
+                self._start_sample += len(piece)
+
+    async def end_utterance(self, utterance_id: str = "") -> None:
+        """Say that the utterance is complete; the avatar finishes it and rests."""
+        message = gateway_pb2.EndOfUtterance(utterance_id=utterance_id)
+        await self._put(gateway_pb2.ConverseRequest(end_of_utterance=message))
+
+    async def update(self, controls: Controls, *, apply_offset_us: int = 0) -> None:
+        """Replace all controls, now or at a time on the media clock (microseconds)."""
+        message = gateway_pb2.ControlUpdate(
+            controls=controls_to_proto(controls), apply_offset_us=apply_offset_us
+        )
+        await self._put(gateway_pb2.ConverseRequest(control=message))
+
+    async def interrupt(self, utterance_id: str = "") -> None:
+        """Stop speaking now; an INTERRUPTED event and a finished utterance follow."""
+        self._audio_end_s = 0.0
+        message = gateway_pb2.Interrupt(utterance_id=utterance_id)
+        await self._put(gateway_pb2.ConverseRequest(interrupt=message))
+
+    async def finish(self) -> None:
+        """Send nothing more; iterating ends once all audio has been played. Idempotent."""
+        self._outbox.close()
+
+    # --- receiving -----------------------------------------------------------------------------
+
+    def __aiter__(self) -> AsyncIterator[SessionItem]:
+        return self
+
+    async def __anext__(self) -> SessionItem:
+        while (message := await self._read()) is not None:
+            item = item_from_proto(message, self.info)
+            if isinstance(item, Frame) and self._config.max_frames_in_flight > 0:
+                self._outbox.report(
+                    gateway_pb2.PlaybackReport(
+                        last_frame_seq=item.seq, media_offset_us=item.media_offset_us
+                    )
+                )
+            if item is not None:
+                return item
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """End the session at once and free what it holds. Idempotent."""
+        self._ended = True
+        self._outbox.close()
+        if self._call is not None:
+            self._call.cancel()
+
+    # --- inside --------------------------------------------------------------------------------
+
+    async def _read(self) -> gateway_pb2.ConverseResponse | None:
+        """Read an answer; None at the end of the session."""
+        if self._error is not None:
+            raise self._error
+        if self._ended or self._call is None:
+            return None
+        try:
+            message = await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            self._error = error_of(error)
+            raise self._error from error
+        if isinstance(message, gateway_pb2.ConverseResponse):
+            return message
+        self._ended = True  # grpc.aio.EOF
+        return None
+
+    async def _put(self, request: gateway_pb2.ConverseRequest) -> None:
+        if not await self._outbox.put(request):
+            raise await self._reason_of_end()
+
+    async def _reason_of_end(self) -> ParlanteError:
+        """Say why nothing more can be sent."""
+        call = self._call
+        if self._error is None and call is not None and call.done():
+            code = await call.code()
+            if code not in (grpc.StatusCode.OK, grpc.StatusCode.CANCELLED):
+                self._error = error_of(
+                    grpc.aio.AioRpcError(
+                        code,
+                        await call.initial_metadata(),
+                        await call.trailing_metadata(),
+                        details=await call.details(),
+                        debug_error_string="",
+                    )
+                )
+        return self._error or Unavailable(
+            "the session has ended or was finished; open a new one", reason="SESSION_ENDED"
+        )
+
+    async def _wait_for_room(self, duration_s: float) -> None:
+        """Stay within the audio the server takes ahead of a clock that runs in real time."""
+        if self._pacing is not Pacing.LIVE:
+            return
+        limit_s = self.info.max_audio_ahead_ms / 1000 * _AHEAD_SHARE
+        now_s = time.monotonic()
+        self._audio_end_s = max(self._audio_end_s, now_s) + duration_s
+        if limit_s > 0 and self._audio_end_s - now_s > limit_s:
+            await asyncio.sleep(self._audio_end_s - now_s - limit_s)
+
+
+def _as_samples(samples: Int16Array | bytes) -> Int16Array:
+    if isinstance(samples, bytes | bytearray | memoryview):
+        if len(samples) % 2:
+            raise InvalidInput(
+                f"16-bit audio has an even number of bytes; got {len(samples)}",
+                reason="ODD_BYTE_COUNT",
+                field="samples",
+            )
+        return np.frombuffer(samples, dtype="<i2").astype(np.int16, copy=False)
+    if samples.dtype != np.int16 or samples.ndim != 1:
+        raise InvalidInput(
+            f"audio must be int16 [S], one channel; got {samples.dtype} {list(samples.shape)}; "
+            "scale floats by 32767 and mix channels first",
+            reason="BAD_AUDIO_ARRAY",
+            field="samples",
+        )
+    return samples
