@@ -1,0 +1,255 @@
+"""The two streams of a session, motion and rendering, and what flows between them.
+
+Audio and controls go into the motion stream in the order of the media clock; its frames of motion
+go to the renderer as far as the client and the renderer keep up. In live pacing motion that
+cannot be rendered in time is dropped here, before it costs anything; in burst pacing it waits.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Final
+
+from gateway.bell import Bell
+from gateway.credits import DropReason, FrameWindow, MotionQueue, PendingFrame, block_of
+from gateway.limits import SessionLimits
+from gateway.outbox import Outbox
+from gateway.stages import Stages
+from gateway.timeline import FrameMarks
+from gateway.values import Event, EventType, Frame, Motion, Pacing, PlayedAudio, SessionSettings
+from parlante.aio import closing
+from parlante.clock import Clock
+from parlante.errors import InternalError
+from parlante.types import (
+    FRAME_DURATION_US,
+    FRAME_RATE_HZ,
+    AudioChunk,
+    Controls,
+    ControlUpdate,
+    Float32Array,
+    Int16Array,
+    MotionBlock,
+    MotionConfig,
+    MotionInput,
+    RenderedFrame,
+)
+
+__all__ = ["Pipeline"]
+
+MAX_WAITING_MESSAGES: Final = 2048
+_DROP_NOTICE_INTERVAL_US: Final = 1_000_000
+_MIN_PENDING_FRAMES: Final = 4
+_HINTS: Final = {
+    DropReason.NO_CREDIT: "PlaybackReports are late",
+    DropReason.SLOW_READER: "the client reads too slowly",
+    DropReason.SLOW_RENDERER: "the server is short of time",
+}
+
+
+class Pipeline:
+    """Runs motion and rendering of one session.
+
+    Args:
+        settings: Of the session.
+        stages: The ports.
+        limits: Bounds.
+        outbox: Where frames, motion and notices of drops go.
+        bell: Of the session.
+        clock: Of the session.
+    """
+
+    def __init__(
+        self,
+        settings: SessionSettings,
+        stages: Stages,
+        limits: SessionLimits,
+        *,
+        outbox: Outbox,
+        bell: Bell,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._stages = stages
+        self._limits = limits
+        self._outbox = outbox
+        self._bell = bell
+        self._clock = clock
+        self._is_live = settings.pacing is Pacing.LIVE
+        self.window = FrameWindow(
+            max_in_flight=settings.max_frames_in_flight if self._is_live else 0,
+            max_unsent=limits.max_unsent_frames,
+        )
+        self._inputs: deque[MotionInput] = deque()
+        self._inputs_closed = False
+        self._marks = FrameMarks(settings.sample_rate_hz)
+        self._num_committed_samples = 0
+        self._num_generated = 0
+        self._waiting = MotionQueue(_MIN_PENDING_FRAMES)
+        self._motion_ended = False
+        self._rendering: deque[PendingFrame] = deque()
+        self._num_rendered = 0
+        self._num_dropped = 0
+        self._last_notice_us: int | None = None
+        self.start_us = clock.monotonic_us()  # media time 0 on `clock`
+
+    # --- in ----------------------------------------------------------------------------------
+
+    def mark(self, audio: PlayedAudio) -> None:
+        """Note which utterance sounds in the frames of committed audio."""
+        self._marks.record(audio)
+
+    def push_audio(self, start_sample: int, samples: Int16Array) -> None:
+        """Hand committed audio to the motion stream."""
+        self._inputs.append(AudioChunk(start_sample=start_sample, samples=samples))
+        self._num_committed_samples = start_sample + len(samples)
+        self._bell.ring()
+
+    def push_controls(self, controls: Controls) -> None:
+        """Let controls hold from the first frame of motion that is not made yet."""
+        self._inputs.append(ControlUpdate(controls=controls))
+        self._bell.ring()
+
+    def close_inputs(self) -> None:
+        """Note that the media clock has ended."""
+        self._inputs_closed = True
+        self._bell.ring()
+
+    @property
+    def motion_lag_ms(self) -> int:
+        """Committed audio whose motion is not there yet, without the model's own delay."""
+        num_frames = self._num_committed_samples * FRAME_RATE_HZ // self._settings.sample_rate_hz
+        lag_us = (num_frames - self._num_generated) * FRAME_DURATION_US
+        return lag_us // 1000 - self._stages.algorithmic_delay_ms
+
+    @property
+    def num_inputs(self) -> int:
+        """Audio and controls that the motion stream has not taken yet."""
+        return len(self._inputs)
+
+    # --- the two streams ---------------------------------------------------------------------
+
+    async def run_motion(self) -> None:
+        """Run the motion stream to its end."""
+        config = MotionConfig(
+            sample_rate_hz=self._settings.sample_rate_hz,
+            seed=self._settings.seed,
+            controls=self._settings.controls,
+        )
+        async with closing(self._stages.motion.stream(config, self._take_inputs())) as blocks:
+            async for block in blocks:
+                await self._accept(block)
+        if not self._inputs_closed:
+            raise InternalError("the motion stream ended before its audio did")
+        self._motion_ended = True
+        self._bell.ring()
+
+    async def run_renderer(self, avatar_key: str) -> None:
+        """Run the render stream to its end."""
+        config = self._settings.render_config(avatar_key)
+        async with closing(self._stages.renderer.stream(config, self._take_motion())) as frames:
+            async for frame in frames:
+                self._deliver(frame)
+        if self._rendering or not self._motion_ended:
+            raise InternalError("the render stream ended before its motion did")
+
+    async def _take_inputs(self) -> AsyncIterator[MotionInput]:
+        while True:
+            await self._bell.until(lambda: bool(self._inputs) or self._inputs_closed)
+            if not self._inputs:
+                return
+            item = self._inputs.popleft()
+            self._bell.ring()
+            yield item
+
+    async def _take_motion(self) -> AsyncIterator[MotionBlock]:
+        while True:
+            await self._bell.until(self._may_render)
+            if not self._waiting:
+                return
+            self._drop_late()
+            frames = self._waiting.take(self.window.num_free)
+            self.window.take(len(frames))
+            self._rendering.extend(frames)
+            self._bell.ring()
+            yield block_of(frames)
+
+    def _may_render(self) -> bool:
+        if self._waiting:
+            return self.window.num_free > 0
+        return self._motion_ended
+
+    # --- between and after -------------------------------------------------------------------
+
+    async def _accept(self, block: MotionBlock) -> None:
+        """Take a block of motion: report it, queue it for the renderer."""
+        if block.start_frame != self._num_generated:
+            raise InternalError(
+                f"motion must go on at frame {self._num_generated}; got {block.start_frame}"
+            )
+        self._num_generated += len(block.values)
+        frames = [
+            self._accept_row(block.start_frame + offset, row)
+            for offset, row in enumerate(block.values)
+        ]
+        if not self._is_live:
+            await self._bell.until(self._has_room)
+        if not self._settings.no_frames:
+            self._waiting.put(frames)
+            if self._is_live:
+                self._note_dropped(self._waiting.drop_excess(), self.window.blocker())
+        self._bell.ring()
+
+    def _has_room(self) -> bool:
+        return self._waiting.has_room and self._outbox.num_lasting < MAX_WAITING_MESSAGES
+
+    def _accept_row(self, frame_index: int, values: Float32Array) -> PendingFrame:
+        utterance_id = self._marks.take(frame_index)
+        if self._settings.return_motion:
+            motion = Motion(
+                media_offset_us=frame_index * FRAME_DURATION_US,
+                values=values,
+                idle=not utterance_id,
+            )
+            self._outbox.put(motion, self._clock.monotonic_us())
+        return PendingFrame(frame_index=frame_index, values=values, utterance_id=utterance_id)
+
+    def _deliver(self, rendered: RenderedFrame) -> None:
+        """Queue a rendered frame for the client."""
+        if not self._rendering or self._rendering[0].frame_index != rendered.frame_index:
+            raise InternalError(f"the renderer gave frame {rendered.frame_index} out of turn")
+        pending = self._rendering.popleft()
+        self._num_rendered += 1
+        frame = Frame(
+            seq=self._num_rendered,
+            media_offset_us=pending.frame_index * FRAME_DURATION_US,
+            rendered=rendered,
+            utterance_id=pending.utterance_id,
+            num_dropped=self._num_dropped,
+        )
+        self._outbox.put(frame, self._clock.monotonic_us())
+
+    def _drop_late(self) -> None:
+        if self._is_live:
+            media_us = self._clock.monotonic_us() - self.start_us
+            oldest_us = media_us - self._limits.max_lateness_ms * 1000
+            late = self._waiting.drop_late(oldest_us // FRAME_DURATION_US)
+            self._note_dropped(late, DropReason.SLOW_RENDERER)
+
+    def _note_dropped(self, frames: list[PendingFrame], reason: DropReason) -> None:
+        if not frames:
+            return
+        self._num_dropped += len(frames)
+        now_us = self._clock.monotonic_us()
+        if (
+            self._last_notice_us is None
+            or now_us - self._last_notice_us >= _DROP_NOTICE_INTERVAL_US
+        ):
+            self._last_notice_us = now_us
+            notice = Event(
+                type=EventType.FRAMES_DROPPED,
+                media_offset_us=frames[0].frame_index * FRAME_DURATION_US,
+                utterance_id=frames[0].utterance_id,
+                detail=f"{self._num_dropped} frames so far; {_HINTS[reason]}",
+            )
+            self._outbox.put(notice, now_us)

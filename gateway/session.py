@@ -1,0 +1,340 @@
+"""One live conversation: client messages in, frames, audio and events out, through three ports.
+
+The tasks of a session share its state and one bell: the reader applies what the client says, the
+pacer commits audio as the media clock advances, motion and rendering run the streams of the
+stages, the sender empties the outbox, and the watch ends a session that breaks its limits. The
+first of them to fail ends all; nothing outlives `Session.run`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from gateway.bell import Bell
+from gateway.limits import SessionLimits
+from gateway.outbox import Outbox
+from gateway.pipeline import MAX_WAITING_MESSAGES, Pipeline
+from gateway.stages import Stages
+from gateway.steering import SteeringQueue
+from gateway.timeline import Step, Timeline, frame_start_sample
+from gateway.values import (
+    EndUtterance,
+    Event,
+    EventType,
+    Frame,
+    Interrupt,
+    Pacing,
+    Playback,
+    PlayedAudio,
+    SessionInput,
+    SessionOutput,
+    SessionSettings,
+    Speech,
+    Started,
+    Steer,
+)
+from parlante.clock import Clock
+from parlante.errors import InvalidInput, Overloaded, ParlanteError, SessionAborted
+from parlante.types import FRAME_DURATION_US, AvatarInfo
+
+__all__ = ["Send", "Session"]
+
+Send = Callable[[SessionOutput], Awaitable[None]]
+
+_MAX_WAITING_UTTERANCES: Final = 256  # bounds memory; no client in its right mind has as many
+# Reports of a client that sent a burst of audio lie behind it in the same stream: read on to them.
+_STARVED_AHEAD_FACTOR: Final = 6
+_WATCH_INTERVAL_US: Final = 250_000
+_RETRY_AFTER_MS: Final = 1000
+
+
+class Session:
+    """One conversation.
+
+    Args:
+        settings: What the client asks for.
+        stages: The ports.
+        clock: Time.
+        limits: Bounds.
+    """
+
+    def __init__(
+        self, settings: SessionSettings, stages: Stages, *, clock: Clock, limits: SessionLimits
+    ) -> None:
+        self.id = f"session-{uuid.uuid4().hex[:20]}"
+        self._settings = settings
+        self._stages = stages
+        self._clock = clock
+        self._limits = limits
+        self._is_live = settings.pacing is Pacing.LIVE
+        self._bell = Bell()
+        self._outbox = Outbox(self._bell)
+        self._pipeline = Pipeline(
+            settings, stages, limits, outbox=self._outbox, bell=self._bell, clock=clock
+        )
+        self._timeline = Timeline(
+            settings.sample_rate_hz,
+            prebuffer_ms=limits.prebuffer_ms if self._is_live else 0,
+            prebuffer_timeout_ms=limits.prebuffer_timeout_ms if self._is_live else 0,
+        )
+        self._steering = SteeringQueue()
+        self._start_us = clock.monotonic_us()
+        self._waiting_since_us: int | None = None  # for a message of the client
+        self._abort_error: ParlanteError | None = None
+
+    async def run(self, inputs: AsyncIterator[SessionInput], send: Send) -> None:
+        """Hold the conversation until the client half-closed and all has been sent.
+
+        Args:
+            inputs: What the client says after its configuration; its end is the half-close.
+            send: Sends one message; may wait as long as the client does not read.
+
+        Raises:
+            ParlanteError: What ended the session.
+        """
+        avatar = await self._find_avatar()
+        self._start_us = self._pipeline.start_us = self._clock.monotonic_us()
+        await send(self._started(avatar))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                watch = tasks.create_task(self._watch())
+                tasks.create_task(self._read(inputs))
+                tasks.create_task(self._pace_live() if self._is_live else self._pace_burst())
+                tasks.create_task(self._produce(avatar.key))
+                await self._send_all(send)
+                watch.cancel()
+        except BaseExceptionGroup as group:
+            raise _first_error(group) from None
+
+    def go_away(self, detail: str) -> None:
+        """Tell the client to finish and to connect again."""
+        self._put(
+            Event(
+                type=EventType.GO_AWAY,
+                media_offset_us=self._timeline.offset_us(self._timeline.position_sample),
+                detail=detail,
+            )
+        )
+
+    def abort(self, error: ParlanteError) -> None:
+        """End the session with an error, soon."""
+        self._abort_error = error
+
+    # --- start -------------------------------------------------------------------------------
+
+    async def _find_avatar(self) -> AvatarInfo:
+        if self._settings.portrait:
+            return await self._stages.encoder.create(
+                self._settings.portrait, selection=self._settings.face
+            )
+        return await self._stages.encoder.get(self._settings.avatar_name)
+
+    def _started(self, avatar: AvatarInfo) -> Started:
+        effective = replace(
+            self._settings,
+            avatar_name=avatar.name,
+            portrait=b"",
+            # In burst pacing the transport's flow control does it; see the protocol.
+            max_frames_in_flight=self._settings.max_frames_in_flight if self._is_live else 0,
+        )
+        return Started(
+            session_id=self.id,
+            settings=effective,
+            avatar=avatar,
+            algorithmic_delay_ms=self._stages.algorithmic_delay_ms,
+            max_audio_ahead_ms=self._limits.max_audio_ahead_ms,
+        )
+
+    # --- from the client ---------------------------------------------------------------------
+
+    async def _read(self, inputs: AsyncIterator[SessionInput]) -> None:
+        while True:
+            await self._bell.until(self._may_read)
+            self._waiting_since_us = self._clock.monotonic_us()
+            try:
+                message = await anext(inputs)
+            except StopAsyncIteration:
+                break
+            self._waiting_since_us = None
+            self._apply(message)
+            self._bell.ring()
+        self._waiting_since_us = None
+        self._timeline.close()
+        self._pipeline.window.waive_credits()
+        self._bell.ring()
+
+    def _may_read(self) -> bool:
+        max_ahead_ms = self._limits.max_audio_ahead_ms
+        if self._pipeline.window.is_starved:
+            max_ahead_ms *= _STARVED_AHEAD_FACTOR
+        return (
+            self._timeline.num_queued * 1000 < max_ahead_ms * self._settings.sample_rate_hz
+            and self._timeline.num_utterances < _MAX_WAITING_UTTERANCES
+            and self._outbox.num_lasting < MAX_WAITING_MESSAGES
+            and self._pipeline.num_inputs < MAX_WAITING_MESSAGES
+        )
+
+    def _apply(self, message: SessionInput) -> None:
+        match message:
+            case Speech():
+                self._timeline.push(message)
+            case Steer():
+                self._steer(message)
+            case EndUtterance(utterance_id=utterance_id):
+                self._timeline.end(utterance_id)
+            case Interrupt(utterance_id=utterance_id):
+                for event in self._timeline.interrupt(utterance_id):
+                    self._put(event)
+            case Playback(last_frame_seq=last_frame_seq):
+                self._pipeline.window.report(last_frame_seq)
+
+    def _steer(self, steer: Steer) -> None:
+        """Pass controls on now, or keep them until the audio of their frame is committed."""
+        if steer.apply_offset_us < 0:
+            raise InvalidInput(
+                f"apply_offset_us must be >= 0; got {steer.apply_offset_us}; 0 means now",
+                reason="CONTROL_OUT_OF_RANGE",
+                field="control.apply_offset_us",
+            )
+        frame_index = -(-steer.apply_offset_us // FRAME_DURATION_US)
+        due_sample = frame_start_sample(frame_index, self._settings.sample_rate_hz)
+        if not self._is_live:  # "now" is behind the audio that came before, however fast it goes
+            due_sample = max(due_sample, self._timeline.end_sample)
+        if due_sample <= self._timeline.position_sample:
+            self._pipeline.push_controls(steer.controls)
+        else:
+            self._steering.put(due_sample, steer.controls)
+
+    # --- the media clock ---------------------------------------------------------------------
+
+    async def _pace_live(self) -> None:
+        num_frames = 0
+        while not self._timeline.drained:
+            num_frames += 1
+            self._commit(self._timeline.step(self._samples_until(num_frames)))
+            self._check_motion_lag()
+            await self._clock.sleep_until_us(self._start_us + num_frames * FRAME_DURATION_US)
+        self._pipeline.close_inputs()
+
+    async def _pace_burst(self) -> None:
+        num_frames = 1  # frames that are whole once this step is committed
+        while True:
+            wanted = self._samples_until(num_frames)
+            await self._bell.until(partial(self._may_step, wanted))
+            self._commit(self._timeline.step(self._timeline.num_ready(wanted)))
+            if self._timeline.drained:
+                break
+            num_frames += self._samples_until(num_frames) == 0
+        self._pipeline.close_inputs()
+
+    def _samples_until(self, num_frames: int) -> int:
+        end_sample = frame_start_sample(num_frames, self._settings.sample_rate_hz)
+        return end_sample - self._timeline.position_sample
+
+    def _may_step(self, num_samples: int) -> bool:
+        """Tell whether burst pacing has something to commit and the stages have room for it."""
+        if self._timeline.drained or not self._timeline.has_settled:
+            return True
+        return (
+            self._timeline.num_ready(num_samples) > 0
+            and self._pipeline.motion_lag_ms < self._limits.max_motion_lag_ms
+            and self._outbox.num_lasting < MAX_WAITING_MESSAGES
+        )
+
+    def _commit(self, step: Step) -> None:
+        for item in step.items:
+            if isinstance(item, PlayedAudio):
+                self._pipeline.mark(item)
+            if isinstance(item, Event) or self._settings.return_audio:
+                self._put(item)
+        if len(step.samples):
+            controls = self._steering.take_due(step.start_sample)
+            if controls is not None:
+                self._pipeline.push_controls(controls)
+            self._pipeline.push_audio(step.start_sample, step.samples)
+
+    def _check_motion_lag(self) -> None:
+        if self._pipeline.motion_lag_ms > self._limits.max_motion_lag_ms:
+            raise Overloaded(
+                f"motion is {self._pipeline.motion_lag_ms} ms behind the media clock; "
+                "the server has too much to do: try again later",
+                reason="MOTION_TOO_SLOW",
+                retry_after_ms=_RETRY_AFTER_MS,
+            )
+
+    # --- to the client -----------------------------------------------------------------------
+
+    def _put(self, output: SessionOutput) -> None:
+        self._outbox.put(output, self._clock.monotonic_us())
+
+    async def _produce(self, avatar_key: str) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._pipeline.run_motion())
+            if not self._settings.no_frames:
+                tasks.create_task(self._pipeline.run_renderer(avatar_key))
+        self._outbox.close()
+
+    async def _send_all(self, send: Send) -> None:
+        while (output := await self._outbox.head()) is not None:
+            await send(output)
+            self._outbox.pop()
+            if isinstance(output, Frame):
+                self._pipeline.window.sent()
+                self._bell.ring()
+
+    # --- limits ------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        while True:
+            now_us = self._clock.monotonic_us()
+            if self._abort_error is not None:
+                raise self._abort_error
+            self._check_length(now_us)
+            self._check_idle(now_us)
+            self._check_unread(now_us)
+            await self._clock.sleep_until_us(now_us + _WATCH_INTERVAL_US)
+
+    def _check_length(self, now_us: int) -> None:
+        if now_us - self._start_us >= self._limits.max_session_s * 1_000_000:
+            raise SessionAborted(
+                f"a session may last {self._limits.max_session_s} s; open a new one",
+                reason="SESSION_TOO_LONG",
+            )
+
+    def _check_idle(self, now_us: int) -> None:
+        since_us = self._waiting_since_us
+        if since_us is not None and now_us - since_us >= self._limits.max_idle_s * 1_000_000:
+            raise SessionAborted(
+                f"no message came for {self._limits.max_idle_s} s; send audio, or a "
+                "PlaybackReport to keep the session",
+                reason="SESSION_IDLE",
+            )
+
+    def _check_unread(self, now_us: int) -> None:
+        """End a live session whose client does not read: what must not be dropped piles up."""
+        oldest_us = self._outbox.oldest_us
+        if not self._is_live or not self._outbox.num_lasting or oldest_us is None:
+            return
+        if now_us - oldest_us >= self._limits.max_unread_s * 1_000_000:
+            raise SessionAborted(
+                f"audio, motion or events have waited {self._limits.max_unread_s} s to be read; "
+                "read the stream all the time, in a task of its own",
+                reason="SESSION_SLOW_READER",
+            )
+
+
+def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Give the first error of the family, or else the first of all."""
+    errors = list(_leaves(group))
+    return next((error for error in errors if isinstance(error, ParlanteError)), errors[0])
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for item in error.exceptions for leaf in _leaves(item)]
+    return [error]

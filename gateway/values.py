@@ -1,0 +1,200 @@
+"""What a session takes and gives, as plain values: no protocol messages, no network."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import Final
+
+from parlante.types import (
+    MODEL_SAMPLE_RATE_HZ,
+    AvatarInfo,
+    Controls,
+    FaceSelection,
+    Float32Array,
+    FrameEncoding,
+    Int16Array,
+    RenderConfig,
+    RenderedFrame,
+    check_range,
+)
+
+MAX_FRAMES_IN_FLIGHT: Final = 250
+
+
+class Pacing(enum.Enum):
+    """How the media clock advances."""
+
+    LIVE = "live"  # in real time, idling between utterances
+    BURST = "burst"  # with the audio only, as fast as the stages go
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionSettings:
+    """What a client asks of a session, defaults filled in.
+
+    Attributes:
+        avatar_name: Name of an avatar; "" when `portrait` is given.
+        portrait: A portrait file; b"" when `avatar_name` is given.
+        face: Which face of `portrait`.
+        sample_rate_hz: Rate of the audio, [8000, 48000].
+        encoding: How frames are carried.
+        jpeg_quality: [1, 100].
+        h264_bitrate_kbps: [100, 20000].
+        seed: Fixes all that is random.
+        controls: Controls at the start.
+        pacing: How the media clock advances.
+        return_audio: Send the audio back on the media clock.
+        return_motion: Send motion channels beside the frames.
+        no_frames: Send no frames.
+        max_frames_in_flight: Frames on the way that the client allows, [0, 250]; 0 = no credits.
+    """
+
+    avatar_name: str = ""
+    portrait: bytes = field(default=b"", repr=False)
+    face: FaceSelection | None = None
+    sample_rate_hz: int = MODEL_SAMPLE_RATE_HZ
+    encoding: FrameEncoding = FrameEncoding.JPEG
+    jpeg_quality: int = 85
+    h264_bitrate_kbps: int = 1500
+    seed: int = 0
+    controls: Controls = field(default_factory=Controls)
+    pacing: Pacing = Pacing.LIVE
+    return_audio: bool = False
+    return_motion: bool = False
+    no_frames: bool = False
+    max_frames_in_flight: int = 0
+
+    def __post_init__(self) -> None:
+        check_range("max_frames_in_flight", self.max_frames_in_flight, 0, MAX_FRAMES_IN_FLIGHT)
+        self.render_config("")  # checks quality and bitrate before any stage is asked
+
+    def render_config(self, avatar_key: str) -> RenderConfig:
+        """Give the configuration of the render stream."""
+        return RenderConfig(
+            avatar_key=avatar_key,
+            encoding=self.encoding,
+            jpeg_quality=self.jpeg_quality,
+            h264_bitrate_kbps=self.h264_bitrate_kbps,
+        )
+
+
+# --- from the client ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Speech:
+    """Audio of an utterance; `start_sample` counts all audio of the session, back to back."""
+
+    start_sample: int
+    samples: Int16Array
+    utterance_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steer:
+    """New controls, from `apply_offset_us` of the media clock on; 0 = now."""
+
+    controls: Controls
+    apply_offset_us: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndUtterance:
+    """The utterance is complete; "" is the current one."""
+
+    utterance_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interrupt:
+    """Stop speaking; "" is all that is queued or playing."""
+
+    utterance_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Playback:
+    """What the client has shown."""
+
+    last_frame_seq: int
+
+
+SessionInput = Speech | Steer | EndUtterance | Interrupt | Playback
+
+
+# --- to the client -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The session is on; the media clock is at 0.
+
+    Attributes:
+        session_id: DNS-safe.
+        settings: In effect; an inline portrait is replaced by its name.
+        avatar: The avatar.
+        algorithmic_delay_ms: Block plus look-ahead of the motion model; 0 = not known.
+        max_audio_ahead_ms: Audio that may be sent ahead of the clock.
+    """
+
+    session_id: str
+    settings: SessionSettings
+    avatar: AvatarInfo
+    algorithmic_delay_ms: int
+    max_audio_ahead_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Frame:
+    """A frame; `seq` counts from 1 without gap, `utterance_id` is "" when nobody speaks."""
+
+    seq: int
+    media_offset_us: int
+    rendered: RenderedFrame
+    utterance_id: str
+    num_dropped: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PlayedAudio:
+    """Audio as it is played: an utterance, or silence when `utterance_id` is ""."""
+
+    media_offset_us: int
+    start_sample: int
+    samples: Int16Array
+    utterance_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Motion:
+    """Motion of one frame, float32 [60]."""
+
+    media_offset_us: int
+    values: Float32Array
+    idle: bool
+
+
+class EventType(enum.Enum):
+    """What happened."""
+
+    UTTERANCE_STARTED = "utterance_started"
+    UTTERANCE_FINISHED = "utterance_finished"
+    INTERRUPTED = "interrupted"
+    AUDIO_UNDERRUN = "audio_underrun"
+    FRAMES_DROPPED = "frames_dropped"
+    GO_AWAY = "go_away"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """An event on the media clock."""
+
+    type: EventType
+    media_offset_us: int
+    utterance_id: str = ""
+    interrupted: bool = False
+    detail: str = ""
+
+
+SessionOutput = Started | Frame | PlayedAudio | Motion | Event
