@@ -1,7 +1,8 @@
 """Protocol messages <-> domain values: the only module that knows both.
 
 ``*_from_proto`` checks what came over the wire and raises `InvalidInput` with a stable reason;
-``*_to_proto`` takes values that are right by construction.
+``*_to_proto`` takes values that are right by construction. Latents, which travel in pieces, are
+in `parlante.rpc.latents`.
 """
 
 from __future__ import annotations

@@ -247,6 +247,19 @@ class MotionBlock:
             )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MotionTraits:
+    """What a motion generator says of itself.
+
+    Attributes:
+        algorithmic_delay_ms: Block length plus look-ahead.
+        bundle_digest: Hex SHA-256 of its model.
+    """
+
+    algorithmic_delay_ms: int
+    bundle_digest: str
+
+
 # --- avatars -----------------------------------------------------------------------------------
 
 

@@ -1,0 +1,354 @@
+"""The three ports over gRPC: what the gateway holds when the stages run elsewhere.
+
+Errors come back as the classes and reasons that the stage raised. Streams write in a task of
+their own, so that neither side can block the other, and end it when they are closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError
+from opentelemetry import trace
+
+from parlante import convert, telemetry
+from parlante.aio import cancel_and_wait, closing
+from parlante.errors import InternalError, InvalidInput, Unavailable
+from parlante.rpc.interceptors import mark_failed
+from parlante.rpc.latents import MAX_CHUNK_BYTES, read_latents
+from parlante.rpc.status import error_of
+from parlante.types import (
+    MOTION_CHANNELS,
+    MOTION_SPACE,
+    AudioChunk,
+    AvatarInfo,
+    AvatarLatents,
+    FaceSelection,
+    MotionBlock,
+    MotionConfig,
+    MotionInput,
+    MotionTraits,
+    RenderConfig,
+    RenderedFrame,
+)
+from parlante.v1 import (
+    encoder_pb2,
+    encoder_pb2_grpc,
+    motion_pb2,
+    motion_pb2_grpc,
+    renderer_pb2,
+    renderer_pb2_grpc,
+)
+
+T = TypeVar("T")
+
+DEFAULT_TIMEOUT_S: Final = 10.0
+CREATE_TIMEOUT_S: Final = 60.0
+START_TIMEOUT_S: Final = 10.0
+
+
+def _stub(stub_class: Any, channel: grpc.aio.Channel) -> Any:
+    return stub_class(channel)  # generated without types
+
+
+@contextmanager
+def _translated_errors() -> Iterator[None]:
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise error_of(error) from error
+    except DecodeError as error:
+        raise InternalError(
+            "the stage answered with bytes that are no message of this version",
+            reason="MALFORMED_RESPONSE",
+        ) from error
+
+
+@contextmanager
+def _client_span(name: str) -> Iterator[tuple[tuple[str, str], ...]]:
+    """Open a span and give the metadata that continues it.
+
+    The span is never made current: a generator may be resumed in another context than the one
+    it began in, and could not put back what it replaced.
+    """
+    span = telemetry.tracer().start_span(name, kind=trace.SpanKind.CLIENT)
+    try:
+        yield telemetry.outgoing_metadata(span)
+    except BaseException as error:
+        if not isinstance(error, GeneratorExit):  # the reader has seen enough: no failure
+            mark_failed(span, error)
+        raise
+    finally:
+        span.end()
+
+
+async def _exchange(call: Any, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """Write requests in a task while giving responses; an error of `requests` is raised here."""
+    failure: BaseException | None = None
+    half_closed = False
+
+    async def send() -> None:
+        nonlocal failure, half_closed
+        try:
+            async with closing(requests) as items:
+                async for request in items:
+                    if not await _write(call.write(request)):
+                        return
+            half_closed = True
+            await _write(call.done_writing())
+        except Exception as error:
+            failure = error
+            call.cancel()
+
+    sender = asyncio.create_task(send())
+    try:
+        with _translated_errors():
+            async for response in call:
+                yield response
+        if not half_closed:
+            raise InternalError(
+                "the stage ended the stream before its input ended", reason="STREAM_ENDED_EARLY"
+            )
+    except asyncio.CancelledError:
+        if failure is None or _is_being_cancelled():
+            raise
+        raise failure from None
+    finally:
+        call.cancel()
+        await cancel_and_wait(sender)
+
+
+async def _write(write: Any) -> bool:
+    """Await a write; False when the call is over, of which the reading side tells the reason."""
+    try:
+        await write
+    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        return False
+    return True
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+async def _started(responses: AsyncIterator[Any], *, timeout_s: float) -> Any:
+    """Read the first response of a stream, which must be `started`."""
+    try:
+        async with asyncio.timeout(timeout_s) as limit:
+            first = await anext(responses, None)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise Unavailable(
+            f"the stage did not answer within {timeout_s:g} s; try another one",
+            reason="STAGE_TIMEOUT",
+            retry_after_ms=1000,
+        ) from None
+    if first is None or first.WhichOneof("message") != "started":
+        raise _out_of_order("started", first)
+    return first.started
+
+
+def _out_of_order(expected: str, message: Any) -> InternalError:
+    kind = "the end" if message is None else message.WhichOneof("message") or "an empty message"
+    return InternalError(
+        f"the stage must answer with {expected}; got {kind}", reason="UNEXPECTED_RESPONSE"
+    )
+
+
+def _of_stage(convert_message: Callable[[Any], T], message: Any) -> T:
+    """Convert what a stage sent; if it is wrong, that is no fault of our caller's input."""
+    try:
+        return convert_message(message)
+    except InvalidInput as error:
+        raise InternalError(
+            f"the stage sent a wrong message: {error.message}", reason="UNEXPECTED_RESPONSE"
+        ) from error
+
+
+class RemoteEncoder:
+    """The encoder port over a channel.
+
+    Args:
+        channel: Stays the caller's to close.
+        timeout_s: Deadline of every call but `create`.
+        create_timeout_s: Deadline of `create`.
+    """
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        create_timeout_s: float = CREATE_TIMEOUT_S,
+    ) -> None:
+        self._stub = _stub(encoder_pb2_grpc.EncoderServiceStub, channel)
+        self._timeout_s = timeout_s
+        self._create_timeout_s = create_timeout_s
+
+    async def create(
+        self, image: bytes, *, name: str = "", selection: FaceSelection | None = None
+    ) -> AvatarInfo:
+        """Upload a portrait in chunks; see `parlante.ports.Encoder.create`."""
+        chosen = selection or FaceSelection()
+        config = encoder_pb2.CreateAvatarConfig(
+            name=name,
+            face_choice=convert.face_choice_to_proto(chosen.choice),
+            face_index=chosen.index,
+        )
+
+        async def upload() -> AsyncIterator[encoder_pb2.CreateAvatarRequest]:
+            yield encoder_pb2.CreateAvatarRequest(config=config)
+            for offset in range(0, len(image), MAX_CHUNK_BYTES):
+                yield encoder_pb2.CreateAvatarRequest(
+                    chunk=image[offset : offset + MAX_CHUNK_BYTES]
+                )
+
+        with _client_span(telemetry.SPAN_ENCODE) as metadata, _translated_errors():
+            response = await self._stub.CreateAvatar(
+                upload(), timeout=self._create_timeout_s, metadata=metadata
+            )
+        return convert.avatar_from_proto(response.avatar, from_cache=response.from_cache)
+
+    async def get(self, name: str) -> AvatarInfo:
+        """Look an avatar up; see `parlante.ports.Encoder.get`."""
+        request = encoder_pb2.GetAvatarRequest(name=name)
+        response = await self._call(self._stub.GetAvatar, request)
+        return convert.avatar_from_proto(response.avatar)
+
+    async def list(
+        self, *, page_size: int = 50, page_token: str = ""
+    ) -> tuple[list[AvatarInfo], str]:
+        """List avatars; see `parlante.ports.Encoder.list`."""
+        request = encoder_pb2.ListAvatarsRequest(page_size=page_size, page_token=page_token)
+        response = await self._call(self._stub.ListAvatars, request)
+        avatars = [convert.avatar_from_proto(avatar) for avatar in response.avatars]
+        return avatars, response.next_page_token
+
+    async def delete(self, name: str) -> None:
+        """Forget an avatar; see `parlante.ports.Encoder.delete`."""
+        request = encoder_pb2.DeleteAvatarRequest(name=name)
+        await self._call(self._stub.DeleteAvatar, request)
+
+    async def latents(self, key: str) -> AvatarLatents:
+        """Fetch latents in chunks and check them; see `parlante.ports.Encoder.latents`."""
+        request = encoder_pb2.FetchLatentsRequest(key=key)
+        with _client_span(telemetry.SPAN_ENCODE) as metadata, _translated_errors():
+            call = self._stub.FetchLatents(request, timeout=self._timeout_s, metadata=metadata)
+            try:
+                return await read_latents(key, call)
+            finally:
+                call.cancel()
+
+    async def _call(self, method: Any, request: Any) -> Any:
+        with _client_span(telemetry.SPAN_ENCODE) as metadata, _translated_errors():
+            return await method(request, timeout=self._timeout_s, metadata=metadata)
+
+
+class RemoteMotion:
+    """The motion port over a channel.
+
+    Args:
+        channel: Stays the caller's to close.
+        start_timeout_s: Time for the stage to accept a stream.
+    """
+
+    def __init__(
+        self, channel: grpc.aio.Channel, *, start_timeout_s: float = START_TIMEOUT_S
+    ) -> None:
+        self._stub = _stub(motion_pb2_grpc.MotionServiceStub, channel)
+        self._start_timeout_s = start_timeout_s
+
+    async def traits(self) -> MotionTraits:
+        """Ask the stage what it is, by a stream that is half-closed at once."""
+
+        async def requests() -> AsyncIterator[motion_pb2.StreamMotionRequest]:
+            config = convert.motion_config_to_proto(MotionConfig())
+            yield motion_pb2.StreamMotionRequest(config=config)
+
+        async with closing(_exchange(self._stub.StreamMotion(), requests())) as responses:
+            started = await _started(responses, timeout_s=self._start_timeout_s)
+        return MotionTraits(
+            algorithmic_delay_ms=started.algorithmic_delay_ms,
+            bundle_digest=started.bundle_digest,
+        )
+
+    async def stream(
+        self, config: MotionConfig, inputs: AsyncIterator[MotionInput]
+    ) -> AsyncIterator[MotionBlock]:
+        """Generate motion elsewhere; see `parlante.ports.Motion.stream`."""
+        async with closing(inputs) as items:
+            with _client_span(telemetry.SPAN_MOTION) as metadata:
+                call = self._stub.StreamMotion(metadata=metadata)
+                async with closing(_exchange(call, _motion_requests(config, items))) as responses:
+                    started = await _started(responses, timeout_s=self._start_timeout_s)
+                    _check_motion_space(started)
+                    async for response in responses:
+                        if response.WhichOneof("message") != "block":
+                            raise _out_of_order("block", response)
+                        yield _of_stage(convert.motion_block_from_proto, response.block)
+
+
+def _check_motion_space(started: motion_pb2.MotionStarted) -> None:
+    if started.motion_space != MOTION_SPACE or tuple(started.channels) != MOTION_CHANNELS:
+        raise InternalError(
+            f"the motion stage must speak {MOTION_SPACE}; got {started.motion_space[:80]!r} with "
+            f"{len(started.channels)} channels; run stages of one version",
+            reason="MOTION_SPACE_MISMATCH",
+        )
+
+
+async def _motion_requests(
+    config: MotionConfig, inputs: AsyncIterator[MotionInput]
+) -> AsyncIterator[motion_pb2.StreamMotionRequest]:
+    yield motion_pb2.StreamMotionRequest(config=convert.motion_config_to_proto(config))
+    async for item in inputs:
+        if isinstance(item, AudioChunk):
+            for audio in convert.audio_to_proto(item):
+                yield motion_pb2.StreamMotionRequest(audio=audio)
+        else:
+            control = convert.controls_to_proto(item.controls)
+            yield motion_pb2.StreamMotionRequest(control=control)
+
+
+class RemoteRenderer:
+    """The renderer port over a channel.
+
+    Args:
+        channel: Stays the caller's to close.
+        start_timeout_s: Time for the stage to accept a stream.
+    """
+
+    def __init__(
+        self, channel: grpc.aio.Channel, *, start_timeout_s: float = START_TIMEOUT_S
+    ) -> None:
+        self._stub = _stub(renderer_pb2_grpc.RendererServiceStub, channel)
+        self._start_timeout_s = start_timeout_s
+
+    async def stream(
+        self, config: RenderConfig, motion: AsyncIterator[MotionBlock]
+    ) -> AsyncIterator[RenderedFrame]:
+        """Render elsewhere; see `parlante.ports.Renderer.stream`."""
+        async with closing(motion) as blocks:
+            with _client_span(telemetry.SPAN_RENDER) as metadata:
+                call = self._stub.RenderFrames(metadata=metadata)
+                async with closing(_exchange(call, _render_requests(config, blocks))) as responses:
+                    started = await _started(responses, timeout_s=self._start_timeout_s)
+                    async for response in responses:
+                        if response.WhichOneof("message") != "frame":
+                            raise _out_of_order("frame", response)
+                        yield convert.frame_from_proto(response.frame, started)
+
+
+async def _render_requests(
+    config: RenderConfig, motion: AsyncIterator[MotionBlock]
+) -> AsyncIterator[renderer_pb2.RenderFramesRequest]:
+    yield renderer_pb2.RenderFramesRequest(config=convert.render_config_to_proto(config))
+    async for block in motion:
+        for message in convert.motion_block_to_proto(block):
+            yield renderer_pb2.RenderFramesRequest(block=message)

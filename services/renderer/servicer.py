@@ -1,0 +1,65 @@
+"""The renderer service: checks and converts messages around the renderer port."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from parlante import convert
+from parlante.aio import closing
+from parlante.ports import Renderer
+from parlante.rpc.envelope import duplicate_config, kind_of, read_config
+from parlante.rpc.server import Service
+from parlante.rpc.slots import Slots
+from parlante.types import FRAME_SIZE_PX, MotionBlock, RenderConfig
+from parlante.v1 import renderer_pb2, renderer_pb2_grpc
+
+SERVICE_NAME = renderer_pb2.DESCRIPTOR.services_by_name["RendererService"].full_name
+
+
+class RendererServicer(renderer_pb2_grpc.RendererServiceServicer):
+    """Serves `parlante.v1.RendererService`.
+
+    Args:
+        renderer: What makes the frames.
+        slots: Streams at once.
+    """
+
+    def __init__(self, renderer: Renderer, *, slots: Slots) -> None:
+        self._renderer = renderer
+        self._slots = slots
+
+    async def RenderFrames(  # noqa: N802 (name of the rpc)
+        self, request_iterator: AsyncIterator[Any], context: Any
+    ) -> None:
+        """Turn motion into frames; the engine reads motion when it wants some."""
+        with self._slots.hold():
+            config = convert.render_config_from_proto(await read_config(request_iterator))
+            await context.write(_started(config))
+            frames = self._renderer.stream(config, _blocks(request_iterator))
+            async with closing(frames):
+                async for frame in frames:
+                    data = convert.frame_to_proto(frame)
+                    await context.write(renderer_pb2.RenderFramesResponse(frame=data))
+
+
+def _started(config: RenderConfig) -> renderer_pb2.RenderFramesResponse:
+    started = renderer_pb2.RenderStarted(
+        config=convert.render_config_to_proto(config),
+        width_px=FRAME_SIZE_PX,
+        height_px=FRAME_SIZE_PX,
+    )
+    return renderer_pb2.RenderFramesResponse(started=started)
+
+
+async def _blocks(requests: AsyncIterator[Any]) -> AsyncIterator[MotionBlock]:
+    async for request in requests:
+        if kind_of(request) != "block":
+            raise duplicate_config()
+        yield convert.motion_block_from_proto(request.block)
+
+
+def renderer_service(servicer: RendererServicer) -> Service:
+    """Make the service of a servicer, for `RpcServer`."""
+    add: Any = renderer_pb2_grpc.add_RendererServiceServicer_to_server
+    return Service(SERVICE_NAME, lambda server: add(servicer, server))
