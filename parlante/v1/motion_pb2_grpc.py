@@ -54,7 +54,8 @@ class MotionServiceServicer:
         the client does not read blocks.
         Errors: INVALID_ARGUMENT (CONFIG_NOT_FIRST, DUPLICATE_CONFIG, EMPTY_MESSAGE,
         UNSUPPORTED_SAMPLE_RATE, ODD_BYTE_COUNT, AUDIO_TOO_LARGE, AUDIO_GAP, AUDIO_OVERLAP,
-        CONTROL_OUT_OF_RANGE, UNKNOWN_EMOTION), RESOURCE_EXHAUSTED with RetryInfo when no slot is free.
+        CONTROL_OUT_OF_RANGE, UNKNOWN_EMOTION, UNKNOWN_ENUM_VALUE), RESOURCE_EXHAUSTED with RetryInfo when
+        no slot is free, DEADLINE_EXCEEDED CONFIG_TIMEOUT when no config comes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -52,7 +52,7 @@ class RendererServiceServicer:
         Flow control: at most one block is read ahead.
         Errors: NOT_FOUND (avatar latents), FAILED_PRECONDITION LATENT_SPACE_MISMATCH,
         INVALID_ARGUMENT (CONFIG_NOT_FIRST, DUPLICATE_CONFIG, EMPTY_MESSAGE, BAD_MOTION_SHAPE,
-        NON_FINITE_MOTION, FRAME_ORDER, UNKNOWN_FRAME_ENCODING), RESOURCE_EXHAUSTED with RetryInfo.
+        NON_FINITE_MOTION, FRAME_ORDER, UNKNOWN_ENUM_VALUE, BAD_KEY), RESOURCE_EXHAUSTED with RetryInfo.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
