@@ -1,0 +1,45 @@
+"""Classifier-free guidance, one scale per condition (VASA-1, arXiv 2404.10667, eq. 2).
+
+x = x_all + sum_c (s_c - 1) (x_all - x_without_c). A scale of 1 costs nothing: only conditions
+with another scale add a row to the network's batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuidanceScales:
+    """How strongly each condition holds; 1 = as learnt, more = exaggerated."""
+
+    gaze: float = 1.0
+    distance: float = 1.0
+    emotion: float = 1.0
+    audio: float = 1.0
+
+    def active(self) -> list[tuple[int, float]]:
+        """Conditions with a scale other than 1, as (group index, scale - 1)."""
+        scales = (self.gaze, self.distance, self.emotion, self.audio)
+        return [(index, scale - 1.0) for index, scale in enumerate(scales) if scale != 1.0]
+
+
+def keep_rows(scales: GuidanceScales) -> Tensor:
+    """Rows of conditions to keep, float32 [1 + A, 4]: all, then all but each guided one."""
+    active = scales.active()
+    keep = torch.ones(1 + len(active), 4)
+    for row, (group, _) in enumerate(active):
+        keep[1 + row, group] = 0.0
+    return keep
+
+
+def combine(predictions: Tensor, scales: GuidanceScales) -> Tensor:
+    """Join predictions [1 + A, T, D], rows as in `keep_rows`, into one [1, T, D]."""
+    full = predictions[:1]
+    out = full
+    for row, (_, extra) in enumerate(scales.active()):
+        out = out + extra * (full - predictions[1 + row : 2 + row])
+    return out

@@ -1,0 +1,262 @@
+"""The motion latents and their explicit map to the 60 public channels.
+
+A latent frame has `LATENT_DIM` numbers, each named and scaled to unit variance over speech, so that
+the diffusion model sees a well-conditioned space and anyone can read what it made:
+
+- head: what moves the head's *deviation* from its anchor in one frame (a leaky velocity). The
+  deviation is its leaky sum, so it is smooth whatever the sampler's grain and cannot drift away;
+- mouth, face: blendshape weights shared by left and right, and two numbers for asymmetry;
+- eyes: blink, and gaze relative to the *camera*; the eye's angle in the head follows by turning
+  against the head (the vestibulo-ocular reflex).
+
+The head's anchor follows the gaze and distance controls through a critically damped filter.
+Axis letters: T frames, D latent channels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from parlante.types import (
+    EMOTIONS,
+    FRAME_RATE_HZ,
+    MOTION_DIM,
+    MOTION_INDEX,
+    POSE_CHANNELS,
+    Controls,
+    Float32Array,
+)
+
+HEAD: Final = ("yaw", "pitch", "roll", "x", "y", "log_scale")
+MOUTH: Final = (
+    "jawOpen",
+    "mouthClose",
+    "mouthFunnel",
+    "mouthPucker",
+    "mouthStretch",
+    "mouthRollLower",
+    "mouthPress",
+    "mouthLowerDown",
+    "mouthUpperUp",
+)
+FACE: Final = (
+    "mouthSmile",
+    "mouthFrown",
+    "browDown",
+    "browInnerUp",
+    "browOuterUp",
+    "cheekSquint",
+    "eyeSquint",
+    "noseSneer",
+    "eyeWide",
+)
+SIDES: Final = ("smileSide", "browSide")  # + = more on the subject's left
+EYES: Final = ("blink", "gazeYaw", "gazePitch")
+LATENTS: Final = HEAD + MOUTH + FACE + SIDES + EYES
+LATENT_DIM: Final = len(LATENTS)  # 29
+LATENT_INDEX: Final = {name: index for index, name in enumerate(LATENTS)}
+
+HEAD_SLICE: Final = slice(0, 6)
+MOUTH_SLICE: Final = slice(6, 15)
+FACE_SLICE: Final = slice(15, 24)
+SIDES_SLICE: Final = slice(24, 26)
+EYES_SLICE: Final = slice(26, 29)
+
+# Natural unit of each latent (rad or IOD per frame, blendshape weight, rad): its standard
+# deviation over the synthetic corpus, rounded.
+LATENT_SCALE: Final[Float32Array] = np.array(
+    [
+        *(0.012, 0.012, 0.010, 0.020, 0.016, 0.0030),
+        *(0.14, 0.30, 0.14, 0.18, 0.15, 0.13, 0.15, 0.10, 0.06),
+        *(0.15, 0.12, 0.12, 0.15, 0.14, 0.12, 0.08, 0.08, 0.08),
+        *(0.02, 0.03),
+        *(0.25, 0.16, 0.11),
+    ],
+    dtype=np.float32,
+)
+
+HEAD_LEAK: Final = math.exp(-1.0 / (2.0 * FRAME_RATE_HZ))  # the deviation relaxes in 2 s
+HEAD_GAZE_SHARE: Final = 0.35  # of a gaze target the head takes; the eyes do the rest
+VOR_GAIN: Final = 0.9
+ANCHOR_RATE_HZ: Final = 14.0  # natural frequency of the anchor filter, rad/s: 90 % in 0.28 s
+REST_DEAD_ZONE: Final = 0.015  # blendshape weight below which a channel counts as zero
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PoseState:
+    """Where the head is.
+
+    Attributes:
+        deviation: float64 [6], generated deviation from the anchor.
+        anchor: float64 [6], where the controls put the head.
+        anchor_velocity: float64 [6], per second.
+        intensity: float64 [2], head motion and expression as smoothed so far.
+    """
+
+    deviation: np.ndarray = field(default_factory=lambda: np.zeros(6))
+    anchor: np.ndarray = field(default_factory=lambda: np.zeros(6))
+    anchor_velocity: np.ndarray = field(default_factory=lambda: np.zeros(6))
+    intensity: np.ndarray = field(default_factory=lambda: np.ones(2))
+
+    @classmethod
+    def settled(cls, controls: Controls) -> PoseState:
+        """Return the state of a session that begins with these controls."""
+        return cls(
+            anchor=_anchor_target(controls),
+            intensity=np.array([controls.head_motion, controls.expression]),
+        )
+
+
+def _anchor_target(controls: Controls) -> np.ndarray:
+    """Head pose [6] that the controls ask for."""
+    return np.array(
+        [
+            HEAD_GAZE_SHARE * controls.gaze_yaw_rad,
+            HEAD_GAZE_SHARE * controls.gaze_pitch_rad,
+            0.0,
+            0.0,
+            0.0,
+            -math.log(controls.head_distance),
+        ]
+    )
+
+
+def to_channels(
+    latents: Float32Array, controls: Controls, state: PoseState
+) -> tuple[Float32Array, PoseState]:
+    """Map latents to the public motion channels.
+
+    Args:
+        latents: float32 [T, D], unit variance.
+        controls: They hold for these frames.
+        state: Head state after the frame before; not modified.
+
+    Returns:
+        float32 [T, 60] in the order of `MOTION_CHANNELS`, and the next state.
+    """
+    natural = latents.astype(np.float64) * LATENT_SCALE
+    target = _anchor_target(controls)
+    intensity_target = np.array([controls.head_motion, controls.expression])
+    out = np.zeros((len(latents), MOTION_DIM))
+    for row, frame in enumerate(natural):
+        state = _step(state, frame[HEAD_SLICE], target, intensity_target)
+        _write_pose(out[row], state)
+        _write_face(out[row], frame, state.intensity[1])
+        _write_eyes(out[row], frame[EYES_SLICE], state.intensity[1])
+    return out.astype(np.float32), state
+
+
+def _step(
+    state: PoseState, push: np.ndarray, target: np.ndarray, intensity: np.ndarray
+) -> PoseState:
+    """Advance the head by one frame."""
+    rate, dt = ANCHOR_RATE_HZ, 1.0 / FRAME_RATE_HZ
+    # Exact step of a critically damped spring: never overshoots, never jumps.
+    gap = state.anchor - target
+    drive = state.anchor_velocity + rate * gap
+    fade = math.exp(-rate * dt)
+    return PoseState(
+        deviation=HEAD_LEAK * state.deviation + push,
+        anchor=target + (gap + drive * dt) * fade,
+        anchor_velocity=(state.anchor_velocity - rate * drive * dt) * fade,
+        intensity=state.intensity + (intensity - state.intensity) * (1.0 - math.exp(-10.0 * dt)),
+    )
+
+
+def _write_pose(row: np.ndarray, state: PoseState) -> None:
+    pose = state.anchor + state.intensity[0] * state.deviation
+    size = math.exp(pose[5])  # shifts are seen at the face's size
+    row[: len(POSE_CHANNELS)] = pose
+    row[3:5] *= size
+
+
+def _write_face(row: np.ndarray, frame: np.ndarray, expression: float) -> None:
+    weights = {name: float(frame[LATENT_INDEX[name]]) for name in MOUTH + FACE}
+    smile_side = float(frame[LATENT_INDEX["smileSide"]])
+    brow_side = float(frame[LATENT_INDEX["browSide"]])
+    for name in FACE:
+        weights[name] *= expression
+    for name, weight in weights.items():
+        if name in MOTION_INDEX:
+            row[MOTION_INDEX[name]] = _weight(weight)
+            continue
+        side = 0.0
+        if name == "mouthSmile":
+            side = smile_side * expression
+        elif name in ("browDown", "browOuterUp"):
+            side = brow_side * expression
+        left, right = weight + side, weight - side
+        row[MOTION_INDEX[name + "Left"]] = _weight(left)
+        row[MOTION_INDEX[name + "Right"]] = _weight(right)
+
+
+def _weight(value: float) -> float:
+    """Clip to [0, 1], with a small dead zone so that rest is exactly rest."""
+    if value <= REST_DEAD_ZONE:
+        return 0.0
+    return min(1.0, (value - REST_DEAD_ZONE) / (1.0 - REST_DEAD_ZONE))
+
+
+def _write_eyes(row: np.ndarray, eyes: np.ndarray, expression: float) -> None:
+    blink, yaw, pitch = (float(v) for v in eyes)
+    # A half-strength blink would be a drooping lid: blinks stay whole down to half intensity.
+    blink = min(1.0, max(0.0, blink * 1.06 - 0.05)) * min(1.0, 2.0 * expression)
+    yaw = _limit(yaw - VOR_GAIN * row[0])
+    pitch = _limit(pitch - VOR_GAIN * row[1])
+    row[MOTION_INDEX["gazeYaw"]] = yaw
+    row[MOTION_INDEX["gazePitch"]] = pitch
+    for side, outward in (("Left", 1.0), ("Right", -1.0)):
+        row[MOTION_INDEX["eyeBlink" + side]] = blink
+        for name, angle in (
+            ("eyeLookOut", yaw * outward),
+            ("eyeLookIn", -yaw * outward),
+            ("eyeLookDown", pitch),
+            ("eyeLookUp", -pitch),
+        ):
+            row[MOTION_INDEX[name + side]] = min(1.0, max(0.0, angle / MAX_EYE_RAD))
+
+
+MAX_EYE_RAD: Final = 0.6
+
+
+def _limit(angle: float) -> float:
+    return min(MAX_EYE_RAD, max(-MAX_EYE_RAD, angle))
+
+
+def head_latents(deviation: Float32Array) -> Float32Array:
+    """Invert the leaky sum: a deviation track -> head latents.
+
+    Args:
+        deviation: float32 [T, 6], rad, IOD, log; the frame before is taken as at rest there.
+
+    Returns:
+        float32 [T, 6] unit-variance latents.
+    """
+    before = np.concatenate([deviation[:1], deviation[:-1]])
+    push = deviation - HEAD_LEAK * before
+    return (push / LATENT_SCALE[HEAD_SLICE]).astype(np.float32)
+
+
+def condition(controls: Controls) -> Float32Array:
+    """Controls as the model sees them.
+
+    Returns:
+        float32 [10]: gaze yaw, gaze pitch (of order one), log distance, seven emotion weights
+        whose sum is at most 1.
+    """
+    weights = np.array([controls.emotion.get(name, 0.0) for name in EMOTIONS])
+    weights /= max(1.0, float(weights.sum()))
+    head = [
+        controls.gaze_yaw_rad / 0.3,
+        controls.gaze_pitch_rad / 0.3,
+        math.log(controls.head_distance) / 0.4,
+    ]
+    return np.concatenate([head, weights]).astype(np.float32)
+
+
+CONDITION_DIM: Final = 10
+CONDITION_GROUPS: Final = (slice(0, 2), slice(2, 3), slice(3, 10))  # gaze, distance, emotion

@@ -1,0 +1,53 @@
+"""Read and write the motion network's weights: one safetensors file that knows its own shape."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from parlante.models.motion_dit import MotionDiT, MotionDiTConfig
+from parlante.types import MOTION_SPACE
+
+DEFAULT_WEIGHTS: Final = Path(__file__).parent / "weights" / "motion_nano.safetensors"
+
+
+def save_weights(state: dict[str, Tensor], config: MotionDiTConfig, path: Path) -> None:
+    """Write weights as float16, with the network's size beside them."""
+    metadata = {"space": MOTION_SPACE, "config": json.dumps(asdict(config), sort_keys=True)}
+    halves = {name: tensor.to(torch.float16).contiguous() for name, tensor in state.items()}
+    save_file(halves, path, metadata=metadata)
+
+
+def load_weights(path: Path = DEFAULT_WEIGHTS) -> tuple[MotionDiT, str]:
+    """Read a network.
+
+    Args:
+        path: A file of `save_weights`.
+
+    Returns:
+        The network in float32, evaluation mode, and the hex SHA-256 of the file.
+
+    Raises:
+        ValueError: The file is of another motion space.
+    """
+    with safe_open(path, framework="pt") as stored:
+        metadata = stored.metadata()
+        if metadata.get("space") != MOTION_SPACE:
+            raise ValueError(
+                f"{path.name} must hold weights of {MOTION_SPACE}; got {metadata.get('space')!r}; "
+                "train or fetch weights of this release"
+            )
+        config = MotionDiTConfig(**json.loads(metadata["config"]))
+        state = {name: stored.get_tensor(name).float() for name in stored.keys()}  # noqa: SIM118
+    model = MotionDiT(config)
+    model.load_state_dict(state)
+    model.eval()
+    return model, hashlib.sha256(path.read_bytes()).hexdigest()

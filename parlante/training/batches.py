@@ -1,0 +1,78 @@
+"""Training batches: crops of the corpus, each time with another augmentation.
+
+Axis letters: B batch, T frames, N mel hops, D latents.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from parlante.models.audio_features import (
+    HOPS_PER_FRAME,
+    NUM_FEATURES,
+    NormaliserState,
+    normalise,
+)
+from parlante.models.layers.causal_conv import CONTEXT_HOPS
+from parlante.training.augment import augment
+from parlante.training.corpus import CLIP_FRAMES, Corpus
+from parlante.types import Float32Array
+
+PRE_ROLL_FRAMES: Final = 100  # what the running normalisation has heard before a warm crop
+_COLD_SHARE: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Features [B, CONTEXT_HOPS + 4 T, F], latents [B, T, D], controls [B, T, 10]."""
+
+    features: Tensor
+    latents: Tensor
+    controls: Tensor
+
+
+def draw_batch(
+    corpus: Corpus, clips: range, batch_size: int, num_frames: int, rng: np.random.Generator
+) -> Batch:
+    """Draw crops; a quarter begin as a session does, without anything before them."""
+    num_cold = round(_COLD_SHARE * batch_size)
+    cold = _crops(corpus, clips, num_cold, num_frames, 0, rng)
+    warm = _crops(corpus, clips, batch_size - num_cold, num_frames, PRE_ROLL_FRAMES, rng)
+    parts = [np.concatenate(pair) for pair in zip(cold, warm, strict=True)]
+    return Batch(*(torch.from_numpy(part) for part in parts))
+
+
+def _crops(
+    corpus: Corpus,
+    clips: range,
+    count: int,
+    num_frames: int,
+    pre_roll: int,
+    rng: np.random.Generator,
+) -> tuple[Float32Array, Float32Array, Float32Array]:
+    mels, latents, controls = [], [], []
+    for _ in range(count):
+        clip = int(rng.integers(clips.start, clips.stop))
+        take = int(rng.integers(corpus.latents.shape[1]))
+        start = int(rng.integers(pre_roll, CLIP_FRAMES - num_frames + 1))
+        mels.append(
+            corpus.log_mel[
+                clip, (start - pre_roll) * HOPS_PER_FRAME : (start + num_frames) * HOPS_PER_FRAME
+            ]
+        )
+        latents.append(corpus.latents[clip, take, start : start + num_frames])
+        controls.append(corpus.conditions[clip, take, start : start + num_frames])
+    energies = augment(np.stack(mels).astype(np.float32), rng)
+    features, _ = normalise(energies, NormaliserState.fresh(count))
+    context = np.zeros((count, CONTEXT_HOPS, NUM_FEATURES), np.float32)
+    padded = np.concatenate([context, features], axis=1)
+    return (
+        padded[:, -(CONTEXT_HOPS + num_frames * HOPS_PER_FRAME) :],
+        np.stack(latents).astype(np.float32),
+        np.stack(controls).astype(np.float32),
+    )

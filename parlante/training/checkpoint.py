@@ -1,0 +1,34 @@
+"""Checkpoints of a training run: all that a resumed run needs, written atomically."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """State after `step` optimiser steps: weights, their moving average, and the optimiser."""
+
+    step: int
+    model: dict[str, Tensor]
+    average: dict[str, Tensor]
+    optimizer: dict[str, Any]
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Write so that a crash leaves the old file or the new one, never half of one."""
+    part = path.with_suffix(".part")
+    torch.save({name: getattr(checkpoint, name) for name in Checkpoint.__slots__}, part)
+    part.replace(path)
+
+
+def load_checkpoint(path: Path) -> Checkpoint | None:
+    """Read the checkpoint, or None if there is none."""
+    if not path.exists():
+        return None
+    return Checkpoint(**torch.load(path, weights_only=True))

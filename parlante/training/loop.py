@@ -1,0 +1,183 @@
+"""The training loop of the motion model: resumable, and reproducible from its config.
+
+Every step draws from generators seeded by (seed, step), so a resumed run continues exactly as an
+unbroken one.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from parlante.diffusion.schedule import add_noise, draw_times
+from parlante.models.motion_dit import BLOCK_FRAMES, NUM_GROUPS, MotionDiT, MotionDiTConfig
+from parlante.models.motion_space import MOUTH_SLICE
+from parlante.models.motion_weights import save_weights
+from parlante.training.batches import Batch, draw_batch
+from parlante.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from parlante.training.corpus import Corpus, CorpusConfig
+from parlante.training.losses import denoising_loss, reading_loss
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingConfig:
+    """A whole run.
+
+    Attributes:
+        corpus: What to train on.
+        model: Size of the network.
+        num_steps: Optimiser steps.
+        batch_size: B.
+        num_frames: T of a crop; a multiple of the block.
+        learning_rate: Peak, reached after `warmup_steps`, then falling as a cosine.
+        warmup_steps: See above.
+        average_decay: Of the moving average of weights that is served.
+        drop_condition: Probability of dropping each of the four conditions.
+        hide_past: Probability that a sequence's blocks see no past.
+        past_noise: Upper end of the noise added to the past, so that errors do not add up.
+        checkpoint_steps: How often state is written.
+        seed: Of everything after the corpus.
+        bfloat16: Whether matrix products run in bfloat16.
+    """
+
+    corpus: CorpusConfig = field(default_factory=CorpusConfig)
+    model: MotionDiTConfig = field(default_factory=MotionDiTConfig)
+    num_steps: int = 5000
+    batch_size: int = 16
+    num_frames: int = 96
+    learning_rate: float = 1e-3
+    warmup_steps: int = 200
+    average_decay: float = 0.998
+    drop_condition: float = 0.1
+    hide_past: float = 0.15
+    past_noise: float = 0.3
+    checkpoint_steps: int = 250
+    seed: int = 0
+    bfloat16: bool = True
+
+
+def train(config: TrainingConfig, corpus: Corpus, out: Path) -> Path:
+    """Train, or go on with a run that was cut off.
+
+    Args:
+        config: The run.
+        corpus: Its data; the last thirtieth of the clips is held out.
+        out: Folder for checkpoint, log and weights.
+
+    Returns:
+        Path of the weights, float16 safetensors.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(config.seed)
+    model = MotionDiT(config.model)
+    average = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
+    )
+    first = 0
+    if (stored := load_checkpoint(out / "checkpoint.pt")) is not None:
+        model.load_state_dict(stored.model)
+        optimizer.load_state_dict(stored.optimizer)
+        average, first = stored.average, stored.step
+        logger.info("resumed at step %d", first)
+    held_out = max(1, corpus.num_clips // 30)
+    training = range(corpus.num_clips - held_out)
+    testing = range(corpus.num_clips - held_out, corpus.num_clips)
+    started = time.monotonic()
+    for step in range(first, config.num_steps):
+        loss = _train_step(model, optimizer, config, corpus, training, step)
+        decay = min(config.average_decay, (1.0 + step) / (10.0 + step))
+        for name, tensor in model.state_dict().items():
+            average[name].lerp_(tensor, 1.0 - decay)
+        if (step + 1) % 50 == 0:
+            rate = (time.monotonic() - started) / (step + 1 - first)
+            logger.info("step %d loss %.4f, %.2f s per step", step + 1, loss, rate)
+        if (step + 1) % config.checkpoint_steps == 0 or step + 1 == config.num_steps:
+            state = Checkpoint(step + 1, model.state_dict(), average, optimizer.state_dict())
+            save_checkpoint(state, out / "checkpoint.pt")
+            save_weights(average, config.model, out / "motion.safetensors")
+            logger.info("step %d held out: %s", step + 1, _test(average, config, corpus, testing))
+    return out / "motion.safetensors"
+
+
+def _train_step(
+    model: MotionDiT,
+    optimizer: torch.optim.Optimizer,
+    config: TrainingConfig,
+    corpus: Corpus,
+    clips: range,
+    step: int,
+) -> float:
+    rng = np.random.default_rng((config.seed, 1, step))
+    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+    batch = draw_batch(corpus, clips, config.batch_size, config.num_frames, rng)
+    for group in optimizer.param_groups:
+        group["lr"] = config.learning_rate * _schedule(step, config)
+    loss, _ = _losses(model, batch, config, generator)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    return float(loss.detach())
+
+
+def _schedule(step: int, config: TrainingConfig) -> float:
+    if step < config.warmup_steps:
+        return (step + 1) / config.warmup_steps
+    done = (step - config.warmup_steps) / max(1, config.num_steps - config.warmup_steps)
+    return 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def _losses(
+    model: MotionDiT, batch: Batch, config: TrainingConfig, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Total loss, and the mouth as read from sound [B, T, 9]."""
+    B, T, _ = batch.latents.shape
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=generator)
+
+    def normal() -> Tensor:
+        return torch.randn(batch.latents.shape, generator=generator)
+
+    keep = (uniform(B, NUM_GROUPS) >= config.drop_condition).float()
+    levels = draw_times((B, T // BLOCK_FRAMES, 1), generator).repeat_interleave(BLOCK_FRAMES, dim=1)
+    # One sequence in four keeps a spotless past, as the first frames of a session do.
+    roughness = config.past_noise * (uniform(B, 1, 1) * 1.33 - 0.33).clamp(min=0.0)
+    past = batch.latents + roughness * normal()
+    noised = add_noise(batch.latents, normal(), levels)
+    hide = uniform(B) < config.hide_past
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.bfloat16):
+        speech, mouth = model.read_audio(batch.features)
+        conditions = model.condition(speech, batch.controls, keep)
+        predicted = model(past, noised, levels, conditions, hide)
+    denoising = denoising_loss(predicted.float(), batch.latents, levels)
+    return denoising + reading_loss(mouth.float(), batch.latents), mouth
+
+
+@torch.no_grad()
+def _test(average: dict[str, Tensor], config: TrainingConfig, corpus: Corpus, clips: range) -> str:
+    """Loss and correlation of the mouth read from sound, on clips not trained on."""
+    model = MotionDiT(config.model)
+    model.load_state_dict(average)
+    model.eval()
+    rng = np.random.default_rng((config.seed, 2))
+    generator = torch.Generator().manual_seed(config.seed)
+    batch = draw_batch(corpus, clips, 4 * config.batch_size, config.num_frames, rng)
+    loss, mouth = _losses(model, batch, config, generator)
+    truth = batch.latents[..., MOUTH_SLICE].reshape(-1, mouth.shape[-1])
+    read = mouth.float().reshape(-1, mouth.shape[-1])
+    pairs = zip(read.T, truth.T, strict=True)
+    correlations = [float(torch.corrcoef(torch.stack(pair))[0, 1]) for pair in pairs]
+    return f"loss {float(loss):.4f}, mouth correlation " + " ".join(
+        f"{value:.2f}" for value in correlations
+    )

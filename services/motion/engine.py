@@ -1,0 +1,148 @@
+"""The motion stage: live sound and controls -> motion, by the block-causal diffusion transformer.
+
+Implements the port `parlante.ports.Motion`. All computing is done by one thread per engine, off the
+event loop; streams take turns block by block.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+
+from parlante.errors import FailedPrecondition, InternalError
+from parlante.media.resample import Resampler
+from parlante.models.motion_dit import MotionDiT
+from parlante.models.motion_weights import DEFAULT_WEIGHTS, load_weights
+from parlante.types import (
+    FRAME_RATE_HZ,
+    MAX_SAMPLE_RATE_HZ,
+    MODEL_SAMPLE_RATE_HZ,
+    AudioChunk,
+    ControlUpdate,
+    Int16Array,
+    MotionBlock,
+    MotionConfig,
+    MotionInput,
+)
+from services.motion import session
+from services.motion.session import SamplerConfig, SessionState
+
+__all__ = ["MotionEngine"]
+
+
+class MotionEngine:
+    """Generates motion for any number of streams.
+
+    Args:
+        model: The network, in evaluation mode.
+        bundle_digest: Hex SHA-256 that names weights and sampler.
+        sampler: How blocks are drawn.
+    """
+
+    def __init__(self, model: MotionDiT, bundle_digest: str, sampler: SamplerConfig) -> None:
+        self._model = model
+        self._sampler = sampler
+        self.bundle_digest = bundle_digest
+        # One intra-op thread: blocks are small, and services scale by process.
+        self._executor = ThreadPoolExecutor(
+            1, thread_name_prefix="motion", initializer=torch.set_num_threads, initargs=(1,)
+        )
+
+    @classmethod
+    def load(cls, weights: Path | None = None, *, sampler: SamplerConfig | None = None) -> Self:
+        """Load an engine.
+
+        Args:
+            weights: A safetensors file of `parlante.training.motion`; None takes the packaged one.
+            sampler: How blocks are drawn; None takes the settings the weights were judged with.
+
+        Raises:
+            FailedPrecondition: There is no such file, or it is of another motion space.
+        """
+        path = weights or DEFAULT_WEIGHTS
+        sampler = sampler or SamplerConfig()
+        try:
+            model, digest = load_weights(path)
+        except (FileNotFoundError, ValueError) as error:
+            raise FailedPrecondition(
+                f"motion weights must be readable; {error}; reinstall the package or name a file",
+                reason="MOTION_WEIGHTS_UNUSABLE",
+            ) from error
+        bundle = hashlib.sha256(f"{digest} {sampler}".encode()).hexdigest()
+        return cls(model, bundle, sampler)
+
+    @property
+    def algorithmic_delay_ms(self) -> float:
+        """Longest wait, over all sample rates, from a frame's start to the sound it needs, ms."""
+        return session.algorithmic_delay_ms(Resampler(MAX_SAMPLE_RATE_HZ))
+
+    async def warm_up(self) -> None:
+        """Run half a second of silence through, so that the first client finds everything hot."""
+
+        async def silence() -> AsyncIterator[MotionInput]:
+            samples = np.zeros(MODEL_SAMPLE_RATE_HZ // 2, np.int16)
+            yield AudioChunk(start_sample=0, samples=samples)
+
+        async for _ in self.stream(MotionConfig(), silence()):
+            pass
+
+    async def aclose(self) -> None:
+        """Stop the computing thread; streams that still run fail."""
+        await asyncio.get_running_loop().run_in_executor(None, self._executor.shutdown)
+
+    async def stream(
+        self, config: MotionConfig, inputs: AsyncIterator[MotionInput]
+    ) -> AsyncIterator[MotionBlock]:
+        """Generate motion for a stream of sound; see `parlante.ports.Motion.stream`."""
+        resampler = Resampler(config.sample_rate_hz)
+        state = session.start(config, resampler, self._model)
+        async for item in inputs:
+            match item:
+                case ControlUpdate():
+                    state = replace(state, controls=item.controls)
+                case AudioChunk():
+                    session.check_chunk(state, item)
+                    for piece in _pieces(item.samples, config.sample_rate_hz):
+                        state = session.hear(state, piece, resampler)
+                        while session.is_ready(state):
+                            block, state = await self._advance(state)
+                            if block is not None:
+                                yield block
+        async for block in self._flush(state, resampler):
+            yield block
+
+    async def _flush(self, state: SessionState, resampler: Resampler) -> AsyncIterator[MotionBlock]:
+        """Make the frames that are still owed, with silence as what follows."""
+        total = session.num_frames(state, resampler.rate_hz)
+        silence = np.zeros(resampler.rate_hz // FRAME_RATE_HZ, np.int16)
+        while session.num_made(state) < total:
+            while not session.is_ready(state):
+                state = session.hear(state, silence, resampler, is_padding=True)
+            block, state = await self._advance(state)
+            if block is not None:
+                owed = total - block.start_frame
+                yield replace(block, values=block.values[:owed])
+
+    async def _advance(self, state: SessionState) -> tuple[MotionBlock | None, SessionState]:
+        loop = asyncio.get_running_loop()
+        block, state = await loop.run_in_executor(
+            self._executor, session.advance, state, self._model, self._sampler
+        )
+        if block is not None and not np.isfinite(block.values).all():
+            raise InternalError("motion is not finite", reason="MOTION_NOT_FINITE")
+        return block, state
+
+
+def _pieces(samples: Int16Array, rate_hz: int) -> Iterator[Int16Array]:
+    """Cut a chunk into frames' worth, so that a long one needs no more memory than a short one."""
+    length = rate_hz // FRAME_RATE_HZ
+    for begin in range(0, len(samples), length):
+        yield samples[begin : begin + length]
