@@ -1,0 +1,94 @@
+"""The background without the person: its rim continued inwards into a smooth fill, with grain."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+
+from parlante.types import Float32Array, Uint8Array
+
+__all__ = ["fill_background"]
+
+# Hair and colour spill reach this far beyond the matte (px of the crop).
+SAFETY_PX: Final = 13
+MIN_KNOWN_SHARE: Final = 0.003
+SEAM_BLUR_PX: Final = 3.0
+# How far into the hole the rim's own colours are carried before the smooth fill takes over. A turn
+# of the head uncovers about 20 px of it.
+RIM_REACH_PX: Final = 45.0
+RIM_BLUR_PX: Final = 6.0
+
+
+def fill_background(rgb: Uint8Array, matte: Float32Array, *, seed: int = 0) -> Uint8Array:
+    """Paint the person away.
+
+    Near its rim the hole continues the nearest background pixels, further in it is interpolated
+    smoothly, and it gets the grain of the visible background: what a turn of the head uncovers
+    neither repeats the head nor looks polished.
+
+    Args:
+        rgb: uint8 [H, W, 3].
+        matte: float32 [H, W], 1 = person.
+        seed: Fixes the grain.
+
+    Returns:
+        uint8 [H, W, 3].
+    """
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * SAFETY_PX + 1, 2 * SAFETY_PX + 1))
+    hole = cv2.dilate((matte > 0.04).astype(np.uint8), kernel)
+    known = (hole == 0).astype(np.float32)
+    picture = rgb.astype(np.float32)
+    if known.mean() < MIN_KNOWN_SHARE:
+        # The person fills the frame: a calm tone from its border must do.
+        border = np.concatenate([picture[0], picture[:, 0], picture[:, -1]])
+        return np.broadcast_to(np.median(border, axis=0), rgb.shape).astype(np.uint8)
+    smooth = _continue_rim(picture, known, _push_pull(picture, known))
+    weight = cv2.GaussianBlur(known, (0, 0), SEAM_BLUR_PX) * known
+    weight = np.clip(2.0 * weight - 1.0, 0.0, 1.0)[..., None]
+    filled = smooth + _grain(picture, known, seed) * (1.0 - weight)
+    return np.asarray(
+        np.clip(np.round(picture * weight + filled * (1.0 - weight)), 0, 255), np.uint8
+    )
+
+
+def _push_pull(picture: Float32Array, known: Float32Array) -> Float32Array:
+    """Interpolate from known pixels: average down with weights, then fill in from above."""
+    levels = [(picture * known[..., None], known)]
+    while min(levels[-1][1].shape) > 2:
+        values, weights = levels[-1]
+        levels.append((cv2.pyrDown(values), cv2.pyrDown(weights)))
+    values, weights = levels.pop()
+    filled = values / np.maximum(weights, 1e-4)[..., None]
+    while levels:
+        values, weights = levels.pop()
+        height, width = weights.shape
+        above = cv2.pyrUp(filled, dstsize=(width, height))
+        # Weights below one half say: this pixel saw mostly the hole.
+        share = np.clip(weights * 1.5, 0.0, 1.0)[..., None]
+        own = values / np.maximum(weights, 1e-4)[..., None]
+        filled = own * share + above * (1.0 - share)
+    return np.asarray(filled, np.float32)
+
+
+def _continue_rim(picture: Float32Array, known: Float32Array, smooth: Float32Array) -> Float32Array:
+    """Carry the nearest known pixels into the hole, fading into the smooth fill."""
+    distance, labels = cv2.distanceTransformWithLabels(
+        (known == 0).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    rim = np.zeros((int(labels.max()) + 1, 3), np.float32)
+    is_known = known > 0
+    rim[labels[is_known]] = picture[is_known]
+    carried = cv2.GaussianBlur(rim[labels], (0, 0), RIM_BLUR_PX)
+    share = np.exp(-distance / np.float32(RIM_REACH_PX))[..., None]
+    mixed = carried * share + smooth * (1.0 - share)
+    return np.asarray(np.where(is_known[..., None], smooth, mixed), np.float32)
+
+
+def _grain(picture: Float32Array, known: Float32Array, seed: int) -> Float32Array:
+    """Noise as strong as the visible background's own, the same in all channels."""
+    residue = (picture - cv2.GaussianBlur(picture, (0, 0), 1.5)).mean(axis=-1)
+    strength = float(np.median(np.abs(residue[known > 0]))) * 1.48
+    noise = np.random.default_rng(seed).standard_normal(known.shape, dtype=np.float32)
+    return np.asarray(noise * np.float32(min(strength, 4.0)), np.float32)[..., None]
