@@ -1,0 +1,132 @@
+"""Portrait -> the tensors of space ``parlante.avatar/1``."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import resources
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from parlante.models import face_mesh
+from parlante.models.alignment import CropPlan, cut_crop, plan_crop
+from parlante.models.face_coefficients import canonicalize, measure_face, measures_to_motion
+from parlante.models.face_tracker import FaceLandmarks, FaceTracker
+from parlante.models.identity import encode_identity
+from parlante.models.inpaint import fill_background
+from parlante.models.matting import make_matte
+from parlante.models.portrait_gate import choose_face
+from parlante.models.tracker_files import tracker_digest
+from parlante.types import (
+    AVATAR_SPACE,
+    AvatarLatents,
+    FaceChoice,
+    FaceSelection,
+    Float32Array,
+    LatentSpec,
+    TensorSpec,
+    Uint8Array,
+)
+
+__all__ = ["PortraitEncoder", "bundle_digest", "content_key"]
+
+# Raise it with every change that alters what the encoder makes of the same pixels.
+ENCODER_VERSION: Final = "1"
+
+
+def bundle_digest() -> str:
+    """Hex SHA-256 of all that determines the latents: networks, mean face, code version."""
+    reference = resources.files("parlante.models").joinpath("face_reference.npz").read_bytes()
+    parts = [
+        AVATAR_SPACE,
+        ENCODER_VERSION,
+        tracker_digest(),
+        hashlib.sha256(reference).hexdigest(),
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def content_key(rgb: Uint8Array, selection: FaceSelection, digest: str) -> str:
+    """Name the latents of a picture before they are made.
+
+    Args:
+        rgb: Upright pixels, uint8 [H, W, 3].
+        selection: Which face.
+        digest: `bundle_digest()`.
+
+    Returns:
+        Hex SHA-256.
+    """
+    index = selection.index if selection.choice is FaceChoice.INDEX else 0
+    head = f"{digest} {selection.choice.value} {index} {rgb.shape[0]}x{rgb.shape[1]}\n"
+    state = hashlib.sha256(head.encode())
+    state.update(np.ascontiguousarray(rgb).data)
+    return state.hexdigest()
+
+
+class PortraitEncoder:
+    """Turns pictures into avatar latents; one call at a time.
+
+    Args:
+        tracker_directory: Folder of the tracker's files; the default is `tracker_dir()`.
+
+    Raises:
+        FailedPrecondition: The tracker's files are missing (reason ``TRACKER_FILES_MISSING``).
+    """
+
+    def __init__(self, tracker_directory: Path | None = None) -> None:
+        self._tracker = FaceTracker(tracker_directory)
+        self.digest = bundle_digest()
+
+    def encode(self, rgb: Uint8Array, selection: FaceSelection) -> AvatarLatents:
+        """Encode one portrait.
+
+        Args:
+            rgb: Upright pixels, uint8 [H, W, 3].
+            selection: Which face to take when there are several.
+
+        Raises:
+            PortraitRejected: The picture is no usable portrait; `reason` says why.
+        """
+        face = choose_face(self._tracker, rgb, selection)
+        plan = plan_crop(face.points)
+        crop, _shown = cut_crop(rgb, plan)
+        matte = make_matte(self._tracker, rgb, plan, crop)
+        start = FaceLandmarks(points=_to_crop(face.points, plan), presence=face.presence)
+        landmarks = self._tracker.landmarks(crop, start, num_passes=2).points
+        canonical, _rotation = canonicalize(landmarks)
+        tensors: dict[str, npt.NDArray[np.generic]] = {
+            "background": fill_background(crop, matte),
+            "canonical": canonical[: face_mesh.NUM_SKIN_LANDMARKS],
+            "identity": encode_identity(canonical),
+            "image": crop,
+            "landmarks": landmarks,
+            "matte": np.asarray(np.round(matte * 255.0), np.uint8),
+            "source_motion": measures_to_motion(measure_face(landmarks)),
+        }
+        return _freeze(content_key(rgb, selection, self.digest), self.digest, tensors)
+
+
+def _to_crop(points: Float32Array, plan: CropPlan) -> Float32Array:
+    moved = points * np.float32(plan.scale)
+    moved[:, :2] -= np.array([plan.left_px, plan.top_px], np.float32) * np.float32(plan.scale)
+    return np.asarray(moved, np.float32)
+
+
+def _freeze(key: str, digest: str, tensors: dict[str, npt.NDArray[np.generic]]) -> AvatarLatents:
+    """Make the tensors read-only and describe them, in the order of their names."""
+    frozen = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
+    for tensor in frozen.values():
+        tensor.setflags(write=False)
+    specs = tuple(
+        TensorSpec(name=name, dtype=tensor.dtype.name, shape=tensor.shape)
+        for name, tensor in frozen.items()
+    )
+    return AvatarLatents(
+        key=key,
+        spec=LatentSpec(space=AVATAR_SPACE, bundle_digest=digest, tensors=specs),
+        tensors=MappingProxyType(frozen),
+    )
