@@ -73,6 +73,8 @@ def configure_logging(level: str | None = None, *, stream: TextIO | None = None)
             reason="BAD_SETTING",
             field=LEVEL_VARIABLE,
         )
+    # gRPC's core writes its own format to stderr; its errors reach us as statuses anyway.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=name, handlers=[handler], force=True)

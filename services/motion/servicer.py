@@ -44,8 +44,10 @@ class MotionServicer(motion_pb2_grpc.MotionServiceServicer):
         with self._slots.hold():
             config = convert.motion_config_from_proto(await read_config(request_iterator))
             await context.write(self._started(config))
-            blocks = self._motion.stream(config, _inputs(request_iterator))
-            async with closing(blocks):
+            async with (
+                closing(_inputs(request_iterator)) as inputs,
+                closing(self._motion.stream(config, inputs)) as blocks,
+            ):
                 async for block in blocks:
                     for message in convert.motion_block_to_proto(block):
                         await context.write(motion_pb2.StreamMotionResponse(block=message))

@@ -36,8 +36,10 @@ class RendererServicer(renderer_pb2_grpc.RendererServiceServicer):
         with self._slots.hold():
             config = convert.render_config_from_proto(await read_config(request_iterator))
             await context.write(_started(config))
-            frames = self._renderer.stream(config, _blocks(request_iterator))
-            async with closing(frames):
+            async with (
+                closing(_blocks(request_iterator)) as blocks,
+                closing(self._renderer.stream(config, blocks)) as frames,
+            ):
                 async for frame in frames:
                     data = convert.frame_to_proto(frame)
                     await context.write(renderer_pb2.RenderFramesResponse(frame=data))

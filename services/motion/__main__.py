@@ -1,0 +1,35 @@
+"""Run the motion service: ``python -m services.motion --port 50052``."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+
+from parlante.rpc.process import run_process, serve_engine
+from parlante.rpc.slots import Slots
+from parlante.types import MotionTraits
+from services.motion.config import MotionServiceConfig
+from services.motion.engine import MotionEngine
+from services.motion.servicer import MotionServicer, motion_service
+
+
+async def serve(config: MotionServiceConfig) -> None:
+    """Load the engine and serve it until a signal comes."""
+    engine = MotionEngine.load(config.weights)
+    traits = MotionTraits(
+        algorithmic_delay_ms=math.ceil(engine.algorithmic_delay_ms),
+        bundle_digest=engine.bundle_digest,
+    )
+    slots = Slots(config.max_streams, what="motion stream")
+    service = motion_service(MotionServicer(engine, traits=traits, slots=slots))
+    await serve_engine(engine, [service], config)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of ``parlante-motion``; returns the exit status."""
+    return run_process("motion", MotionServiceConfig, serve, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

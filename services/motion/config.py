@@ -1,0 +1,28 @@
+"""Settings of the motion service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from parlante.rpc.server import ServerConfig, bad_setting
+from parlante.settings import about
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionServiceConfig(ServerConfig):
+    """Serve the motion stage."""
+
+    port: int = field(
+        default=50_052, metadata=about("Port; 0 takes a free one", env="PARLANTE_LISTEN_PORT")
+    )
+    max_streams: int = field(default=16, metadata=about("Streams at once; more are refused"))
+    weights: Path | None = field(
+        default=None,
+        metadata=about("safetensors file; unset takes the packaged", env="PARLANTE_MOTION_WEIGHTS"),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.max_streams <= 10_000:
+            raise bad_setting("max_streams", "in [1, 10000]", self.max_streams)
