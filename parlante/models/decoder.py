@@ -1,0 +1,250 @@
+"""The decoder: an avatar's latents and one frame of motion -> pixels.
+
+Geometry in plain sight: the portrait's own pixels, carried by a mesh that a rig and a head pose
+move, over an in-painted background; eyes and the inside of the mouth are drawn where no warp can
+help. One frame runs on one thread and releases the GIL in its loops.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+
+from parlante.errors import FailedPrecondition, InvalidInput
+from parlante.models import face_mesh as fm
+from parlante.models.decoder_canvas import PAD_SIDE_PX, PAD_TOP_PX, make_canvas
+from parlante.models.decoder_mesh import WarpMesh, build_mesh
+from parlante.models.eyes import EyeLayers, build_eyes, render_eye, white_of
+from parlante.models.face_mesh import Int32Array
+from parlante.models.face_rig import FaceRig, build_rig, face_axes
+from parlante.models.mouth import MouthLayers, build_mouth, render_mouth
+from parlante.models.warp import (
+    CAMERA_DISTANCE_IOD,
+    HeadPose,
+    blend_over,
+    pose_vertices,
+    raster_flow,
+)
+from parlante.types import (
+    AVATAR_SPACE,
+    FRAME_SIZE_PX,
+    MOTION_DIM,
+    MOTION_INDEX,
+    AvatarLatents,
+    Float32Array,
+    Uint8Array,
+)
+
+CANVAS_OFFSET: Final = (float(PAD_SIDE_PX), float(PAD_TOP_PX))
+TONGUE_OUT: Final = MOTION_INDEX["tongueOut"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PreparedAvatar:
+    """All that does not change from frame to frame; immutable, so streams may share it.
+
+    Attributes:
+        key: Content key of the avatar.
+        image: uint8 [512, 512, 3], RGB.
+        background: uint8 [512, 512, 3], RGB.
+        canvas: uint8 [H, W, 4], the portrait continued beyond its frame, with its matte.
+        mesh: Warp mesh.
+        rig: Expressions.
+        eyes: The subject's right and left eye.
+        mouth: Inside of the mouth.
+        triangles: int32 [M, 3], of mesh and lip flaps, far ones first.
+        source: float32 [N, 2], px of the canvas, of mesh and flap vertices.
+    """
+
+    key: str
+    image: Uint8Array
+    background: Uint8Array
+    canvas: Uint8Array
+    mesh: WarpMesh
+    rig: FaceRig
+    eyes: tuple[EyeLayers, EyeLayers]
+    mouth: MouthLayers
+    triangles: Int32Array
+    source: Float32Array
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the larger arrays."""
+        rig = self.rig
+        arrays = (self.image, self.background, self.canvas, self.triangles, self.source)
+        fields = (rig.fields, rig.lower_columns, rig.upper_columns)
+        return sum(a.nbytes for a in (*arrays, *fields))
+
+
+class Decoder:
+    """Renders avatars; safe for use from several threads, each with its own scratch memory."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    def prepare(self, latents: AvatarLatents) -> PreparedAvatar:
+        """Do the work that is the same for all frames of an avatar.
+
+        Raises:
+            FailedPrecondition: The latents are of another space.
+        """
+        if latents.spec.space != AVATAR_SPACE:
+            raise FailedPrecondition(
+                f"avatar latents of space {AVATAR_SPACE} are needed; got "
+                f"{latents.spec.space[:60]!r}; encode the portrait again",
+                reason="LATENT_SPACE_MISMATCH",
+            )
+        image = _image(latents, "image")
+        matte = np.ascontiguousarray(latents.tensors["matte"], np.uint8)
+        landmarks = np.ascontiguousarray(latents.tensors["landmarks"], np.float32)
+        mesh = build_mesh(landmarks)
+        eyes = build_eyes(image, landmarks)
+        mouth = build_mouth(image, landmarks, face_axes(mesh), white_of(eyes))
+        source, triangles = _with_flaps(mesh, is_closed=mouth.is_closed)
+        return PreparedAvatar(
+            key=latents.key,
+            image=image,
+            background=_image(latents, "background"),
+            canvas=make_canvas(image, matte),
+            mesh=mesh,
+            rig=build_rig(mesh),
+            eyes=eyes,
+            mouth=mouth,
+            triangles=triangles,
+            source=source + np.array(CANVAS_OFFSET, np.float32),
+        )
+
+    def render(self, avatar: PreparedAvatar, motion: Float32Array) -> Uint8Array:
+        """Render one frame.
+
+        Args:
+            avatar: From `prepare`.
+            motion: float32 [60], in the order of `MOTION_CHANNELS`.
+
+        Returns:
+            uint8 [512, 512, 3], RGB; the caller owns it.
+
+        Raises:
+            InvalidInput: The motion has another shape or is not finite.
+        """
+        if motion.shape != (MOTION_DIM,) or not np.isfinite(motion).all():
+            raise InvalidInput(
+                f"motion must be {MOTION_DIM} finite numbers; got shape {list(motion.shape)}",
+                reason="NON_FINITE_MOTION",
+                field="motion",
+            )
+        motion = np.ascontiguousarray(motion, np.float32)
+        scratch = self._scratch()
+        mesh = avatar.mesh
+        pose = HeadPose.from_motion(motion, mesh.iod_px)
+        moved = avatar.rig.displace(motion, mesh.vertices)
+        posed = _pose(mesh, pose, moved)
+        target = np.concatenate([posed, _flap_targets(posed)])
+        scratch.map_x.fill(-16.0)
+        raster_flow(target, avatar.source, avatar.triangles, scratch.map_x, scratch.map_y)
+        maps = (scratch.map_x, scratch.map_y)
+        cv2.remap(
+            avatar.canvas, *maps, cv2.INTER_LINEAR, scratch.rgba, borderMode=cv2.BORDER_CONSTANT
+        )
+        out = np.empty((FRAME_SIZE_PX, FRAME_SIZE_PX, 3), np.uint8)
+        blend_over(scratch.rgba, avatar.background, out)
+        for eye in avatar.eyes:
+            render_eye(eye, avatar.image, motion, posed, maps, CANVAS_OFFSET, out)
+        head, jaw = _mouth_pose(avatar, pose, motion)
+        lips = posed[_INNER_LIPS]
+        render_mouth(avatar.mouth, lips, head, jaw, float(motion[TONGUE_OUT]), out)
+        return out
+
+    def _scratch(self) -> _Scratch:
+        scratch: _Scratch | None = getattr(self._local, "scratch", None)
+        if scratch is None:
+            scratch = self._local.scratch = _Scratch()
+        return scratch
+
+
+class _Scratch:
+    """Buffers of one thread, reused from frame to frame."""
+
+    def __init__(self) -> None:
+        shape = (FRAME_SIZE_PX, FRAME_SIZE_PX)
+        self.map_x = np.zeros(shape, np.float32)
+        self.map_y = np.zeros(shape, np.float32)
+        self.rgba = np.zeros((*shape, 4), np.uint8)
+
+
+def _image(latents: AvatarLatents, name: str) -> Uint8Array:
+    return np.ascontiguousarray(latents.tensors[name], np.uint8)
+
+
+def _pose(mesh: WarpMesh, pose: HeadPose, vertices: Float32Array) -> Float32Array:
+    out = np.empty((len(vertices), 2), np.float32)
+    pose_vertices(
+        vertices, mesh.head_weight, mesh.shift_weight, pose.rotation, mesh.pivot, mesh.centre,
+        pose.shift, pose.scale, CAMERA_DISTANCE_IOD * mesh.iod_px, out,
+    )  # fmt: skip
+    return out
+
+
+# --- lip flaps ---------------------------------------------------------------------------------
+# The mesh has a hole at the mouth whose outline is a polygon. Flaps continue the lips into the
+# hole, so that the smooth outline of the mouth layer never uncovers anything else.
+
+RIM_INSET_IOD: Final = 0.014
+_INNER_LIPS: Final = np.array([*fm.INNER_UPPER_LIP, *fm.INNER_LOWER_LIP])
+_UPPER_RIM: Final = np.array(fm.UPPER_LIP_ROWS[0])
+_LOWER_RIM: Final = np.array(fm.LOWER_LIP_ROWS[0])
+
+
+def _with_flaps(mesh: WarpMesh, *, is_closed: bool) -> tuple[Float32Array, Int32Array]:
+    """Source points and triangles of the mesh with the flaps, which lie under the skin."""
+    n = len(mesh.vertices)
+    source = mesh.vertices[:, :2].copy()
+    if not is_closed:  # teeth and dark shine into the rim's pixels: take them from the lip itself
+        for rows in (fm.UPPER_LIP_ROWS, fm.LOWER_LIP_ROWS):
+            rim, outside = list(rows[0]), list(rows[3])
+            way = source[outside] - source[rim]
+            length = np.maximum(np.hypot(*way.T), 1.0)[:, None]
+            source[rim] += way * np.minimum(RIM_INSET_IOD * mesh.iod_px / length, 0.4)
+    upper, lower = source[_UPPER_RIM], source[_LOWER_RIM]
+    # Closed lips: the flaps carry the photo's own line. Open ones: only the colour of the rim.
+    share = 0.5 if is_closed else 0.0
+    middle_upper = upper + share * (lower - upper)
+    middle_lower = lower + share * (upper - lower)
+    left, right = fm.INNER_MOUTH_CORNERS
+    upper_flap = (left, *range(n, n + 9), right)
+    lower_flap = (left, *range(n + 9, n + 18), right)
+    flaps = np.concatenate(
+        [
+            fm.strip_triangles(fm.INNER_UPPER_LIP, upper_flap),
+            fm.strip_triangles(lower_flap, fm.INNER_LOWER_LIP),
+        ]
+    )
+    num_outer = len(mesh.triangles) - len(fm.skin_triangles())
+    triangles = np.concatenate([mesh.triangles[:num_outer], flaps, mesh.triangles[num_outer:]])
+    points = np.concatenate([source, middle_upper, middle_lower])
+    return np.ascontiguousarray(points, np.float32), np.ascontiguousarray(triangles, np.int32)
+
+
+def _flap_targets(posed: Float32Array) -> Float32Array:
+    middle = 0.5 * (posed[_UPPER_RIM] + posed[_LOWER_RIM])
+    return np.concatenate([middle, middle])
+
+
+def _mouth_pose(
+    avatar: PreparedAvatar, pose: HeadPose, motion: Float32Array
+) -> tuple[Float32Array, Float32Array]:
+    """Projection of the skull's frame at the mouth, float32 [2, 4], and the jaw's way, IOD [3]."""
+    mesh, mouth = avatar.mesh, avatar.mouth
+    frame = np.concatenate([mouth.anchor[None], mouth.anchor + mouth.axes]).astype(np.float32)
+    out = np.empty((4, 2), np.float32)
+    ones = np.ones(4, np.float32)
+    pose_vertices(
+        frame, ones, ones, pose.rotation, mesh.pivot, mesh.centre, pose.shift, pose.scale,
+        CAMERA_DISTANCE_IOD * mesh.iod_px, out,
+    )  # fmt: skip
+    head = np.column_stack([(out[1:] - out[0]).T, out[0]])
+    return head.astype(np.float32), avatar.rig.jaw_way(motion)

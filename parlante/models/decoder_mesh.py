@@ -1,0 +1,165 @@
+"""The mesh of the warp: the skin, a grid around it, and the weights with which it follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial import Delaunay
+
+from parlante.models import face_mesh as fm
+from parlante.models.decoder_canvas import (
+    CANVAS_HEIGHT_PX,
+    CANVAS_WIDTH_PX,
+    PAD_SIDE_PX,
+    PAD_TOP_PX,
+)
+from parlante.models.face_mesh import Int32Array
+from parlante.types import Float32Array
+
+Float64Array = npt.NDArray[np.float64]
+
+GRID_PX: Final = 32.0
+# A steeper side of the face would fold over itself in a turn: 1.6 is safe to 32 degrees.
+MAX_DEPTH_SLOPE: Final = 1.6
+OUTER_DEPTH_SLOPE: Final = 0.7
+OUTER_DEPTH_IOD: Final = 0.55
+BODY_SHIFT_WEIGHT: Final = 0.35
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WarpMesh:
+    """Vertices and triangles of one portrait.
+
+    The first 468 vertices are the face landmarks, untangled; the others lie around the face.
+
+    Attributes:
+        vertices: float32 [N, 3], px of the portrait, z to the back.
+        triangles: int32 [M, 3], far ones first, clockwise on screen.
+        head_weight: float32 [N], 1 = turns with the head, 0 = stays.
+        shift_weight: float32 [N], share of the head's shift.
+        is_far: bool [N], vertices that no expression moves.
+        pivot: float32 [3], px, where the head turns on the neck.
+        centre: float32 [3], px, middle of the outer eye corners: rotations leave it in place.
+        iod_px: Inter-ocular distance.
+    """
+
+    vertices: Float32Array
+    triangles: Int32Array
+    head_weight: Float32Array
+    shift_weight: Float32Array
+    is_far: npt.NDArray[np.bool_]
+    pivot: Float32Array
+    centre: Float32Array
+    iod_px: float
+
+
+def build_mesh(landmarks: Float32Array) -> WarpMesh:
+    """Build the warp mesh of a portrait.
+
+    Args:
+        landmarks: float32 [478, 3], px of the portrait.
+    """
+    iod = fm.inter_ocular_px(landmarks)
+    skin = _untangle(landmarks[: fm.NUM_SKIN_LANDMARKS].astype(np.float64))
+    skin[:, 2] = _flatten_depth(skin)
+    oval = skin[list(fm.OVAL)]
+    grid, distance, nearest = _outer_grid(oval, iod)
+    depth = oval[nearest, 2] + np.minimum(distance * OUTER_DEPTH_SLOPE, OUTER_DEPTH_IOD * iod)
+    vertices = np.concatenate([skin, np.c_[grid, depth]])
+    chin_y = float(skin[fm.CHIN, 1])
+    below = np.clip((grid[:, 1] - (chin_y - 0.1 * iod)) / (0.95 * iod), 0.0, 1.0)
+    aside = np.clip((distance / iod - 0.8) / 0.9, 0.0, 1.0)
+    follow = _fade(below) * _fade(aside)
+    head_weight = np.concatenate([np.ones(len(skin)), follow])
+    is_far = (distance > 0.8 * iod) | (grid[:, 1] < skin[fm.FOREHEAD, 1])
+    mean = oval.mean(0)
+    return WarpMesh(
+        vertices=vertices.astype(np.float32),
+        triangles=np.concatenate([_outer_triangles(vertices), fm.skin_triangles()]),
+        head_weight=head_weight.astype(np.float32),
+        shift_weight=np.maximum(head_weight, BODY_SHIFT_WEIGHT).astype(np.float32),
+        is_far=np.concatenate([np.zeros(len(skin), bool), is_far]),
+        pivot=np.array([mean[0], 0.5 * (mean[1] + chin_y), mean[2] + 0.5 * iod], np.float32),
+        centre=vertices[list(fm.OUTER_EYE_CORNERS)].mean(0).astype(np.float32),
+        iod_px=iod,
+    )
+
+
+def _fade(t: Float64Array) -> Float64Array:
+    return np.asarray(1.0 - t * t * (3.0 - 2.0 * t))
+
+
+def _untangle(skin: Float64Array) -> Float64Array:
+    """Move inner lip rows and folded vertices so that no triangle is seen from behind."""
+    skin = skin.copy()
+    rows = zip(fm.UPPER_LIP_ROWS, fm.LOWER_LIP_ROWS, fm.LIP_ROW_CORNERS, strict=True)
+    rim, *middle, outer = [list((*upper, *lower, *corners)) for upper, lower, corners in rows]
+    for share, row in zip((0.3, 0.65), middle, strict=True):
+        skin[row] = skin[rim] + share * (skin[outer] - skin[rim])
+    fixed = {*rim, *outer, *(i for row in middle for i in row)}
+    fixed |= {*fm.RIGHT_EYE, *fm.LEFT_EYE, fm.CHIN, fm.FOREHEAD}
+    triangles = fm.skin_triangles()
+    neighbours = _neighbours(triangles)
+    for _ in range(30):
+        a, b, c = (skin[triangles[:, k], :2] for k in range(3))
+        area = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
+        folded = set(triangles[area < 1.0].ravel().tolist()) - fixed
+        if not folded:
+            break
+        for vertex in folded:
+            mean = skin[neighbours[vertex]].mean(0)
+            skin[vertex] += 0.4 * (mean - skin[vertex])
+    return skin
+
+
+def _neighbours(triangles: Int32Array) -> dict[int, list[int]]:
+    neighbours: dict[int, set[int]] = {}
+    for triangle in triangles.tolist():
+        for vertex in triangle:
+            neighbours.setdefault(vertex, set()).update(triangle)
+    return {vertex: sorted(around - {vertex}) for vertex, around in neighbours.items()}
+
+
+def _flatten_depth(skin: Float64Array) -> Float64Array:
+    """Limit the slope of the depth, so that turns do not fold the sides of the face."""
+    triangles = fm.skin_triangles()
+    edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+    start, end = edges.T
+    limit = MAX_DEPTH_SLOPE * np.hypot(*(skin[start, :2] - skin[end, :2]).T)
+    z = skin[:, 2].copy()
+    for _ in range(40):  # the back is drawn forward: what faces the viewer keeps its depth
+        np.minimum.at(z, start, z[end] + limit)
+        np.minimum.at(z, end, z[start] + limit)
+    return z
+
+
+def _outer_grid(
+    oval: Float64Array, iod: float
+) -> tuple[Float64Array, Float64Array, npt.NDArray[np.intp]]:
+    """Grid points outside the face with their distance to, and index of, the nearest oval point."""
+    x = np.linspace(-PAD_SIDE_PX, CANVAS_WIDTH_PX - PAD_SIDE_PX - 1, _count(CANVAS_WIDTH_PX))
+    y = np.linspace(-PAD_TOP_PX, CANVAS_HEIGHT_PX - PAD_TOP_PX - 1, _count(CANVAS_HEIGHT_PX))
+    points = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
+    contour = oval[:, :2].astype(np.float32).reshape(-1, 1, 2)
+    outside = np.array([-cv2.pointPolygonTest(contour, (px, py), True) for px, py in points])
+    points = points[outside > 0.14 * iod]
+    distance = np.linalg.norm(points[:, None] - oval[None, :, :2], axis=2)
+    return points, distance.min(1), distance.argmin(1)
+
+
+def _count(length_px: int) -> int:
+    return round(length_px / GRID_PX) + 1
+
+
+def _outer_triangles(vertices: Float64Array) -> Int32Array:
+    """Triangles over oval and grid; those under the face stay as a ground for the skin."""
+    indexes = np.concatenate([fm.OVAL, np.arange(fm.NUM_SKIN_LANDMARKS, len(vertices))])
+    triangles = indexes[Delaunay(vertices[indexes, :2]).simplices].astype(np.int32)
+    a, b, c = (vertices[triangles[:, k], :2] for k in range(3))
+    area = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
+    triangles[area < 0] = triangles[area < 0][:, ::-1]
+    return np.asarray(triangles, np.int32)

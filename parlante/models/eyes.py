@@ -1,0 +1,402 @@
+"""Eyes: lids that close over the eyeball and irises that turn, in the portrait's own pixels.
+
+An eye is a function of the portrait's plane. The lids are two curves between the corners; skin
+above and below is stretched towards them, except for a band at the rim that carries the lashes
+unchanged. Between them lies the eyeball: the photo's own white, completed under lids and iris, and
+the photo's own iris, completed to a disc, which gaze shifts over the white.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from parlante.models import face_mesh as fm
+from parlante.models.jit import kernel
+from parlante.types import MOTION_INDEX, Float32Array, Uint8Array
+
+EYEBALL_RADIUS_IOD: Final = 0.13
+WIDE_GAIN: Final = 0.35
+SQUINT_GAIN: Final = 0.40
+UPPER_SHARE_OF_BLINK: Final = 0.92  # the upper lid does nearly all the way
+# Lids follow the iris: less would show white above a lowered iris, more would look sleepy.
+UPPER_LID_FOLLOW: Final = 0.65
+LOWER_LID_FOLLOW: Final = 0.35
+
+CURVE_SAMPLES: Final = 64
+RIM_IOD: Final = 0.020  # inner side of the rim, with the lashes' roots and the wet line
+LASHES_IOD: Final = 0.030  # outer side of the rim, kept unstretched
+PATCH_MARGIN_IOD: Final = 0.18
+MIN_IRIS_IOD: Final = 0.048
+MAX_IRIS_IOD: Final = 0.080
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EyeLayers:
+    """One eye of a portrait.
+
+    Attributes:
+        frame: float32 [6]: corner at image left (x, y), unit vector along the eye (x, y), width
+            px, inter-ocular distance px.
+        upper: float32 [64], y of the upper rim from corner to corner in the eye's frame, px.
+        lower: float32 [64], of the lower rim.
+        zones: float32 [2], px above the upper and below the lower rim that stretch.
+        patch_origin: int32 [2], x and y of the patches in the portrait.
+        skin: uint8 [h, w, 3], the lids without lashes, which would smear when stretched.
+        white: uint8 [h, w, 3], the eyeball without iris, complete.
+        iris: uint8 [h, w, 4], the iris, complete, with its matte.
+        bounds: int32, landmarks around the area that the eye changes.
+        blink_channel: Index of eyeBlink of this eye in the motion vector.
+        squint_channel: Of eyeSquint.
+        wide_channel: Of eyeWide.
+    """
+
+    frame: Float32Array
+    upper: Float32Array
+    lower: Float32Array
+    zones: Float32Array
+    patch_origin: npt.NDArray[np.int32]
+    skin: Uint8Array
+    white: Uint8Array
+    iris: Uint8Array
+    bounds: npt.NDArray[np.int32]
+    blink_channel: int
+    squint_channel: int
+    wide_channel: int
+
+
+def build_eyes(image: Uint8Array, landmarks: Float32Array) -> tuple[EyeLayers, EyeLayers]:
+    """Prepare both eyes of a portrait: the subject's right, then left.
+
+    Args:
+        image: uint8 [512, 512, 3], RGB.
+        landmarks: float32 [478, 3], px.
+    """
+    right = _build_eye(
+        image, landmarks, (33, *fm.RIGHT_UPPER_LID, 133), (33, *fm.RIGHT_LOWER_LID, 133),
+        fm.RIGHT_BELOW_BROW, fm.RIGHT_BELOW_LID, fm.RIGHT_IRIS, "Right",
+    )  # fmt: skip
+    left = _build_eye(
+        image, landmarks, (362, *fm.LEFT_UPPER_LID[::-1], 263),
+        (362, *fm.LEFT_LOWER_LID[::-1], 263),
+        fm.LEFT_BELOW_BROW, fm.LEFT_BELOW_LID, fm.LEFT_IRIS, "Left",
+    )  # fmt: skip
+    return right, left
+
+
+def white_of(eyes: tuple[EyeLayers, EyeLayers]) -> Float32Array:
+    """Colour of the eyes' white, float32 [3], RGB in [0, 255]: the portrait's own light."""
+    colours = []
+    for eye in eyes:
+        pixels = eye.white[eye.iris[..., 3] < 128].reshape(-1, 3).astype(np.float32)
+        bright = pixels.sum(1) >= np.quantile(pixels.sum(1), 0.7)
+        colours.append(pixels[bright].mean(0))
+    return np.asarray(np.mean(colours, 0), np.float32)
+
+
+def render_eye(
+    eye: EyeLayers,
+    image: Uint8Array,
+    motion: Float32Array,
+    posed: Float32Array,
+    maps: tuple[Float32Array, Float32Array],
+    map_offset: tuple[float, float],
+    out: Uint8Array,
+) -> None:
+    """Draw an eye over a warped frame; does nothing when the eye is as in the photo.
+
+    Args:
+        eye: The eye.
+        image: uint8 [512, 512, 3], the portrait.
+        motion: float32 [60].
+        posed: float32 [N, 2], vertices of the mesh on screen.
+        maps: float32 [H, W] each, source position of every pixel on the canvas.
+        map_offset: Position of the portrait on the canvas, px.
+        out: uint8 [H, W, 3], changed in place.
+    """
+    blink = min(max(float(motion[eye.blink_channel]), 0.0), 1.0)
+    squint = min(max(float(motion[eye.squint_channel]), 0.0), 1.0)
+    wide = min(max(float(motion[eye.wide_channel]), 0.0), 1.0)
+    ball_px = EYEBALL_RADIUS_IOD * float(eye.frame[5])
+    shift_x = ball_px * math.sin(float(motion[MOTION_INDEX["gazeYaw"]]))
+    shift_y = ball_px * math.sin(float(motion[MOTION_INDEX["gazePitch"]]))
+    if max(blink, squint, wide) < 1e-3 and max(abs(shift_x), abs(shift_y)) < 0.02:
+        return
+    upper, lower = _lid_curves(eye, blink, squint, wide, shift_y)
+    points = posed[eye.bounds]
+    low = np.maximum(np.floor(points.min(0)).astype(int) - 3, 0)
+    high = np.minimum(np.ceil(points.max(0)).astype(int) + 4, [out.shape[1], out.shape[0]])
+    if (high <= low).any():
+        return
+    x, y = slice(low[0], high[0]), slice(low[1], high[1])
+    _shade_eye(
+        image, eye.skin, eye.white, eye.iris, eye.patch_origin, eye.frame, eye.upper, eye.lower,
+        upper, lower, eye.zones, shift_x, shift_y, maps[0][y, x], maps[1][y, x], map_offset[0],
+        map_offset[1], out[y, x],
+    )  # fmt: skip
+
+
+def _lid_curves(
+    eye: EyeLayers, blink: float, squint: float, wide: float, shift_y: float
+) -> tuple[Float32Array, Float32Array]:
+    """Both rims of this frame in the eye's frame, px."""
+    rest = eye.lower - eye.upper
+    open_now = rest * (1.0 + WIDE_GAIN * wide)
+    upper = eye.lower - open_now
+    lower = eye.lower - SQUINT_GAIN * squint * rest
+    bulge = rest / max(float(rest.max()), 1e-6)
+    upper = upper + bulge * UPPER_LID_FOLLOW * shift_y
+    lower = lower + bulge * LOWER_LID_FOLLOW * (shift_y if shift_y > 0 else 0.5 * shift_y)
+    gap = np.maximum(lower - upper, 0.0)
+    upper = lower - gap
+    return (
+        (upper + UPPER_SHARE_OF_BLINK * blink * gap).astype(np.float32),
+        (lower - (1.0 - UPPER_SHARE_OF_BLINK) * blink * gap).astype(np.float32),
+    )
+
+
+# --- preparation -------------------------------------------------------------------------------
+
+
+def _build_eye(
+    image: Uint8Array,
+    landmarks: Float32Array,
+    upper: tuple[int, ...],
+    lower: tuple[int, ...],
+    above: tuple[int, ...],
+    below: tuple[int, ...],
+    iris: tuple[int, ...],
+    side: str,
+) -> EyeLayers:
+    points = landmarks[:, :2].astype(np.float64)
+    iod = fm.inter_ocular_px(landmarks)
+    corner = points[upper[0]]
+    along = points[upper[-1]] - corner
+    width = max(float(np.linalg.norm(along)), 1.0)
+    along /= width
+    axes = np.stack([along, [-along[1], along[0]]])
+    to_eye = (points - corner) @ axes.T
+    upper_y, lower_y = _curve(to_eye[list(upper)], width), _curve(to_eye[list(lower)], width)
+    lower_y = np.maximum(lower_y, upper_y)
+    room_above = float(to_eye[list(upper[1:-1]), 1].mean() - to_eye[list(above), 1].mean())
+    room_below = float(to_eye[list(below), 1].mean() - to_eye[list(lower[1:-1]), 1].mean())
+    zones = np.array([max(0.8 * room_above, 0.06 * iod), max(1.5 * room_below, 0.06 * iod)])
+    box = points[[*upper, *lower]]
+    margin = PATCH_MARGIN_IOD * iod
+    low = np.clip(np.floor(box.min(0) - margin), 0, np.array(image.shape[1::-1]) - 2).astype(int)
+    high = np.clip(np.ceil(box.max(0) + margin), low + 2, image.shape[1::-1]).astype(int)
+    patch = np.ascontiguousarray(image[low[1] : high[1], low[0] : high[0]])
+    skin, white, disc = _eyeball(
+        patch, points[list(iris)] - low, corner - low, axes, upper_y, lower_y, width, iod
+    )
+    return EyeLayers(
+        frame=np.array([*corner, *along, width, iod], np.float32),
+        upper=upper_y.astype(np.float32),
+        lower=lower_y.astype(np.float32),
+        zones=zones.astype(np.float32),
+        patch_origin=low.astype(np.int32),
+        skin=skin,
+        white=white,
+        iris=disc,
+        bounds=np.array([*upper, *lower, *above, *below], np.int32),
+        blink_channel=MOTION_INDEX[f"eyeBlink{side}"],
+        squint_channel=MOTION_INDEX[f"eyeSquint{side}"],
+        wide_channel=MOTION_INDEX[f"eyeWide{side}"],
+    )
+
+
+def _curve(points: npt.NDArray[np.float64], width: float) -> npt.NDArray[np.float64]:
+    """Smooth curve through points along the eye, sampled from corner to corner."""
+    x = np.maximum.accumulate(points[:, 0])
+    grid = np.linspace(0.0, width, CURVE_SAMPLES)
+    linear = np.interp(grid, x, points[:, 1])
+    padded = np.pad(linear, 6, mode="reflect", reflect_type="odd")
+    taps = np.exp(-0.5 * (np.arange(-6, 7) / 3.0) ** 2)
+    return np.asarray(np.convolve(padded, taps / taps.sum(), mode="valid"))
+
+
+def _eyeball(
+    patch: Uint8Array,
+    iris: npt.NDArray[np.float64],
+    corner: npt.NDArray[np.float64],
+    axes: npt.NDArray[np.float64],
+    upper: npt.NDArray[np.float64],
+    lower: npt.NDArray[np.float64],
+    width: float,
+    iod: float,
+) -> tuple[Uint8Array, Uint8Array, Uint8Array]:
+    """Skin without lashes, white without iris, and iris with its matte, each complete."""
+    height, columns = patch.shape[:2]
+    pixels = np.stack(np.meshgrid(np.arange(columns), np.arange(height)), -1).astype(np.float64)
+    local = (pixels - corner) @ axes.T
+    grid = np.linspace(0.0, width, CURVE_SAMPLES)
+    rim = 0.8 * RIM_IOD * iod
+    inside_upper = local[..., 1] - np.interp(local[..., 0], grid, upper, 1e3, 1e3)
+    inside_lower = np.interp(local[..., 0], grid, lower, -1e3, -1e3) - local[..., 1]
+    visible = (inside_upper > rim) & (inside_lower > rim)
+    visible &= (local[..., 0] > rim) & (local[..., 0] < width - rim)
+    radius = float(np.linalg.norm(iris[1:] - iris[0], axis=1).mean())
+    radius = min(max(radius, MIN_IRIS_IOD * iod), MAX_IRIS_IOD * iod)
+    distance = np.linalg.norm(pixels - iris[0], axis=-1) / radius
+    white = _complete_white(patch, visible & (distance > 1.2))
+    disc = _complete_iris(patch, distance, visible)
+    alpha = np.clip((1.25 - distance) / 0.25, 0.0, 1.0)
+    alpha = np.rint(255.0 * alpha * alpha * (3.0 - 2.0 * alpha))
+    lashes = LASHES_IOD * iod
+    skin = _without_lashes(patch, (inside_upper < -lashes) | (inside_lower < -lashes), iod)
+    return skin, white, np.dstack([disc, alpha.astype(np.uint8)])
+
+
+def _without_lashes(patch: Uint8Array, is_skin: npt.NDArray[np.bool_], iod: float) -> Uint8Array:
+    """Fill thin dark strokes, and the eye itself, with the skin around them."""
+    size = max(3, 2 * round(0.03 * iod) + 1)
+    shape = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    closed = cv2.morphologyEx(patch, cv2.MORPH_CLOSE, shape).astype(np.float32)
+    weight = is_skin.astype(np.float32) + 1e-4
+    blurred = cv2.GaussianBlur(closed * weight[..., None], (0, 0), 0.025 * iod)
+    total = cv2.GaussianBlur(weight, (0, 0), 0.025 * iod)
+    return np.asarray(np.clip(blurred / total[..., None], 0, 255), np.uint8)
+
+
+def _complete_white(patch: Uint8Array, known: npt.NDArray[np.bool_]) -> Uint8Array:
+    if known.sum() < 12:  # hardly any white to be seen: take the lightest pixels as a guess
+        light = patch.reshape(-1, 3)
+        colour = light[light.sum(1) >= np.quantile(light.sum(1), 0.85)].mean(0)
+        return np.full_like(patch, colour.astype(np.uint8))
+    mean = patch[known].mean(0)
+    filled = patch.copy()
+    filled[~known] = mean.astype(np.uint8)
+    hole = (~known).astype(np.uint8)
+    near = cv2.inpaint(filled, hole, 4, cv2.INPAINT_TELEA)
+    soft = cv2.GaussianBlur(near, (0, 0), 1.5)
+    return np.asarray(np.where(known[..., None], patch, soft), np.uint8)
+
+
+def _complete_iris(
+    patch: Uint8Array, distance: npt.NDArray[np.float64], visible: npt.NDArray[np.bool_]
+) -> Uint8Array:
+    """Fill the hidden part of the iris with the mean colour at the same radius."""
+    edges = np.arange(0.0, 1.3, 0.1)
+    centres, means = [], []
+    for low in edges:
+        ring = visible & (distance >= low) & (distance < low + 0.1)
+        if ring.sum() >= 3:
+            centres.append(low + 0.05)
+            means.append(patch[ring].mean(0))
+    if not centres:
+        return patch.copy()
+    table = np.array(means)
+    fill = np.stack([np.interp(distance, centres, table[:, k]) for k in range(3)], -1)
+    seen = cv2.GaussianBlur(visible.astype(np.float32), (0, 0), 0.8)[..., None]
+    return np.asarray(np.rint(patch * seen + fill * (1.0 - seen)), np.uint8)
+
+
+# --- drawing -----------------------------------------------------------------------------------
+
+
+@kernel
+def _bilinear(image: Uint8Array, x: float, y: float, channel: int) -> float:
+    x = min(max(x, 0.0), image.shape[1] - 1.001)
+    y = min(max(y, 0.0), image.shape[0] - 1.001)
+    x0, y0 = int(x), int(y)
+    fx, fy = x - x0, y - y0
+    top = image[y0, x0, channel] * (1.0 - fx) + image[y0, x0 + 1, channel] * fx
+    bottom = image[y0 + 1, x0, channel] * (1.0 - fx) + image[y0 + 1, x0 + 1, channel] * fx
+    return float(top * (1.0 - fy) + bottom * fy)
+
+
+@kernel
+def _smooth(t: float) -> float:
+    t = min(max(t, 0.0), 1.0)
+    return t * t * (3.0 - 2.0 * t)
+
+
+@kernel
+def _stretched(distance: float, band: float, zone: float, extra: float) -> float:
+    """Rest distance of skin from the rim, for its distance now: `extra` px came into the zone."""
+    if distance < band:
+        return distance
+    length = max(zone - band, 1.0)
+    stretched = max(length + extra, 0.3 * length)
+    if distance < band + stretched:
+        return band + (distance - band) * length / stretched
+    return distance - (stretched - length)
+
+
+@kernel
+def _shade_eye(
+    image: Uint8Array,
+    skin: Uint8Array,
+    white: Uint8Array,
+    iris: Uint8Array,
+    origin: npt.NDArray[np.int32],
+    frame: Float32Array,
+    rest_upper: Float32Array,
+    rest_lower: Float32Array,
+    upper: Float32Array,
+    lower: Float32Array,
+    zones: Float32Array,
+    shift_x: float,
+    shift_y: float,
+    map_x: Float32Array,
+    map_y: Float32Array,
+    offset_x: float,
+    offset_y: float,
+    out: Uint8Array,
+) -> None:
+    ax, ay, width, iod = frame[2], frame[3], frame[4], frame[5]
+    rim, lashes = RIM_IOD * iod, LASHES_IOD * iod
+    last = rest_upper.shape[0] - 1
+    for row in range(out.shape[0]):
+        for column in range(out.shape[1]):
+            px = map_x[row, column] - offset_x
+            py = map_y[row, column] - offset_y
+            dx, dy = px - frame[0], py - frame[1]
+            along = dx * ax + dy * ay
+            if along <= 0.0 or along >= width:
+                continue
+            across = dy * ax - dx * ay
+            position = along / width * last
+            k = min(int(position), last - 1)
+            f = position - k
+            u0 = rest_upper[k] * (1.0 - f) + rest_upper[k + 1] * f
+            l0 = rest_lower[k] * (1.0 - f) + rest_lower[k + 1] * f
+            u = upper[k] * (1.0 - f) + upper[k + 1] * f
+            low = lower[k] * (1.0 - f) + lower[k + 1] * f
+            inside_upper, inside_lower = across - u, low - across
+            if inside_upper < -3.0 * zones[0] or inside_lower < -3.0 * zones[1]:
+                continue
+            weight_upper = 1.0 - _smooth(inside_upper / rim)
+            weight_lower = (1.0 - _smooth(inside_lower / rim)) * (1.0 - weight_upper)
+            weight_ball = 1.0 - weight_upper - weight_lower
+            source_upper = u0 - _stretched(-inside_upper, lashes, zones[0], u - u0)
+            # Where the lid is stretched, skin without lashes takes over beyond the rim.
+            plain = _smooth((u - u0) / (0.5 * zones[0])) * _smooth((u - across) / lashes - 0.6)
+            plain *= _smooth((1.2 * zones[0] - u0 + source_upper) / (0.5 * zones[0]))
+            source_lower = l0 + _stretched(-inside_lower, rim, zones[1], l0 - low)
+            for channel in range(3):
+                value = 0.0
+                if weight_upper > 0.0:
+                    sx = frame[0] + along * ax - source_upper * ay
+                    sy = frame[1] + along * ay + source_upper * ax
+                    lid = _bilinear(image, sx, sy, channel)
+                    if plain > 0.0:
+                        lash_free = _bilinear(skin, sx - origin[0], sy - origin[1], channel)
+                        lid += plain * (lash_free - lid)
+                    value += weight_upper * lid
+                if weight_lower > 0.0:
+                    sx = frame[0] + along * ax - source_lower * ay
+                    sy = frame[1] + along * ay + source_lower * ax
+                    value += weight_lower * _bilinear(image, sx, sy, channel)
+                if weight_ball > 0.0:
+                    bx, by = px - origin[0], py - origin[1]
+                    matte = _bilinear(iris, bx - shift_x, by - shift_y, 3) / 255.0
+                    ball = _bilinear(white, bx, by, channel)
+                    ball += matte * (_bilinear(iris, bx - shift_x, by - shift_y, channel) - ball)
+                    value += weight_ball * ball
+                out[row, column, channel] = np.uint8(value + 0.5)
