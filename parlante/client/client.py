@@ -20,7 +20,9 @@ from parlante.convert import (
     frame_encoding_to_proto,
 )
 from parlante.errors import InvalidInput, Unavailable
+from parlante.rpc.channel import open_channel
 from parlante.rpc.status import error_of
+from parlante.rpc.tls import TlsFiles
 from parlante.types import (
     MODEL_SAMPLE_RATE_HZ,
     AvatarInfo,
@@ -33,7 +35,6 @@ from parlante.v1 import common_pb2, encoder_pb2, encoder_pb2_grpc, gateway_pb2, 
 __all__ = ["ParlanteClient"]
 
 _UPLOAD_CHUNK_BYTES: Final = 256 * 1024
-_MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 # Frames the server may have on the way before it drops some: 0.4 s bridges ordinary jitter.
 _LIVE_CREDITS: Final = 10
 
@@ -45,7 +46,7 @@ class ParlanteClient:
 
     Args:
         target: ``host:port`` of the gateway.
-        credentials: Of a secure channel; None for a plain one.
+        tls: Key files of a secure channel; None for plain text.
         timeout_s: Limit of every call but a running session, in seconds.
 
     Example:
@@ -62,22 +63,16 @@ class ParlanteClient:
         self,
         target: str,
         *,
-        credentials: grpc.ChannelCredentials | None = None,
+        tls: TlsFiles | None = None,
         timeout_s: float = 60.0,
     ) -> None:
         self._target = target
-        self._credentials = credentials
+        self._tls = tls
         self._timeout_s = timeout_s
         self._open_channel: grpc.aio.Channel | None = None
 
     async def __aenter__(self) -> ParlanteClient:
-        options = [("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES)]
-        if self._credentials is None:
-            self._open_channel = grpc.aio.insecure_channel(self._target, options=options)
-        else:
-            self._open_channel = grpc.aio.secure_channel(
-                self._target, self._credentials, options=options
-            )
+        self._open_channel = open_channel(self._target, tls=self._tls)
         return self
 
     async def __aexit__(

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 import grpc
 import numpy as np
 
+from parlante.aio import Channel, ChannelClosed, cancel_and_wait
 from parlante.client.messages import (
     Frame,
     Pacing,
@@ -32,8 +33,12 @@ __all__ = ["Session"]
 _MESSAGE_MS: Final = 40
 _BURST_MESSAGE_MS: Final = 500
 _OUTBOX_CAPACITY: Final = 16
+_INBOX_CAPACITY: Final = 32  # raw frames have 1 MB
 # The server stops reading at its limit, reports included; the client stays well below it.
 _AHEAD_SHARE: Final = 0.5
+_FAILED_WRITE: Final = "Internal error from Core"
+_STATUS_TRIES: Final = 50
+_STATUS_WAIT_S: Final = 0.02
 
 
 class ConverseCall(Protocol):
@@ -88,7 +93,9 @@ class Session:
         self._outbox = Outbox(capacity=_OUTBOX_CAPACITY)
         self._call: ConverseCall | None = None
         self._error: ParlanteError | None = None
-        self._ended = False
+        self._last_taken: Frame | None = None
+        self._inbox: Channel[SessionItem] = Channel(_INBOX_CAPACITY)
+        self._pump: asyncio.Task[None] | None = None
         self._start_sample = 0
         self._audio_end_s = 0.0
         self._send_lock = asyncio.Lock()
@@ -114,6 +121,7 @@ class Session:
             await self.aclose()
             raise InternalError("the server's first answer must be session_started")
         self.info = session_info_from_proto(first.session_started)
+        self._pump = asyncio.create_task(self._pump_answers())
         return self
 
     async def __aexit__(
@@ -184,42 +192,64 @@ class Session:
         return self
 
     async def __anext__(self) -> SessionItem:
-        while (message := await self._read()) is not None:
-            item = item_from_proto(message, self.info)
-            if isinstance(item, Frame) and self._config.max_frames_in_flight > 0:
-                self._outbox.report(
-                    gateway_pb2.PlaybackReport(
-                        last_frame_seq=item.seq, media_offset_us=item.media_offset_us
-                    )
-                )
-            if item is not None:
-                return item
-        raise StopAsyncIteration
+        self._report_taken()
+        try:
+            item = await self._inbox.get()
+        except StopAsyncIteration:
+            if self._error is not None:
+                raise self._error from None
+            raise
+        self._last_taken = item if isinstance(item, Frame) else None
+        return item
 
     async def aclose(self) -> None:
         """End the session at once and free what it holds. Idempotent."""
-        self._ended = True
         self._outbox.close()
+        self._inbox.close()
         if self._call is not None:
             self._call.cancel()
+        if self._pump is not None:
+            await cancel_and_wait(self._pump)
 
     # --- inside --------------------------------------------------------------------------------
 
+    async def _pump_answers(self) -> None:
+        """Move answers from the call to the inbox.
+
+        The status of a call comes only after its last message has been read, so someone must read
+        all the time, or a sender would never learn why the server has gone.
+        """
+        try:
+            while (message := await self._read()) is not None:
+                item = item_from_proto(message, self.info)
+                if item is not None:
+                    await self._inbox.put(item)
+        except ParlanteError as error:
+            self._error = error
+        except ChannelClosed:
+            return
+        finally:
+            self._inbox.close()
+
+    def _report_taken(self) -> None:
+        """Free the credit of the last frame: whoever asks for the next item is done with it."""
+        frame, self._last_taken = self._last_taken, None
+        if frame is not None and self._config.max_frames_in_flight > 0:
+            self._outbox.report(
+                gateway_pb2.PlaybackReport(
+                    last_frame_seq=frame.seq, media_offset_us=frame.media_offset_us
+                )
+            )
+
     async def _read(self) -> gateway_pb2.ConverseResponse | None:
         """Read an answer; None at the end of the session."""
-        if self._error is not None:
-            raise self._error
-        if self._ended or self._call is None:
-            return None
+        assert self._call is not None
         try:
             message = await self._call.read()
-        except grpc.aio.AioRpcError as error:
-            self._error = error_of(error)
-            raise self._error from error
-        if isinstance(message, gateway_pb2.ConverseResponse):
-            return message
-        self._ended = True  # grpc.aio.EOF
-        return None
+        except grpc.aio.AioRpcError:
+            raise (await _status_of(self._call) or _ended()) from None
+        # The other possibility is grpc.aio.EOF.
+        return message if isinstance(message, gateway_pb2.ConverseResponse) else None
 
     async def _put(self, request: gateway_pb2.ConverseRequest) -> None:
         if not await self._outbox.put(request):
@@ -227,22 +257,9 @@ class Session:
 
     async def _reason_of_end(self) -> ParlanteError:
         """Say why nothing more can be sent."""
-        call = self._call
-        if self._error is None and call is not None and call.done():
-            code = await call.code()
-            if code not in (grpc.StatusCode.OK, grpc.StatusCode.CANCELLED):
-                self._error = error_of(
-                    grpc.aio.AioRpcError(
-                        code,
-                        await call.initial_metadata(),
-                        await call.trailing_metadata(),
-                        details=await call.details(),
-                        debug_error_string="",
-                    )
-                )
-        return self._error or Unavailable(
-            "the session has ended or was finished; open a new one", reason="SESSION_ENDED"
-        )
+        if self._error is None and self._call is not None and self._call.done():
+            self._error = await _status_of(self._call)
+        return self._error or _ended()
 
     async def _wait_for_room(self, duration_s: float) -> None:
         """Stay within the audio the server takes ahead of a clock that runs in real time."""
@@ -253,6 +270,29 @@ class Session:
         self._audio_end_s = max(self._audio_end_s, now_s) + duration_s
         if limit_s > 0 and self._audio_end_s - now_s > limit_s:
             await asyncio.sleep(self._audio_end_s - now_s - limit_s)
+
+
+def _ended() -> ParlanteError:
+    return Unavailable(
+        "the session has ended or was finished; open a new one", reason="SESSION_ENDED"
+    )
+
+
+async def _status_of(call: ConverseCall) -> ParlanteError | None:
+    """Give the error that a finished call ended with; None for OK and for our own cancelling."""
+    # A write that fails because the server has just ended the call makes grpc.aio put INTERNAL in
+    # the place of the status; the server's own follows within moments.
+    for _ in range(_STATUS_TRIES):
+        code, details = await call.code(), await call.details()
+        if code is not grpc.StatusCode.INTERNAL or details != _FAILED_WRITE:
+            break
+        await asyncio.sleep(_STATUS_WAIT_S)
+    if code in (grpc.StatusCode.OK, grpc.StatusCode.CANCELLED):
+        return None
+    initial, trailing = await call.initial_metadata(), await call.trailing_metadata()
+    return error_of(
+        grpc.aio.AioRpcError(code, initial, trailing, details=details, debug_error_string="")
+    )
 
 
 def _as_samples(samples: Int16Array | bytes) -> Int16Array:

@@ -1,0 +1,73 @@
+# Everything a newcomer needs: `make demo` and `make test` set up what is missing by themselves.
+# PYTHON picks the interpreter the virtual environment is made with, 3.11 or newer.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+# The checkout's path is part of the stamp: an environment does not survive being moved.
+STAMP := $(VENV)/.installed-$(shell pwd | cksum | cut -d' ' -f1)
+
+# Two spinning OpenMP threads beside another busy process cost 370 ms now and then.
+export OMP_NUM_THREADS ?= 1
+export OMP_WAIT_POLICY ?= PASSIVE
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test lint types gen gen-check format bench clean tracker
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 12
+
+setup: $(STAMP) gen-check tracker ## Make .venv with everything in it, fetch the face tracker
+	@echo "ready: $(VENV)/bin/parlante --help"
+
+demo: setup ## Make out/demo.mp4 and out/demo.png
+	@$(PY) -m parlante.cli.main demo --output-dir out
+
+test: setup ## Lint, types, tests
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+	$(PY) -m pytest
+
+lint: $(STAMP) ## Check style
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+
+format: $(STAMP) ## Put style right
+	$(PY) -m ruff check --fix
+	$(PY) -m ruff format
+
+types: $(STAMP) ## Check types
+	$(PY) -m mypy
+
+gen: $(STAMP) ## Generate the protocol code again
+	$(PY) scripts/gen_protos.py
+
+gen-check: $(STAMP)
+	@rm -rf $(VENV)/gen && mkdir -p $(VENV)/gen && $(PY) scripts/gen_protos.py $(VENV)/gen
+	@diff -rq --exclude=__pycache__ --exclude=__init__.py $(VENV)/gen/parlante/v1 parlante/v1 \
+		|| { echo "parlante/v1 is not what protos/ gives: run make gen" >&2; exit 1; }
+
+tracker: $(STAMP)
+	@$(PY) scripts/fetch_tracker.py
+
+bench: setup ## Measure speed, delay and memory
+	@$(PY) -m parlante.cli.main bench
+
+clean: ## Remove what was made: environment, caches, output
+	rm -rf $(VENV) out build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp comes last, so an interrupted set-up is taken up again.
+$(STAMP): pyproject.toml constraints.txt
+	@command -v "$(PYTHON)" >/dev/null || { \
+		echo "there is no $(PYTHON); on Debian: apt-get install -y python3 python3-venv" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is needed; name one: make setup PYTHON=python3.11" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make environments; on Debian: apt-get install -y python3-venv" >&2; exit 1; }
+	@$(PY) -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV)
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(PY) -m pip check
+	@rm -f $(VENV)/.installed-* && touch $@
