@@ -1,0 +1,60 @@
+"""A client that can misbehave: it sends any bytes on any of our streams."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+
+from parlante.errors import ParlanteError
+from parlante.rpc.status import error_of
+
+
+def open_stream(channel: grpc.aio.Channel, method: str, *, timeout: float | None = None) -> Any:
+    """Open a bidirectional call that takes messages or raw bytes and gives raw bytes."""
+    return channel.stream_stream(method, request_serializer=_as_bytes)(timeout=timeout)
+
+
+def _as_bytes(message: Message | bytes) -> bytes:
+    return message if isinstance(message, bytes) else message.SerializeToString()
+
+
+async def exchange(
+    channel: grpc.aio.Channel,
+    method: str,
+    messages: Iterable[Message | bytes],
+    *,
+    timeout: float | None = 5.0,
+) -> tuple[list[bytes], ParlanteError | None]:
+    """Send everything, half-close, and give the responses and the error, if there was one."""
+    call = open_stream(channel, method, timeout=timeout)
+    try:
+        for message in messages:
+            await call.write(message)
+        await call.done_writing()
+    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        pass  # the server has answered already
+    responses: list[bytes] = []
+    try:
+        async for response in call:
+            responses.append(response)  # noqa: PERF401 (what came before an error counts)
+    except grpc.aio.AioRpcError as error:
+        return responses, error_of(error)
+    return responses, None
+
+
+async def eventually(condition: Callable[[], bool], *, timeout_s: float = 3.0) -> None:
+    """Wait until a condition holds; fails when it does not in time."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():  # noqa: ASYNC110 (the condition is on the server's side)
+            await asyncio.sleep(0.005)
+
+
+async def forever(first: Iterable[Any] = ()) -> AsyncIterator[Any]:
+    """Give some items and then wait without end."""
+    for item in first:
+        yield item
+    await asyncio.Event().wait()
