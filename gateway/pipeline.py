@@ -14,6 +14,7 @@ from typing import Final
 from gateway.bell import Bell
 from gateway.credits import DropReason, FrameWindow, MotionQueue, PendingFrame, block_of
 from gateway.limits import SessionLimits
+from gateway.meter import SessionMeter
 from gateway.outbox import Outbox
 from gateway.stages import Stages
 from gateway.timeline import FrameMarks
@@ -57,6 +58,7 @@ class Pipeline:
         outbox: Where frames, motion and notices of drops go.
         bell: Of the session.
         clock: Of the session.
+        meter: Of the session.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Pipeline:
         outbox: Outbox,
         bell: Bell,
         clock: Clock,
+        meter: SessionMeter,
     ) -> None:
         self._settings = settings
         self._stages = stages
@@ -75,6 +78,7 @@ class Pipeline:
         self._outbox = outbox
         self._bell = bell
         self._clock = clock
+        self._meter = meter
         self._is_live = settings.pacing is Pacing.LIVE
         self.window = FrameWindow(
             max_in_flight=settings.max_frames_in_flight if self._is_live else 0,
@@ -91,7 +95,6 @@ class Pipeline:
         self._num_rendered = 0
         self._num_dropped = 0
         self._last_notice_us: int | None = None
-        self.start_us = clock.monotonic_us()  # media time 0 on `clock`
 
     # --- in ----------------------------------------------------------------------------------
 
@@ -136,7 +139,10 @@ class Pipeline:
             seed=self._settings.seed,
             controls=self._settings.controls,
         )
-        async with closing(self._stages.motion.stream(config, self._take_inputs())) as blocks:
+        async with (
+            closing(self._take_inputs()) as inputs,
+            closing(self._stages.motion.stream(config, inputs)) as blocks,
+        ):
             async for block in blocks:
                 await self._accept(block)
         if not self._inputs_closed:
@@ -147,7 +153,10 @@ class Pipeline:
     async def run_renderer(self, avatar_key: str) -> None:
         """Run the render stream to its end."""
         config = self._settings.render_config(avatar_key)
-        async with closing(self._stages.renderer.stream(config, self._take_motion())) as frames:
+        async with (
+            closing(self._take_motion()) as motion,
+            closing(self._stages.renderer.stream(config, motion)) as frames,
+        ):
             async for frame in frames:
                 self._deliver(frame)
         if self._rendering or not self._motion_ended:
@@ -231,7 +240,7 @@ class Pipeline:
 
     def _drop_late(self) -> None:
         if self._is_live:
-            media_us = self._clock.monotonic_us() - self.start_us
+            media_us = self._clock.monotonic_us() - self._meter.start_us
             oldest_us = media_us - self._limits.max_lateness_ms * 1000
             late = self._waiting.drop_late(oldest_us // FRAME_DURATION_US)
             self._note_dropped(late, DropReason.SLOW_RENDERER)
@@ -240,6 +249,7 @@ class Pipeline:
         if not frames:
             return
         self._num_dropped += len(frames)
+        self._meter.frames_dropped(len(frames), reason)
         now_us = self._clock.monotonic_us()
         if (
             self._last_notice_us is None

@@ -17,6 +17,7 @@ from typing import Final
 
 from gateway.bell import Bell
 from gateway.limits import SessionLimits
+from gateway.meter import SessionMeter
 from gateway.outbox import Outbox
 from gateway.pipeline import MAX_WAITING_MESSAGES, Pipeline
 from gateway.stages import Stages
@@ -74,8 +75,15 @@ class Session:
         self._is_live = settings.pacing is Pacing.LIVE
         self._bell = Bell()
         self._outbox = Outbox(self._bell)
+        self._meter = SessionMeter(clock)
         self._pipeline = Pipeline(
-            settings, stages, limits, outbox=self._outbox, bell=self._bell, clock=clock
+            settings,
+            stages,
+            limits,
+            outbox=self._outbox,
+            bell=self._bell,
+            clock=clock,
+            meter=self._meter,
         )
         self._timeline = Timeline(
             settings.sample_rate_hz,
@@ -83,7 +91,6 @@ class Session:
             prebuffer_timeout_ms=limits.prebuffer_timeout_ms if self._is_live else 0,
         )
         self._steering = SteeringQueue()
-        self._start_us = clock.monotonic_us()
         self._waiting_since_us: int | None = None  # for a message of the client
         self._abort_error: ParlanteError | None = None
 
@@ -98,7 +105,7 @@ class Session:
             ParlanteError: What ended the session.
         """
         avatar = await self._find_avatar()
-        self._start_us = self._pipeline.start_us = self._clock.monotonic_us()
+        self._meter.start_us = self._clock.monotonic_us()
         await send(self._started(avatar))
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -128,11 +135,14 @@ class Session:
     # --- start -------------------------------------------------------------------------------
 
     async def _find_avatar(self) -> AvatarInfo:
-        if self._settings.portrait:
-            return await self._stages.encoder.create(
-                self._settings.portrait, selection=self._settings.face
-            )
-        return await self._stages.encoder.get(self._settings.avatar_name)
+        if not self._settings.portrait:
+            return await self._stages.encoder.get(self._settings.avatar_name)
+        since_us = self._clock.monotonic_us()
+        avatar = await self._stages.encoder.create(
+            self._settings.portrait, selection=self._settings.face
+        )
+        self._meter.stage_took("encoder", since_us)
+        return avatar
 
     def _started(self, avatar: AvatarInfo) -> Started:
         effective = replace(
@@ -183,13 +193,16 @@ class Session:
         match message:
             case Speech():
                 self._timeline.push(message)
+                self._meter.audio_came(self._timeline.num_queued, self._settings.sample_rate_hz)
             case Steer():
                 self._steer(message)
             case EndUtterance(utterance_id=utterance_id):
                 self._timeline.end(utterance_id)
             case Interrupt(utterance_id=utterance_id):
+                since_us = self._clock.monotonic_us()
                 for event in self._timeline.interrupt(utterance_id):
                     self._put(event)
+                self._meter.interrupted(since_us)
             case Playback(last_frame_seq=last_frame_seq):
                 self._pipeline.window.report(last_frame_seq)
 
@@ -214,11 +227,13 @@ class Session:
 
     async def _pace_live(self) -> None:
         num_frames = 0
-        while not self._timeline.drained:
+        while True:
             num_frames += 1
             self._commit(self._timeline.step(self._samples_until(num_frames)))
             self._check_motion_lag()
-            await self._clock.sleep_until_us(self._start_us + num_frames * FRAME_DURATION_US)
+            if self._timeline.drained:
+                break
+            await self._clock.sleep_until_us(self._meter.start_us + num_frames * FRAME_DURATION_US)
         self._pipeline.close_inputs()
 
     async def _pace_burst(self) -> None:
@@ -284,6 +299,7 @@ class Session:
             await send(output)
             self._outbox.pop()
             if isinstance(output, Frame):
+                self._meter.frame_sent(output)
                 self._pipeline.window.sent()
                 self._bell.ring()
 
@@ -300,7 +316,7 @@ class Session:
             await self._clock.sleep_until_us(now_us + _WATCH_INTERVAL_US)
 
     def _check_length(self, now_us: int) -> None:
-        if now_us - self._start_us >= self._limits.max_session_s * 1_000_000:
+        if now_us - self._meter.start_us >= self._limits.max_session_s * 1_000_000:
             raise SessionAborted(
                 f"a session may last {self._limits.max_session_s} s; open a new one",
                 reason="SESSION_TOO_LONG",

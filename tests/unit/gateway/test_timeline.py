@@ -267,7 +267,9 @@ def test_silence_between_pieces_of_one_byte_costs_no_objects() -> None:
 def test_ten_hours_do_not_drift(rate_hz: int) -> None:
     num_frames = 10 * 3600 * 25
     assert frame_start_sample(num_frames, rate_hz) == 10 * 3600 * rate_hz
-    lengths = np.diff([frame_start_sample(n, rate_hz) for n in range(num_frames - 1000, num_frames)])
+    lengths = np.diff(
+        [frame_start_sample(n, rate_hz) for n in range(num_frames - 1000, num_frames)]
+    )
     assert set(lengths) <= {rate_hz // 25, -(-rate_hz // 25)}
     timeline = Timeline(rate_hz)
     timeline.position_sample = 10 * 3600 * rate_hz

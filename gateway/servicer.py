@@ -1,0 +1,117 @@
+"""The Converse call: admission, messages to values and back, one `Session` per call."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+from opentelemetry import trace
+
+from gateway.limits import SessionLimits
+from gateway.session import Session
+from gateway.stages import Stages
+from gateway.values import SessionInput, SessionOutput
+from gateway.wire import input_from_proto, output_to_proto, settings_from_proto
+from parlante import telemetry
+from parlante.aio import closing
+from parlante.clock import Clock
+from parlante.errors import Unavailable
+from parlante.rpc.envelope import read_config
+from parlante.rpc.server import Service
+from parlante.rpc.slots import Slots
+from parlante.v1 import gateway_pb2, gateway_pb2_grpc
+
+__all__ = ["GatewayServicer"]
+
+logger = logging.getLogger(__name__)
+
+SERVICE_NAME = gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"].full_name
+_RETRY_AFTER_MS = 2000
+
+
+class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
+    """Serves sessions.
+
+    Args:
+        stages: The ports.
+        clock: Time.
+        limits: Bounds of a session.
+        max_sessions: Sessions at once.
+    """
+
+    def __init__(
+        self,
+        stages: Stages,
+        *,
+        clock: Clock,
+        limits: SessionLimits,
+        max_sessions: int,
+    ) -> None:
+        self._stages = stages
+        self._clock = clock
+        self._limits = limits
+        self._slots = Slots(max_sessions, what="session", retry_after_ms=_RETRY_AFTER_MS)
+        self._sessions: set[Session] = set()
+
+    @property
+    def service(self) -> Service:
+        """What `RpcServer` serves."""
+        add: Any = gateway_pb2_grpc.add_GatewayServiceServicer_to_server
+        return Service(SERVICE_NAME, lambda server: add(self, server))
+
+    @property
+    def num_sessions(self) -> int:
+        """Sessions that are open."""
+        return self._slots.num_held
+
+    async def Converse(  # noqa: N802 (name of the rpc)
+        self, request_iterator: AsyncIterator[gateway_pb2.ConverseRequest], context: Any
+    ) -> None:
+        """Hold one session; see gateway.proto."""
+        with self._slots.hold():
+            settings = settings_from_proto(await read_config(request_iterator))
+            session = Session(settings, self._stages, clock=self._clock, limits=self._limits)
+            trace.get_current_span().set_attribute("parlante.session.id", session.id)
+
+            async def send(output: SessionOutput) -> None:
+                await context.write(output_to_proto(output))
+
+            self._sessions.add(session)
+            active = telemetry.metrics().sessions_active
+            active.add(1)
+            try:
+                async with closing(_inputs(request_iterator, settings.sample_rate_hz)) as inputs:
+                    await session.run(inputs, send)
+            finally:
+                active.add(-1)
+                self._sessions.discard(session)
+
+    async def drain_on(self, draining: asyncio.Event, *, grace_s: float) -> None:
+        """Once `draining` is set, send good-byes, and end what is left shortly before the grace.
+
+        Args:
+            draining: Set when the server begins to drain.
+            grace_s: What the server leaves open calls.
+        """
+        await draining.wait()
+        for session in tuple(self._sessions):
+            session.go_away(f"the server stops within {grace_s:g} s; finish and connect again")
+        # Before the transport cuts them without a reason.
+        await asyncio.sleep(max(0.0, grace_s - min(1.0, grace_s / 2)))
+        for session in tuple(self._sessions):
+            session.abort(
+                Unavailable(
+                    "the server has stopped; connect again",
+                    reason="DRAINING",
+                    retry_after_ms=_RETRY_AFTER_MS,
+                )
+            )
+
+
+async def _inputs(
+    requests: AsyncIterator[gateway_pb2.ConverseRequest], sample_rate_hz: int
+) -> AsyncIterator[SessionInput]:
+    async for request in requests:
+        yield input_from_proto(request, sample_rate_hz)

@@ -1,0 +1,123 @@
+"""Burst pacing: time goes with the audio, nothing is lost, the chunking does not matter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gateway.limits import SessionLimits
+from gateway.values import EndUtterance, EventType, Pacing, Speech, Steer
+from parlante.types import Controls
+from tests.fakes.motion import FakeMotion
+
+FINISHED = EventType.UTTERANCE_FINISHED
+BURST = {"pacing": Pacing.BURST}
+
+
+async def speak(c: Any, samples: Any, chunk: int) -> None:
+    for start in range(0, len(samples), chunk):
+        await c.send(Speech(start_sample=start, samples=samples[start : start + chunk]))
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 11_025, 16_000, 44_101])
+@pytest.mark.parametrize("num_samples", [1, 319, 5000, 7001])
+async def test_frames_are_as_many_as_the_audio_needs(
+    converse: Any, rate_hz: int, num_samples: int
+) -> None:
+    async with converse(sample_rate_hz=rate_hz, **BURST) as c:
+        await speak(c, np.ones(num_samples, np.int16), 4000)
+        await c.half_close()
+        await c.task
+        assert len(c.frames) == -(-num_samples * 25 // rate_hz)
+
+
+async def test_no_time_passes_without_audio(converse: Any) -> None:
+    async with converse(**BURST) as c:
+        await c.run_ms(5000)
+        assert len(c.got) == 1
+
+
+async def test_chunking_changes_nothing(converse: Any) -> None:
+    samples = (np.arange(20_000) % 997).astype(np.int16)
+    results = []
+    for chunk in (7, 640, 16_000):
+        async with converse(return_audio=True, **BURST) as c:
+            c.clock._settle_rounds = 1
+            await speak(c, samples, chunk)
+            await c.half_close()
+            await c.task
+            results.append([frame.rendered.data for frame in c.frames])
+            assert np.array_equal(c.audio(), samples)
+    assert results[0] == results[1] == results[2]
+
+
+async def test_nothing_is_dropped_when_the_client_waits(converse: Any) -> None:
+    async with converse(return_audio=True, **BURST) as c:
+        c.stop_reading()
+        await c.say(4000)
+        await c.half_close()
+        await c.run_ms(60_000)
+        await c.start_reading()
+        await c.task
+        assert len(c.frames) == 100
+        assert c.frames[-1].num_dropped == 0
+
+
+async def test_credits_do_not_count(converse: Any) -> None:
+    async with converse(max_frames_in_flight=2, **BURST) as c:
+        await c.say(1000)
+        await c.half_close()
+        await c.task
+        assert c.started.settings.max_frames_in_flight == 0
+        assert len(c.frames) == 25
+
+
+async def test_end_of_utterance_finishes_it_without_more_audio(converse: Any) -> None:
+    async with converse(**BURST) as c:
+        await c.send(Speech(start_sample=0, samples=np.ones(1000, np.int16), utterance_id="a"))
+        await c.send(EndUtterance())
+        assert c.events(FINISHED) == [(FINISHED, 62, "a")]
+
+
+async def test_utterances_follow_each_other_without_silence(converse: Any) -> None:
+    async with converse(return_audio=True, **BURST) as c:
+        for index, name in enumerate("abc"):
+            await c.send(
+                Speech(
+                    start_sample=index * 1000,
+                    samples=np.full(1000, index + 1, np.int16),
+                    utterance_id=name,
+                ),
+                EndUtterance(),
+            )
+        await c.half_close()
+        await c.task
+        assert np.array_equal(c.audio(), np.repeat([1, 2, 3], 1000))
+        assert [frame.utterance_id for frame in c.frames] == ["a", "a", "b", "b", "c"]
+
+
+async def test_controls_hold_from_their_place_in_the_audio(converse: Any) -> None:
+    async with converse(return_motion=True, **BURST) as c:
+        await c.say(400)
+        await c.send(Steer(controls=Controls(gaze_yaw_rad=0.5)))
+        await c.say(400)
+        await c.half_close()
+        await c.task
+        yaw = [float(motion.values[58]) for motion in c.motions()]
+        assert yaw == [0.0] * 10 + [0.5] * 10
+
+
+async def test_half_close_without_audio_ends_at_once(converse: Any) -> None:
+    async with converse(**BURST) as c:
+        await c.half_close()
+        await c.task
+        assert len(c.got) == 1
+
+
+async def test_stages_hold_back_the_reading(converse: Any) -> None:
+    limits = SessionLimits(max_audio_ahead_ms=1000, max_motion_lag_ms=1000)
+    async with converse(motion=FakeMotion(delay_s=3600.0), limits=limits, **BURST) as c:
+        await c.say(10_000)
+        assert len(c.inputs) > 350
