@@ -84,7 +84,7 @@ def settings_from_proto(config: gateway_pb2.SessionConfig) -> SessionSettings:
 
 def _check_avatar(config: gateway_pb2.SessionConfig) -> None:
     match config.WhichOneof("avatar"):
-        case "avatar_name":
+        case "avatar_name" if config.avatar_name:
             convert.check_name(config.avatar_name, field="config.avatar_name")
         case "portrait" if len(config.portrait) > MAX_PORTRAIT_BYTES:
             raise InvalidInput(
