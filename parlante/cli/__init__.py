@@ -1,0 +1,1 @@
+"""The command line: one module per command, all of them built on `parlante.client`."""

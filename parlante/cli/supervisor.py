@@ -1,0 +1,174 @@
+"""Runs processes that belong together: all become ready, and when one ends all end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from parlante.errors import Unavailable
+
+__all__ = ["Process", "Supervisor"]
+
+_PROBE_INTERVAL_S: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """A process to run.
+
+    Attributes:
+        name: For messages.
+        arguments: After the Python interpreter, for example ``("-m", "gateway")``.
+        host: Address it listens on.
+        port: Port it listens on, with a gRPC health service.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    host: str
+    port: int
+
+    @property
+    def probe_target(self) -> str:
+        """Where to ask for its health; every address includes the loopback one."""
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "[::]") else self.host
+        return f"{host}:{self.port}"
+
+
+class Supervisor:
+    """Starts processes in order; an async context manager that stops what still runs.
+
+    Args:
+        processes: What to run; each must be ready before the next one starts.
+        ready_timeout_s: Time for each to become ready.
+        stop_timeout_s: Time to end after SIGTERM, before SIGKILL.
+    """
+
+    def __init__(
+        self,
+        processes: Sequence[Process],
+        *,
+        ready_timeout_s: float = 120.0,
+        stop_timeout_s: float = 30.0,
+    ) -> None:
+        self._processes = tuple(processes)
+        self._ready_timeout_s = ready_timeout_s
+        self._stop_timeout_s = stop_timeout_s
+        self._running: dict[str, asyncio.subprocess.Process] = {}
+
+    async def __aenter__(self) -> Supervisor:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._stop()
+
+    async def run(self, on_ready: Callable[[], None]) -> None:
+        """Start all, call `on_ready`, then run until SIGTERM or SIGINT.
+
+        Raises:
+            Unavailable: A process did not become ready, or ended by itself.
+        """
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        signals = (signal.SIGTERM, signal.SIGINT)
+        for number in signals:
+            loop.add_signal_handler(number, stop.set)
+        try:
+            for process in self._processes:
+                await self._start(process)
+                if not await self._until_ready(process, stop):
+                    return
+            on_ready()
+            await self._until_end(stop)
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
+
+    async def _start(self, process: Process) -> None:
+        # A session of its own keeps the terminal's Ctrl-C from reaching it past us.
+        self._running[process.name] = await asyncio.create_subprocess_exec(
+            sys.executable, *process.arguments, start_new_session=True
+        )
+
+    async def _until_ready(self, process: Process, stop: asyncio.Event) -> bool:
+        """Wait until health says SERVING; False when `stop` was set before."""
+        async with grpc.aio.insecure_channel(process.probe_target) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            try:
+                async with asyncio.timeout(self._ready_timeout_s):
+                    while not await _is_serving(stub):
+                        self._raise_if_ended()
+                        with suppress(TimeoutError):
+                            await asyncio.wait_for(stop.wait(), _PROBE_INTERVAL_S)
+                        if stop.is_set():
+                            return False
+            except TimeoutError:
+                raise Unavailable(
+                    f"{process.name} was not ready within {self._ready_timeout_s:g} s; "
+                    "its log above says why",
+                    reason="STAGE_NOT_READY",
+                ) from None
+        return True
+
+    async def _until_end(self, stop: asyncio.Event) -> None:
+        """Wait for `stop`, or for a process that ends."""
+        waits = [asyncio.create_task(running.wait()) for running in self._running.values()]
+        waits.append(asyncio.create_task(_true_once(stop)))
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+        if not stop.is_set():
+            self._raise_if_ended()
+
+    def _raise_if_ended(self) -> None:
+        for name, running in self._running.items():
+            if running.returncode is not None:
+                raise Unavailable(
+                    f"{name} ended by itself with code {running.returncode}; its log above says "
+                    "why; everything else was stopped",
+                    reason="STAGE_ENDED",
+                )
+
+    async def _stop(self) -> None:
+        """End what runs, the last started first, so that no stage misses one it needs."""
+        for running in reversed(self._running.values()):
+            if running.returncode is not None:
+                continue
+            with suppress(ProcessLookupError):
+                running.terminate()
+            try:
+                await asyncio.wait_for(running.wait(), self._stop_timeout_s)
+            except TimeoutError:
+                with suppress(ProcessLookupError):
+                    running.kill()
+                await running.wait()
+
+
+async def _is_serving(stub: health_pb2_grpc.HealthStub) -> bool:
+    try:
+        answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=2.0)
+    except grpc.aio.AioRpcError:
+        return False  # not listening yet
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+async def _true_once(event: asyncio.Event) -> int:
+    await event.wait()
+    return 0

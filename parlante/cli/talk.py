@@ -1,0 +1,196 @@
+"""Make a talking-face video: a portrait and a recording in, an MP4 out.
+
+With --json the last line is JSON:
+  frames, seconds   length of the video
+  fps               frames per second made, from the opening of the session to the last frame
+  first_frame_ms    from the opening of the session to the first frame
+  encode_ms         from the upload of the portrait to the avatar (short when it is known already)
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from parlante.cli.embedded import gateway_target
+from parlante.cli.options import (
+    add_control_options,
+    add_face_option,
+    add_server_option,
+    controls_of,
+    face_of,
+)
+from parlante.client import Frame, Pacing, ParlanteClient, talk
+from parlante.errors import InternalError, InvalidInput
+from parlante.media.audio_file import Recording, read_recording
+from parlante.media.mux import Mp4Writer, check_output_path
+from parlante.types import (
+    FRAME_DURATION_US,
+    FRAME_RATE_HZ,
+    MODEL_SAMPLE_RATE_HZ,
+    SAMPLES_PER_FRAME,
+    Controls,
+    FaceSelection,
+    FrameEncoding,
+)
+
+__all__ = ["TalkJob", "TalkReport", "configure", "make_video", "run"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TalkJob:
+    """What to make.
+
+    Attributes:
+        portrait: Picture file.
+        recording: Speech.
+        output: MP4 to write.
+        seed: Fixes all that is random.
+        controls: Gaze, distance, emotion.
+        face: Which face of the picture.
+        show_progress: Draw a bar on stderr.
+    """
+
+    portrait: Path
+    recording: Recording
+    output: Path
+    seed: int
+    controls: Controls
+    face: FaceSelection
+    show_progress: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TalkReport:
+    """What came out; the module's docstring explains the figures."""
+
+    output: str
+    avatar: str
+    frames: int
+    seconds: float
+    fps: float
+    first_frame_ms: float
+    encode_ms: float
+    width_px: int
+    height_px: int
+    seed: int
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument("--portrait", required=True, type=Path, metavar="FILE", help="the face")
+    parser.add_argument("--audio", required=True, type=Path, metavar="FILE", help="the speech")
+    parser.add_argument("--output", required=True, type=Path, metavar="FILE.mp4", help="the video")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, another performance")
+    add_control_options(parser)
+    add_face_option(parser)
+    add_server_option(parser)
+    parser.add_argument("--json", action="store_true", help="no progress bar, JSON at the end")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    check_output_path(args.output)
+    if not args.portrait.is_file():
+        raise InvalidInput(
+            f"no portrait at {args.portrait}; check the path",
+            reason="FILE_NOT_FOUND",
+            field="portrait",
+        )
+    if not -(2**63) <= args.seed < 2**63:
+        raise InvalidInput(f"--seed takes a 64-bit integer; got {args.seed}", field="seed")
+    job = TalkJob(
+        portrait=args.portrait,
+        recording=read_recording(args.audio),
+        output=args.output,
+        seed=args.seed,
+        controls=controls_of(args),
+        face=face_of(args.face),
+        show_progress=not args.json and sys.stderr.isatty(),
+    )
+    report = asyncio.run(_run(job, args.server))
+    if args.json:
+        print(json.dumps(asdict(report)))
+    else:
+        print(
+            f"{report.output}: {report.frames} frames, {report.seconds:.2f} s, "
+            f"{report.width_px}x{report.height_px}, made at {report.fps:.1f} frames/s"
+        )
+    return 0
+
+
+async def _run(job: TalkJob, server: str | None) -> TalkReport:
+    async with gateway_target(server) as target, ParlanteClient(target) as client:
+        await client.wait_ready()
+        return await make_video(client, job)
+
+
+async def make_video(client: ParlanteClient, job: TalkJob) -> TalkReport:
+    """Make one video over a client.
+
+    Raises:
+        PortraitRejected: The picture is no usable portrait.
+        ParlanteError: The server could not do it; no file is left behind.
+    """
+    start_s = time.perf_counter()
+    avatar = await client.create_avatar(job.portrait, face=job.face)
+    encode_ms = (time.perf_counter() - start_s) * 1000
+    pcm = job.recording.pcm16(MODEL_SAMPLE_RATE_HZ)
+    num_expected = math.ceil(len(pcm) / SAMPLES_PER_FRAME)
+    session = client.converse(
+        avatar=avatar.name,
+        encodings=(FrameEncoding.H264,),
+        pacing=Pacing.BURST,
+        seed=job.seed,
+        controls=job.controls,
+    )
+    num_frames, first_frame_s = 0, 0.0
+    start_s = time.perf_counter()
+    async with session:
+        writer = Mp4Writer(
+            job.output,
+            width_px=session.info.width_px,
+            height_px=session.info.height_px,
+            recording=job.recording,
+        )
+        bar = tqdm(total=num_expected, unit="frame", disable=not job.show_progress)
+        with bar, writer:
+            async for item in talk(session, pcm):
+                if not isinstance(item, Frame):
+                    continue
+                first_frame_s = first_frame_s or time.perf_counter()
+                index = round(item.media_offset_us / FRAME_DURATION_US)
+                writer.write_frame(index, item.data, key_frame=item.key_frame)
+                num_frames += 1
+                bar.update()
+            end_s = time.perf_counter()
+            _check_whole(num_frames, num_expected)
+    return TalkReport(
+        output=str(job.output),
+        avatar=avatar.name,
+        frames=num_frames,
+        seconds=num_frames / FRAME_RATE_HZ,
+        fps=round(num_frames / (end_s - start_s), 2),
+        first_frame_ms=round((first_frame_s - start_s) * 1000, 1),
+        encode_ms=round(encode_ms, 1),
+        width_px=session.info.width_px,
+        height_px=session.info.height_px,
+        seed=session.info.seed,
+    )
+
+
+def _check_whole(num_frames: int, num_expected: int) -> None:
+    if num_frames != num_expected:
+        raise InternalError(
+            f"the server gave {num_frames} frames where the speech needs {num_expected}; "
+            "no video was written",
+            reason="FRAMES_MISSING",
+        )
