@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from parlante.errors import FailedPrecondition, InvalidInput
 from parlante.models import face_mesh as fm
 from parlante.models.decoder_canvas import PAD_SIDE_PX, PAD_TOP_PX, make_canvas
 from parlante.models.decoder_mesh import WarpMesh, build_mesh
 from parlante.models.eyes import EyeLayers, build_eyes, render_eye, white_of
+from parlante.models.face_coefficients import load_reference
 from parlante.models.face_mesh import Int32Array
 from parlante.models.face_rig import FaceRig, build_rig, face_axes
 from parlante.models.mouth import MouthLayers, build_mouth, render_mouth
@@ -36,6 +38,7 @@ from parlante.types import (
     MOTION_INDEX,
     AvatarLatents,
     Float32Array,
+    LatentSpec,
     Uint8Array,
 )
 
@@ -90,7 +93,7 @@ class Decoder:
         """Do the work that is the same for all frames of an avatar.
 
         Raises:
-            FailedPrecondition: The latents are of another space.
+            FailedPrecondition: The latents are of another space or lack a tensor.
         """
         if latents.spec.space != AVATAR_SPACE:
             raise FailedPrecondition(
@@ -98,9 +101,9 @@ class Decoder:
                 f"{latents.spec.space[:60]!r}; encode the portrait again",
                 reason="LATENT_SPACE_MISMATCH",
             )
-        image = _image(latents, "image")
-        matte = np.ascontiguousarray(latents.tensors["matte"], np.uint8)
-        landmarks = np.ascontiguousarray(latents.tensors["landmarks"], np.float32)
+        image, background = (_take(latents, name, _PICTURE) for name in ("image", "background"))
+        matte = _take(latents, "matte", _PICTURE[:2])
+        landmarks = _take(latents, "landmarks", (fm.NUM_LANDMARKS, 3)).astype(np.float32)
         mesh = build_mesh(landmarks)
         eyes = build_eyes(image, landmarks)
         mouth = build_mouth(image, landmarks, face_axes(mesh), white_of(eyes))
@@ -108,7 +111,7 @@ class Decoder:
         return PreparedAvatar(
             key=latents.key,
             image=image,
-            background=_image(latents, "background"),
+            background=background,
             canvas=make_canvas(image, matte),
             mesh=mesh,
             rig=build_rig(mesh),
@@ -117,6 +120,12 @@ class Decoder:
             triangles=triangles,
             source=source + np.array(CANVAS_OFFSET, np.float32),
         )
+
+    def warm_up(self) -> None:
+        """Compile the pixel loops, or load them from their cache."""
+        avatar = self.prepare(mean_face_latents())
+        motion = np.full(MOTION_DIM, 0.1, np.float32)
+        self.render(avatar, motion)
 
     def render(self, avatar: PreparedAvatar, motion: Float32Array) -> Uint8Array:
         """Render one frame.
@@ -176,8 +185,42 @@ class _Scratch:
         self.rgba = np.zeros((*shape, 4), np.uint8)
 
 
-def _image(latents: AvatarLatents, name: str) -> Uint8Array:
-    return np.ascontiguousarray(latents.tensors[name], np.uint8)
+_PICTURE: Final = (FRAME_SIZE_PX, FRAME_SIZE_PX, 3)
+
+
+def _take(latents: AvatarLatents, name: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """A tensor of the latents as a writable copy: compiled code is made for one kind of array."""
+    tensor = latents.tensors.get(name)
+    if tensor is None or tensor.shape != shape:
+        got = "nothing" if tensor is None else f"shape {list(tensor.shape)}"
+        raise FailedPrecondition(
+            f"avatar latents need {name!r} of shape {list(shape)}; got {got}; "
+            "encode the portrait again",
+            reason="LATENT_SPACE_MISMATCH",
+        )
+    return np.array(tensor, order="C")
+
+
+def mean_face_latents() -> AvatarLatents:
+    """Latents of a grey picture with the mean face's geometry, to warm up with."""
+    mean = load_reference().mean
+    iod_px = 0.2 * FRAME_SIZE_PX
+    points = mean * iod_px + [0.5 * FRAME_SIZE_PX, 0.42 * FRAME_SIZE_PX, 0.0]
+    irises = []
+    for corners in (fm.RIGHT_EYE_CORNERS, fm.LEFT_EYE_CORNERS):
+        centre = points[list(corners)].mean(0)
+        irises.append(centre + 0.06 * iod_px * _IRIS_SHAPE)
+    tensors = {
+        "image": np.full(_PICTURE, 128, np.uint8),
+        "background": np.full(_PICTURE, 64, np.uint8),
+        "matte": np.full(_PICTURE[:2], 255, np.uint8),
+        "landmarks": np.concatenate([points, *irises]).astype(np.float32),
+    }
+    spec = LatentSpec(space=AVATAR_SPACE, bundle_digest="", tensors=())
+    return AvatarLatents(key="", spec=spec, tensors=tensors)
+
+
+_IRIS_SHAPE: Final = np.array([[0, 0, 0], [1, 0, 0], [0, -1, 0], [-1, 0, 0], [0, 1, 0]])
 
 
 def _pose(mesh: WarpMesh, pose: HeadPose, vertices: Float32Array) -> Float32Array:
