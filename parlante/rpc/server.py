@@ -113,13 +113,25 @@ class RpcServer:
     probes see a live process; `set_serving` ends that once the warm-up is done. `drain` turns
     health off first, refuses new calls, and gives open ones the grace of the configuration.
 
+    Args:
+        services: What to serve.
+        config: Settings; None takes the defaults.
+        min_client_ping_ms: Clients that ping a quiet connection more often are thrown out.
+
     Attributes:
         port: The bound port; 0 before `start`.
         draining: Set when the drain begins, for sessions that say good-bye to their clients.
     """
 
-    def __init__(self, services: Sequence[Service], config: ServerConfig | None = None) -> None:
+    def __init__(
+        self,
+        services: Sequence[Service],
+        config: ServerConfig | None = None,
+        *,
+        min_client_ping_ms: int = MIN_CLIENT_PING_MS,
+    ) -> None:
         self._services = tuple(services)
+        self._options = _options(min_client_ping_ms)
         self._config = config or ServerConfig()
         self._state = _State.WARMING
         self._health = Health(service.name for service in services)
@@ -137,7 +149,7 @@ class RpcServer:
                 AdmissionInterceptor(self._refusal),
                 DeadlineInterceptor(config.unary_timeout_s),
             ],
-            options=_options(),
+            options=self._options,
         )
         for service in self._services:
             service.register(server)
@@ -238,16 +250,17 @@ class RpcServer:
         await self.drain(grace_s=0)
 
 
-def _options() -> list[tuple[str, int]]:
+def _options(min_client_ping_ms: int) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),
         ("grpc.max_send_message_length", MAX_SEND_BYTES),
         ("grpc.max_concurrent_streams", MAX_STREAMS_PER_CONNECTION),
-        ("grpc.http2.min_ping_interval_without_data_ms", MIN_CLIENT_PING_MS),
+        ("grpc.http2.min_ping_interval_without_data_ms", min_client_ping_ms),
         ("grpc.keepalive_permit_without_calls", 1),
         # Our own pings find clients that vanished without closing their streams.
         ("grpc.keepalive_time_ms", 20_000),
         ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.http2.ping_timeout_ms", 10_000),  # the effective one, see `channel.py`
         # A second server on the same port is a mistake that must not go unseen.
         ("grpc.so_reuseport", 0),
     ]
