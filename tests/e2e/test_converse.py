@@ -253,9 +253,9 @@ async def test_bad_input_of_one_session_touches_no_other(open_gateway: Any) -> N
 
 async def test_full_gateway_says_when_to_retry(open_gateway: Any) -> None:
     async with open_gateway(max_sessions=1) as gateway:
-        first, second = gateway.converse(), gateway.converse()
+        first = gateway.converse()
         await first.configure()
-        error = await second.error()
+        error = await gateway.converse().error()
         assert (error.code.value, error.reason) == ("RESOURCE_EXHAUSTED", "NO_FREE_SLOT")
         assert error.retry_after_ms == 2000
         first.call.cancel()

@@ -1,0 +1,55 @@
+"""What a session tells the metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+from gateway.values import EndUtterance
+from parlante import telemetry
+
+
+@pytest.fixture
+def reader(monkeypatch: pytest.MonkeyPatch) -> InMemoryMetricReader:
+    reader = InMemoryMetricReader()
+    provider = MeterProvider(metric_readers=[reader], shutdown_on_exit=False)
+    made = telemetry.make_metrics(provider.get_meter("test"))
+    monkeypatch.setattr(telemetry, "metrics", lambda: made)
+    return reader
+
+
+def points(reader: InMemoryMetricReader) -> dict[str, list[Any]]:
+    data = reader.get_metrics_data()
+    assert data is not None
+    return {
+        metric.name: list(metric.data.data_points)
+        for resource in data.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+    }
+
+
+async def test_frames_and_times_are_counted(converse: Any, reader: InMemoryMetricReader) -> None:
+    async with converse() as c:
+        await c.run_ms(200)
+        await c.say(400, "a")
+        await c.send(EndUtterance())
+        await c.run_ms(800)
+        got = points(reader)
+        assert got["parlante.frames.sent"][0].value == len(c.frames)
+        interval = got["parlante.frame.interval"][0]
+        assert interval.sum / interval.count == pytest.approx(0.04)
+        first = got["parlante.first_frame.duration"][0]
+        assert (first.count, first.sum) == (1, pytest.approx(0.04, abs=0.01))
+        assert got["parlante.frame.e2e_latency"][0].max < 0.05
+
+
+async def test_drops_are_counted_by_reason(converse: Any, reader: InMemoryMetricReader) -> None:
+    async with converse(max_frames_in_flight=2) as c:
+        await c.run_ms(1000)
+        (dropped,) = points(reader)["parlante.frames.dropped"]
+        assert dropped.attributes == {telemetry.ATTRIBUTE_REASON: "no_credit"}
+        assert dropped.value == pytest.approx(20, abs=3)
