@@ -56,7 +56,7 @@ class Resampler:
             )
         self.rate_hz = rate_hz
         self._identity = rate_hz == MODEL_SAMPLE_RATE_HZ
-        self._half = 0 if self._identity else math.ceil(KERNEL_HALF_S * rate_hz)
+        self._half = 0 if self._identity else int(KERNEL_HALF_S * rate_hz)
 
     @property
     def delay_samples(self) -> int:
@@ -101,7 +101,7 @@ class Resampler:
 @lru_cache(maxsize=8)
 def _kernels(rate_hz: int) -> Float32Array:
     """One kernel per distinct fraction of an input sample, float32 [phases, 2 * half]."""
-    half = math.ceil(KERNEL_HALF_S * rate_hz)
+    half = int(KERNEL_HALF_S * rate_hz)
     num_phases = MODEL_SAMPLE_RATE_HZ // math.gcd(rate_hz, MODEL_SAMPLE_RATE_HZ)
     fraction = np.arange(num_phases)[:, None] / num_phases
     distance = np.arange(1 - half, half + 1) - fraction  # input samples

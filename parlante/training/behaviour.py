@@ -17,13 +17,13 @@ from parlante.types import EMOTIONS, FRAME_RATE_HZ, MAX_GAZE_RAD, Float32Array
 
 # Share of the variance and centre frequency of the parts of head rotation. Real speakers have
 # most of it below 1 Hz and almost nothing above 4 Hz.
-_BANDS: Final = ((0.12, 0.42), (0.38, 0.24), (0.75, 0.22), (1.4, 0.10), (2.6, 0.02))
-_ROTATION_STD_RAD: Final = np.radians([4.5, 3.5, 3.5])
+_BANDS: Final = ((0.12, 0.53), (0.38, 0.28), (0.75, 0.15), (1.3, 0.035), (2.4, 0.004))
+_ROTATION_STD_RAD: Final = np.radians([5.2, 4.1, 4.1])
 _YAW_ROLL_CORRELATION: Final = 0.25
 _IDLE_SHARE: Final = 0.35  # of the faster parts of head motion that silence leaves
 
 _BLINK: Final = np.array([0.45, 1.0, 1.0, 0.72, 0.38, 0.12])  # 0.24 s, closing twice as fast
-_MEAN_BLINK_GAP_S: Final = 2.1
+_MEAN_BLINK_GAP_S: Final = 2.6
 _MEAN_FIXATION_S: Final = 1.1
 
 _EMOTION_FACE: Final[dict[str, dict[str, float]]] = {
@@ -220,9 +220,9 @@ def _head(
     rotation *= liveliness * _ROTATION_STD_RAD
     for beat in beats:
         # A nod goes down with the stress and comes back; some stresses turn or tilt instead.
-        size = np.radians(rng.uniform(0.8, 3.2)) * liveliness
+        size = np.radians(rng.uniform(0.6, 2.6)) * liveliness
         kind = rng.choice(3, p=(0.6, 0.2, 0.2))
-        width = rng.uniform(3.0, 5.0)
+        width = rng.uniform(4.0, 7.0)
         push = _bump(num_frames, beat + 1, width) - 0.4 * _bump(num_frames, beat - 6, width)
         axis, sign = (1, 1.0) if kind == 0 else ((0, 2)[kind - 1], rng.choice((-1.0, 1.0)))
         rotation[:, axis] += sign * size * push
@@ -244,7 +244,7 @@ def _gaze(
     away = False
     for start, end in _spells(num_frames, _MEAN_FIXATION_S, rng):
         idle = 1.0 - activity[start]
-        if not away and rng.random() < 0.12 + 0.12 * idle:
+        if not away and rng.random() < 0.18 + 0.12 * idle:
             away = True
             point = rng.uniform(-1, 1, 2) * (0.24, 0.14)
             shifts.append(start)
@@ -299,8 +299,8 @@ def _face(
     face[:, index["mouthSmile"]] = 0.07 * slow[:, 1]
     face[:, index["browDown"]] = 0.05 * slow[:, 2] * activity
     for beat in beats:
-        if rng.random() < 0.4:
-            raised = rng.uniform(0.12, 0.45) * _bump(num_frames, beat, rng.uniform(3.5, 7.0))
+        if rng.random() < 0.5:
+            raised = rng.uniform(0.15, 0.5) * _bump(num_frames, beat, rng.uniform(3.5, 7.0))
             face[:, index["browInnerUp"]] += raised
             face[:, index["browOuterUp"]] += raised * rng.uniform(0.6, 1.1)
             face[:, index["eyeWide"]] += 0.25 * raised

@@ -3,7 +3,8 @@
 A clip is `CLIP_FRAMES` long: one synthetic speaker who talks and pauses, sometimes with music or
 noise where nobody speaks. It holds log-mel energies, and for each of several drawn performances
 the latents that the motion model learns and the controls that go with them. Everything follows
-from the seed. Axis letters: C clips, V performances, T frames, N mel hops, D latents.
+from the seed, when made in a fresh process (see `espeak`). Axis letters: C clips, V performances,
+T frames, N mel hops, D latents.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ CLIP_FRAMES: Final = 800  # 32 s
 CLIP_SAMPLES: Final = CLIP_FRAMES * SAMPLES_PER_FRAME
 # The first window of a hop-aligned frame starts here: the look-ahead moves sound against motion.
 FIRST_WINDOW_SAMPLE: Final = HOP_SAMPLES + LOOK_AHEAD_SAMPLES - WINDOW_SAMPLES
-VERSION: Final = 1  # of what is drawn; part of the cache key
+VERSION: Final = 2  # of what is drawn; part of the cache key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +74,7 @@ class Corpus:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Take:
+class Take:
     """float32 [S] at 16 kHz and who says what when."""
 
     audio: Float32Array
@@ -112,7 +113,7 @@ def make(config: CorpusConfig) -> Corpus:
 def _clip(
     espeak: Espeak, variants: list[str], num_performances: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    take = _record(espeak, variants, rng)
+    take = record(espeak, variants, rng)
     padded = np.concatenate([take.audio[FIRST_WINDOW_SAMPLE:], np.zeros(4096, np.float32)])
     energies = mel_energies(padded)[: CLIP_FRAMES * HOPS_PER_FRAME]
     log_mel = np.log(np.maximum(energies, ENERGY_FLOOR) / ENERGY_FLOOR)
@@ -136,7 +137,7 @@ def _perform(
     return latents, controls.conditions()
 
 
-def _activity(take: _Take) -> tuple[Float32Array, Float32Array]:
+def _activity(take: Take) -> tuple[Float32Array, Float32Array]:
     """Speaking or not, and standardised smooth loudness, both [T]."""
     active = np.zeros(CLIP_FRAMES, np.float32)
     for phone in take.phones:
@@ -148,7 +149,7 @@ def _activity(take: _Take) -> tuple[Float32Array, Float32Array]:
     return active, ((level - spoken.mean()) / max(float(spoken.std()), 0.3)).astype(np.float32)
 
 
-def _record(espeak: Espeak, variants: list[str], rng: np.random.Generator) -> _Take:
+def record(espeak: Espeak, variants: list[str], rng: np.random.Generator) -> Take:
     """Fill one clip with utterances, pauses and sounds that are no speech."""
     audio = np.zeros(CLIP_SAMPLES + SAMPLES_PER_FRAME, np.float32)
     phones: list[Phone] = []
@@ -171,7 +172,7 @@ def _record(espeak: Espeak, variants: list[str], rng: np.random.Generator) -> _T
             audio[start:end] += _no_speech(end - start, rng)
     audio = _distort(audio * np.float32(10 ** (rng.uniform(-22, 4) / 20)), rng)
     phones = [p for p in phones if p.start_s < CLIP_SAMPLES / MODEL_SAMPLE_RATE_HZ]
-    return _Take(audio, phones, float(rng.uniform(0.8, 1.2)))
+    return Take(audio, phones, float(rng.uniform(0.8, 1.2)))
 
 
 def _draw_voice(language: str, variants: list[str], rng: np.random.Generator) -> Voice:
@@ -187,7 +188,7 @@ def _draw_voice(language: str, variants: list[str], rng: np.random.Generator) ->
 
 def _say(
     espeak: Espeak, text: str, voice: Voice, tract: float, start_s: float, rng: np.random.Generator
-) -> _Take:
+) -> Take:
     speech = espeak.speak(text, voice)
     samples = speech.samples.astype(np.float32) / 32768.0
     rate = speech.sample_rate_hz * tract  # played faster, formants move up
@@ -202,7 +203,7 @@ def _say(
         )
         for p in speech.phones
     ]
-    return _Take(audio * np.float32(0.6 / peak), phones, 1.0)
+    return Take(audio * np.float32(0.6 / peak), phones, 1.0)
 
 
 def _gaps(phones: list[Phone], num_samples: int) -> list[tuple[int, int]]:

@@ -1,7 +1,8 @@
 """espeak-ng through its C library: speech together with exact phoneme times.
 
 The library and its voices come as a Python package (espeakng-loader); nothing is installed on the
-system. The library keeps global state, so there is one `Espeak` per process.
+system. The library keeps global state, so there is one `Espeak` per process; what it says repeats
+to the bit only from process to process, when everything is said in the same order.
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ class Espeak:
 
     def __init__(self) -> None:
         self._library: Any = ctypes.CDLL(espeakng_loader.get_library_path())
+        self._c_library = ctypes.CDLL(None)
         data = str(Path(espeakng_loader.get_data_path()).parent)
         self.sample_rate_hz: int = self._library.espeak_Initialize(
             _AUDIO_OUTPUT_SYNCHRONOUS, 0, data.encode(), _INIT_PHONEME_EVENTS_IPA
@@ -110,6 +112,7 @@ class Espeak:
         """
         self._chunks.clear()
         self._marks.clear()
+        self._c_library.srand(1)  # its breath noise comes from rand()
         name = voice.language + (f"+{voice.variant}" if voice.variant else "")
         if self._library.espeak_SetVoiceByName(name.encode()) != 0:
             raise ValueError(f"espeak-ng has no voice {name!r}")

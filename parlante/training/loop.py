@@ -71,7 +71,7 @@ def train(config: TrainingConfig, corpus: Corpus, out: Path) -> Path:
     Args:
         config: The run.
         corpus: Its data; the last thirtieth of the clips is held out.
-        out: Folder for checkpoint, log and weights.
+        out: Folder for checkpoint and weights.
 
     Returns:
         Path of the weights, float16 safetensors.

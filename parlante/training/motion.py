@@ -31,12 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--num-threads", type=int, default=1)
     arguments = parser.parse_args(argv)
     torch.set_num_threads(arguments.num_threads)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s %(message)s",
-        handlers=[logging.StreamHandler(), logging.FileHandler(arguments.out / "log.txt")],
-    )
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     config = read_config(arguments.config)
     corpus = load_or_make(config.corpus, arguments.corpus_cache)
     path = train(config, corpus, arguments.out)

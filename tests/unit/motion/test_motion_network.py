@@ -1,0 +1,191 @@
+"""The network, its sampler and its spaces, in closed form where there is one."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from parlante.diffusion.guidance import GuidanceScales, combine, keep_rows
+from parlante.diffusion.sampler import sample
+from parlante.diffusion.schedule import add_noise, step
+from parlante.models.audio_features import (
+    LOOK_AHEAD_SAMPLES,
+    NUM_FEATURES,
+    NormaliserState,
+    mel_energies,
+    normalise,
+)
+from parlante.models.layers.causal_conv import CONTEXT_HOPS
+from parlante.models.motion_space import (
+    HEAD_SLICE,
+    LATENT_DIM,
+    LATENT_INDEX,
+    LATENT_SCALE,
+    PoseState,
+    head_latents,
+    to_channels,
+)
+from parlante.models.motion_weights import load_weights, save_weights
+from parlante.types import MOTION_INDEX, Controls
+
+
+@torch.inference_mode()
+def test_cached_blocks_equal_the_whole_sequence(tiny_model):
+    """Generation over cached keys and values is the training pass, block by block."""
+    T = 8
+    generator = torch.Generator().manual_seed(0)
+    clean, noised = (torch.randn(1, T, LATENT_DIM, generator=generator) for _ in range(2))
+    features = torch.randn(1, CONTEXT_HOPS + 4 * T, NUM_FEATURES, generator=generator)
+    controls = torch.randn(1, T, 10, generator=generator)
+    keep = torch.ones(1, 4)
+    speech, _ = tiny_model.read_audio(features)
+    conditions = tiny_model.condition(speech, controls, keep)
+    whole = tiny_model(
+        clean, noised, torch.full((1, T, 1), 0.5), conditions, torch.zeros(1, dtype=torch.bool)
+    )
+    cache = tiny_model.empty_cache(1)
+    for begin in range(0, T, 2):
+        part = slice(begin, begin + 2)
+        block = tiny_model.denoise(noised[:, part], 0.5, conditions[:, part], cache)
+        torch.testing.assert_close(block, whole[:, part], atol=2e-5, rtol=1e-4)
+        cache = tiny_model.remember(clean[:, part], conditions[:, part], cache)
+
+
+@torch.inference_mode()
+def test_live_audio_windows_equal_the_whole_clip(tiny_model):
+    features = torch.randn(1, CONTEXT_HOPS + 32, NUM_FEATURES)
+    whole, _ = tiny_model.read_audio(features)
+    live, _ = tiny_model.read_audio(features[:, 16 : 16 + CONTEXT_HOPS + 8])
+    torch.testing.assert_close(live, whole[:, 4:6], atol=1e-5, rtol=1e-4)
+
+
+@torch.inference_mode()
+def test_dropped_condition_has_no_effect(tiny_model):
+    speech = torch.randn(1, 2, 16 + 9)
+    keep = torch.tensor([[0.0, 1.0, 1.0, 0.0]])
+    first, second = (
+        tiny_model.condition(speech * k, torch.cat([torch.full((1, 2, 2), k), rest], -1), keep)
+        for k, rest in ((1.0, torch.ones(1, 2, 8)), (5.0, torch.ones(1, 2, 8)))
+    )
+    torch.testing.assert_close(first, second)
+
+
+def test_weights_survive_the_file(tiny_model, tmp_path):
+    path = tmp_path / "motion.safetensors"
+    save_weights(tiny_model.state_dict(), tiny_model.config, path)
+    loaded, digest = load_weights(path)
+    assert loaded.config == tiny_model.config
+    assert len(digest) == 64
+    for name, tensor in loaded.state_dict().items():
+        torch.testing.assert_close(tensor, tiny_model.state_dict()[name], atol=2e-3, rtol=1e-3)
+
+
+def test_sampler_reaches_the_data_when_the_prediction_is_right():
+    truth = torch.randn(1, 2, 3)
+    noise = torch.randn(1, 2, 3)
+    seen = []
+
+    def denoise(z, time):
+        torch.testing.assert_close(z, add_noise(truth, noise, torch.tensor(time)))
+        seen.append(time)
+        return truth
+
+    torch.testing.assert_close(sample(denoise, noise), truth)
+    assert len(seen) <= 6
+
+
+def test_step_moves_along_the_straight_line():
+    clean, noise = torch.zeros(1), torch.ones(1)
+    assert step(add_noise(clean, noise, torch.tensor(0.8)), clean, 0.8, 0.2).item() == (
+        pytest.approx(0.2)
+    )
+
+
+def test_guidance_exaggerates_only_the_chosen_condition():
+    scales = GuidanceScales(audio=2.0)
+    assert keep_rows(scales).tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
+    predictions = torch.tensor([3.0, 1.0]).view(2, 1, 1)
+    assert combine(predictions, scales).item() == 5.0
+
+
+def test_features_are_the_same_in_pieces_and_do_not_look_ahead():
+    rng = np.random.default_rng(0)
+    energies = rng.gamma(1.0, 1e-3, (2, 48, 40)).astype(np.float32)
+    whole, _ = normalise(energies, NormaliserState.fresh(2))
+    state = NormaliserState.fresh(2)
+    parts = []
+    for begin in range(0, 48, 8):
+        part, state = normalise(energies[:, begin : begin + 8], state)
+        parts.append(part)
+    np.testing.assert_allclose(np.concatenate(parts, 1), whole, atol=1e-5)
+
+
+def test_features_hardly_change_with_level_once_speech_was_heard():
+    rng = np.random.default_rng(1)
+    energies = rng.gamma(1.0, 1e-2, (1, 400, 40)).astype(np.float32)
+    loud, _ = normalise(energies * 16, NormaliserState.fresh(1))
+    soft, _ = normalise(energies, NormaliserState.fresh(1))
+    assert np.abs(loud - soft)[0, 200:, :41].mean() < 0.25
+
+
+def test_mel_bands_follow_the_pitch_of_a_tone():
+    time_s = np.arange(1600) / 16_000
+    peaks = [
+        int(mel_energies(np.sin(2 * np.pi * hz * time_s).astype(np.float32)).mean(0).argmax())
+        for hz in (200, 800, 3000)
+    ]
+    assert peaks == sorted(peaks)
+    assert len(set(peaks)) == 3
+    assert LOOK_AHEAD_SAMPLES <= 1280
+
+
+def test_head_latents_are_undone_by_the_leaky_sum():
+    track = np.cumsum(np.random.default_rng(2).normal(0, 0.003, (60, 6)), axis=0)
+    track -= track[0]
+    latents = np.zeros((60, LATENT_DIM), np.float32)
+    latents[:, HEAD_SLICE] = head_latents(track.astype(np.float32))
+    values, _ = to_channels(latents, Controls(), PoseState())
+    np.testing.assert_allclose(values[:, :3], track[:, :3], atol=1e-5)
+
+
+def test_zero_latents_are_the_portrait_itself():
+    values, _ = to_channels(np.zeros((3, LATENT_DIM), np.float32), Controls(), PoseState())
+    assert not values.any()
+
+
+@pytest.mark.parametrize("scale", [-50.0, 50.0])
+def test_channels_stay_in_range_for_any_latents(scale):
+    latents = np.full((4, LATENT_DIM), scale, np.float32)
+    values, _ = to_channels(latents, Controls(expression=2.0), PoseState())
+    assert values[:, 6:58].min() >= 0.0
+    assert values[:, 6:58].max() <= 1.0
+    assert np.abs(values[:, 58:]).max() <= math.radians(35)
+
+
+def test_head_motion_zero_holds_the_head_still():
+    latents = np.random.default_rng(3).normal(0, 1, (50, LATENT_DIM)).astype(np.float32)
+    controls = Controls(head_motion=0.0, head_distance=2.0)
+    values, _ = to_channels(latents, controls, PoseState.settled(controls))
+    assert np.abs(values[:, :5]).max() == 0.0
+    np.testing.assert_allclose(values[:, 5], -math.log(2.0), rtol=1e-6)
+
+
+def test_distance_changes_without_a_jump_and_soon():
+    latents = np.zeros((25, LATENT_DIM), np.float32)
+    values, _ = to_channels(latents, Controls(head_distance=2.0), PoseState())
+    size = values[:, MOTION_INDEX["headLogScale"]]
+    assert abs(size[4]) > 0.5 * math.log(2.0)  # half-way after 200 ms
+    assert np.abs(np.diff(size, prepend=0.0)).max() < 0.2
+    np.testing.assert_allclose(size[-1], -math.log(2.0), atol=1e-3)
+
+
+def test_eyes_turn_against_the_head():
+    latents = np.zeros((10, LATENT_DIM), np.float32)
+    latents[:, LATENT_INDEX["yaw"]] = 0.02 / LATENT_SCALE[LATENT_INDEX["yaw"]]
+    values, _ = to_channels(latents, Controls(), PoseState())
+    assert values[-1, MOTION_INDEX["headYaw"]] > 0.1
+    assert values[-1, MOTION_INDEX["gazeYaw"]] < -0.08
+    # Towards image left is the subject's right: the right eye looks out, the left eye in.
+    assert values[-1, MOTION_INDEX["eyeLookOutRight"]] > 0.1
+    assert values[-1, MOTION_INDEX["eyeLookInLeft"]] > 0.1
