@@ -12,7 +12,7 @@ import numpy as np
 from parlante.models.network import TfliteNetwork
 from parlante.types import Float32Array, Uint8Array
 
-__all__ = ["FaceDetection", "FaceDetector", "suppress_overlaps"]
+__all__ = ["FaceDetection", "FaceDetector", "is_same_face", "suppress_overlaps"]
 
 NUM_KEYPOINTS: Final = 6
 MAX_OVERLAP: Final = 0.3  # intersection over union above which two boxes are one face
@@ -169,12 +169,13 @@ def suppress_overlaps(faces: list[FaceDetection]) -> list[FaceDetection]:
     """Keep the best of detections that overlap; best first."""
     kept: list[FaceDetection] = []
     for face in sorted(faces, key=lambda face: -face.score):
-        if all(not _is_same_face(face.box_px, other.box_px) for other in kept):
+        if all(not is_same_face(face.box_px, other.box_px) for other in kept):
             kept.append(face)
     return kept
 
 
-def _is_same_face(first: Float32Array, second: Float32Array) -> bool:
+def is_same_face(first: Float32Array, second: Float32Array) -> bool:
+    """Tell whether two boxes, float32 [4], overlap too much to be two faces."""
     overlap = np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])
     shared = float(np.prod(np.maximum(overlap, 0.0)))
     areas = [float(np.prod(box[2:] - box[:2])) for box in (first, second)]

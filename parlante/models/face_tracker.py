@@ -172,7 +172,7 @@ class FaceTracker:
         to_crop = region.to_crop(size)
         outputs = self._mesh(_warp_crop(rgb, to_crop, size))
         crop_points = outputs[NUM_MESH_POINTS * 3].reshape(NUM_MESH_POINTS, 3)
-        presence = 1.0 / (1.0 + np.exp(-float(np.clip(outputs[1][0], -50.0, 50.0))))
+        presence = float(1.0 / (1.0 + np.exp(-np.clip(outputs[1][0], -50.0, 50.0))))
         return _to_picture(crop_points, to_crop, region.size / size), presence
 
     def _fit_eye(

@@ -1,17 +1,293 @@
-"""The portrait gate: one clear refusal per reason."""
+"""The portrait gate: which face to take, and one clear refusal per reason.
+
+Whether eyes and mouth are visible is judged by consistency: the mesh is fitted again from shifted
+and scaled starts. Over visible features all fits agree; over a hand, a mask or dark glasses (and
+on animals) each start ends elsewhere. Unlike colour statistics this holds for paintings, any skin,
+grey and noisy pictures. Thresholds were set on 23 portraits, 16 photometric and painted-on
+variants of each (glasses, beards, dark, noisy, 40 px faces ...) and 23 covered variants of each.
+"""
 
 from __future__ import annotations
 
-from parlante.errors import PortraitRejected
-from parlante.models.face_tracker import FaceLandmarks, FaceTracker
-from parlante.types import FaceSelection, Uint8Array
+import math
+from typing import Final
 
-__all__ = ["choose_face"]
+import cv2
+import numpy as np
+
+from parlante.errors import InvalidInput, PortraitRejected
+from parlante.models import face_mesh
+from parlante.models.face_coefficients import canonicalize, measure_face
+from parlante.models.face_detection import FaceDetection, is_same_face
+from parlante.models.face_tracker import FaceLandmarks, FaceTracker
+from parlante.models.identity import encode_identity
+from parlante.types import FaceChoice, FaceSelection, Float32Array, Uint8Array
+
+__all__ = ["choose_face", "find_faces", "measure_sharpness", "measure_stability"]
+
+MIN_DETECTION_SCORE: Final = 0.4
+MIN_PRESENCE: Final = 0.5
+# Next to the best face only clear ones count: a neck with a collar scores up to 0.68, and the
+# mesh believes it; faces score 0.85 to 0.99, covered ones 0.75 to 0.97.
+MIN_OTHER_SCORE: Final = 0.75
+# A detection that the mesh denies is "not human" if it is this sure and this large.
+ANIMAL_MIN_SCORE: Final = 0.5
+ANIMAL_MIN_SHARE: Final = 0.3
+# Smaller faces than this share of the largest are bystanders or pictures on the wall.
+MIN_RELATIVE_SIZE: Final = 0.4
+MIN_FACE_PX: Final = 64
+MAX_YAW_RAD: Final = math.radians(40.0)
+# The face may leave the picture by this share of its size, with this share of its outline.
+CUT_OFF_MARGIN: Final = 0.03
+MAX_CUT_OFF_SHARE: Final = 0.12
+# Deviation of the repeated fits of a frontal face, IOD. Mouth: visible 0.006 to 0.020 (beards
+# 0.022), covered 0.022 to 0.083. Eye: visible 0.001 to 0.006, covered 0.007 to 0.1.
+MAX_MOUTH_SPREAD: Final = 0.023
+MAX_EYE_SPREAD: Final = 0.0075
+# The shape code of animals: 0.7 to 8; of people, eyes covered or not: 0.1 to 1.6.
+MAX_SHAPE_DEVIATION: Final = 1.8
+# Share of the face's contrast that is finer than 1/16 of its width: portraits 0.3 to 0.7, even
+# those enlarged from 40 px; blurred by 1/18 of the width 0.18 to 0.34, by 1/10 below 0.18.
+MIN_SHARPNESS: Final = 0.17
+# Below this, features that cannot be found are blurred, not covered.
+MAX_BLURRED_SHARPNESS: Final = 0.28
+
+# (x, y, scale) of the starts, in IOD.
+_STARTS: Final = (
+    (0.12, 0.0, 1.0),
+    (-0.12, 0.0, 1.0),
+    (0.0, 0.12, 1.0),
+    (0.0, -0.12, 1.0),
+    (0.0, 0.0, 1.2),
+    (0.0, 0.0, 0.85),
+)
+_MOUTH: Final = (61, 291, 0, 17, 13, 14)
+_RIGHT_EYE: Final = (33, 133, 159, 145, *face_mesh.RIGHT_IRIS)
+_LEFT_EYE: Final = (263, 362, 386, 374, *face_mesh.LEFT_IRIS)
 
 
 def choose_face(tracker: FaceTracker, rgb: Uint8Array, selection: FaceSelection) -> FaceLandmarks:
-    """Find the one usable face."""
-    faces = tracker.detect(rgb)
-    if not faces:
-        raise PortraitRejected("no face", reason="NO_FACE")
-    return tracker.landmarks(rgb, faces[0])
+    """Find the one usable face.
+
+    Args:
+        tracker: Runs the networks.
+        rgb: uint8 [H, W, 3].
+        selection: Which face when there are several.
+
+    Raises:
+        PortraitRejected: With reason ``NO_FACE``, ``NOT_HUMAN``, ``SEVERAL_FACES``,
+            ``FACE_INDEX_OUT_OF_RANGE``, ``FACE_TOO_SMALL``, ``FACE_PROFILE``, ``FACE_CUT_OFF``,
+            ``EYES_HIDDEN``, ``MOUTH_HIDDEN`` or ``BLURRY``.
+        InvalidInput: The index is negative.
+    """
+    faces = find_faces(tracker, rgb)
+    face = _select(faces, selection)
+    _check_size(face)
+    _check_inside(face, rgb.shape[1], rgb.shape[0])
+    mouth, right_eye, left_eye = measure_stability(tracker, rgb, face)
+    _check_human(face, mouth, min(right_eye, left_eye))
+    # A covered face has no trustworthy pose, so what is hidden comes first.
+    yaw = measure_face(face.points).yaw_rad
+    slack = 1.0 / math.cos(min(abs(yaw), MAX_YAW_RAD)) ** 2  # the far side is seen foreshortened
+    eyes_hidden = max(right_eye, left_eye) > MAX_EYE_SPREAD * slack
+    mouth_hidden = mouth > MAX_MOUTH_SPREAD * slack
+    sharpness = measure_sharpness(rgb, _box(face))
+    _check_sharp(sharpness, MAX_BLURRED_SHARPNESS if eyes_hidden or mouth_hidden else MIN_SHARPNESS)
+    _check_visible(eyes_hidden=eyes_hidden, mouth_hidden=mouth_hidden)
+    _check_pose(yaw)
+    return face
+
+
+def find_faces(tracker: FaceTracker, rgb: Uint8Array) -> list[FaceLandmarks]:
+    """Find the faces that count, from left to right.
+
+    Raises:
+        PortraitRejected: With reason ``NO_FACE`` or ``NOT_HUMAN``.
+    """
+    detections = tracker.detect(rgb, min_score=MIN_DETECTION_SCORE)
+    found: list[FaceLandmarks] = []
+    for detection in detections:
+        if found and detection.score < MIN_OTHER_SCORE:
+            break
+        face = tracker.landmarks(rgb, detection)
+        is_new = all(not is_same_face(_box(face), _box(other)) for other in found)
+        if face.presence >= MIN_PRESENCE and is_new:
+            found.append(face)
+    if not found:
+        raise _explain_nothing(detections, rgb)
+    largest = max(face.size_px for face in found)
+    counted = [face for face in found if face.size_px >= MIN_RELATIVE_SIZE * largest]
+    return sorted(counted, key=lambda face: float(face.points[:, 0].mean()))
+
+
+def measure_stability(
+    tracker: FaceTracker, rgb: Uint8Array, face: FaceLandmarks
+) -> tuple[float, float, float]:
+    """Fit the mesh again from several starts and measure how far the fits disagree.
+
+    Returns:
+        Mean standard deviation of the mouth, the right and the left eye, in IOD.
+    """
+    unit = max(face_mesh.inter_ocular_px(face.points), 1e-3)
+    centre = face.points[: face_mesh.NUM_SKIN_LANDMARKS, :2].mean(axis=0)
+    fits = []
+    for x, y, scale in _STARTS:
+        start = face.points.copy()
+        shift = np.array([x, y], np.float32) * unit
+        start[:, :2] = (start[:, :2] - centre) * scale + centre + shift
+        moved = FaceLandmarks(points=start, presence=face.presence)
+        fits.append(tracker.landmarks(rgb, moved).points[:, :2])
+    spread = np.linalg.norm(np.std(np.stack(fits), axis=0), axis=-1) / unit  # [478]
+    mouth, right, left = (
+        float(spread[list(part)].mean()) for part in (_MOUTH, _RIGHT_EYE, _LEFT_EYE)
+    )
+    return mouth, right, left
+
+
+def _box(face: FaceLandmarks) -> Float32Array:
+    mesh = face.points[: face_mesh.NUM_SKIN_LANDMARKS, :2]
+    return np.concatenate([mesh.min(axis=0), mesh.max(axis=0)])
+
+
+def _explain_nothing(detections: list[FaceDetection], rgb: Uint8Array) -> PortraitRejected:
+    short_side_px = min(rgb.shape[:2])
+    for detection in detections:
+        is_large = detection.size_px >= ANIMAL_MIN_SHARE * short_side_px
+        if detection.score >= ANIMAL_MIN_SCORE and is_large:
+            is_blurred = measure_sharpness(rgb, detection.box_px) < MIN_SHARPNESS
+            return _blurry() if is_blurred else _not_human()
+    return _reject(
+        "NO_FACE",
+        "the picture must show a person's face; none was found; use a portrait in which the face "
+        "is upright, lit and not covered",
+    )
+
+
+def _not_human() -> PortraitRejected:
+    return _reject(
+        "NOT_HUMAN",
+        "the picture must show a human face; what was found looks like an animal or a mask; use "
+        "a portrait of a person",
+    )
+
+
+def _reject(reason: str, message: str, **metadata: str) -> PortraitRejected:
+    return PortraitRejected(message, reason=reason, field="image", metadata=metadata)
+
+
+def _select(faces: list[FaceLandmarks], selection: FaceSelection) -> FaceLandmarks:
+    count = len(faces)
+    match selection.choice:
+        case FaceChoice.LARGEST:
+            return max(faces, key=lambda face: face.size_px)
+        case FaceChoice.INDEX:
+            if selection.index < 0:
+                raise InvalidInput(
+                    f"a face index counts from 0, left to right; got {selection.index}",
+                    reason="BAD_FACE_INDEX",
+                    field="selection.index",
+                )
+            if selection.index >= count:
+                raise _reject(
+                    "FACE_INDEX_OUT_OF_RANGE",
+                    f"the picture shows {count} face(s), counted from 0 from left to right; got "
+                    f"index {selection.index}; choose a smaller one",
+                    num_faces=str(count),
+                )
+            return faces[selection.index]
+        case _:
+            if count > 1:
+                raise _reject(
+                    "SEVERAL_FACES",
+                    f"the picture must show one face; got {count}; crop it, or choose a face by "
+                    "its index from left to right, or the largest",
+                    num_faces=str(count),
+                )
+            return faces[0]
+
+
+def _check_size(face: FaceLandmarks) -> None:
+    size = round(face.size_px)
+    if size < MIN_FACE_PX:
+        raise _reject(
+            "FACE_TOO_SMALL",
+            f"the face must be at least {MIN_FACE_PX} px high; got {size} px; use a larger or "
+            "closer picture",
+            face_px=str(size),
+            min_face_px=str(MIN_FACE_PX),
+        )
+
+
+def _check_inside(face: FaceLandmarks, width: int, height: int) -> None:
+    oval = face.points[list(face_mesh.OVAL), :2]
+    margin = CUT_OFF_MARGIN * face.size_px
+    limits = np.array([width, height], np.float32)
+    outside = ((oval < -margin) | (oval > limits + margin)).any(axis=1)
+    if outside.mean() > MAX_CUT_OFF_SHARE:
+        raise _reject(
+            "FACE_CUT_OFF",
+            f"the whole face must be in the picture; {outside.mean():.0%} of its outline lies "
+            "outside; use a picture with room around the head",
+        )
+
+
+def _check_human(face: FaceLandmarks, mouth: float, steadier_eye: float) -> None:
+    canonical, _ = canonicalize(face.points)
+    deviation = float(np.linalg.norm(encode_identity(canonical)))
+    nothing_fits = mouth > 2 * MAX_MOUTH_SPREAD and steadier_eye > 2 * MAX_EYE_SPREAD
+    if nothing_fits or deviation > MAX_SHAPE_DEVIATION:
+        raise _not_human()
+
+
+def _check_sharp(sharpness: float, least: float) -> None:
+    if sharpness < least:
+        raise _blurry()
+
+
+def _blurry() -> PortraitRejected:
+    return _reject(
+        "BLURRY",
+        "the face must show eyes and lips clearly; it is blurred all over; use a sharper picture",
+    )
+
+
+def _check_visible(*, eyes_hidden: bool, mouth_hidden: bool) -> None:
+    if eyes_hidden:
+        raise _reject(
+            "EYES_HIDDEN",
+            "both eyes must be visible; hair, a hand, dark glasses or a bar seems to cover one "
+            "or both; use a picture with free eyes",
+        )
+    if mouth_hidden:
+        raise _reject(
+            "MOUTH_HIDDEN",
+            "the mouth must be visible; a hand, a mask or an object seems to cover it; use a "
+            "picture with a free mouth",
+        )
+
+
+def _check_pose(yaw: float) -> None:
+    if abs(yaw) > MAX_YAW_RAD:
+        raise _reject(
+            "FACE_PROFILE",
+            f"the face must be turned at most {math.degrees(MAX_YAW_RAD):.0f} degrees from the "
+            f"camera; got about {math.degrees(abs(yaw)):.0f}; use a picture from the front",
+            yaw_degrees=f"{math.degrees(yaw):.0f}",
+        )
+
+
+def measure_sharpness(rgb: Uint8Array, box_px: Float32Array) -> float:
+    """Share of a face's contrast that is finer than 1/16 of its width, about 0.1 to 0.7.
+
+    Args:
+        rgb: uint8 [H, W, 3].
+        box_px: Left, top, right, bottom, float32 [4].
+    """
+    height, width = rgb.shape[:2]
+    limits = np.array([width - 1, height - 1], np.float32)
+    x0, y0 = np.clip(box_px[:2], 0, limits).astype(int)
+    x1, y1 = np.clip(box_px[2:], 0, limits).astype(int) + 1
+    grey = cv2.cvtColor(np.ascontiguousarray(rgb[y0:y1, x0:x1]), cv2.COLOR_RGB2GRAY)
+    grey = cv2.resize(grey, (128, 128), interpolation=cv2.INTER_AREA).astype(np.float32)
+    coarse = cv2.GaussianBlur(grey, (0, 0), 8.0)
+    return float((grey - coarse).std() / max(float(grey.std()), 1.0))
