@@ -1,0 +1,149 @@
+"""What every motion generator does, embedded or remote."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from parlante.aio import closing
+from parlante.errors import InvalidInput
+from parlante.ports import Motion
+from parlante.types import (
+    MOTION_DIM,
+    MOTION_INDEX,
+    AudioChunk,
+    Controls,
+    ControlUpdate,
+    Float32Array,
+    Int16Array,
+    MotionConfig,
+    MotionInput,
+)
+from tests.fakes.motion import FakeMotion
+from tests.fakes.stages import serve_fakes
+
+
+@pytest_asyncio.fixture(params=["fake", "fake-blocks", "remote"])
+async def motion(request: pytest.FixtureRequest) -> AsyncIterator[Motion]:
+    """One implementation of the port after the other."""
+    if request.param == "remote":
+        async with serve_fakes() as stages:
+            yield stages.remote_motion
+        return
+    yield FakeMotion(block_frames=4 if request.param == "fake-blocks" else 1)
+
+
+def _voice(num_samples: int, *, seed: int = 0) -> Int16Array:
+    noise = np.random.default_rng(seed).normal(0, 2000, num_samples)
+    return noise.astype(np.int16)
+
+
+async def _chunks(samples: Int16Array, size: int) -> AsyncIterator[MotionInput]:
+    for start in range(0, len(samples), size):
+        yield AudioChunk(start_sample=start, samples=samples[start : start + size])
+
+
+async def _run(
+    motion: Motion, inputs: AsyncIterator[MotionInput], config: MotionConfig | None = None
+) -> Float32Array:
+    """Give all motion, float32 [T, 60], after checking that blocks follow without gap."""
+    rows: list[Float32Array] = []
+    async with closing(motion.stream(config or MotionConfig(), inputs)) as blocks:
+        async for block in blocks:
+            assert block.start_frame == sum(len(values) for values in rows)
+            rows.append(block.values)
+    return np.concatenate(rows) if rows else np.zeros((0, MOTION_DIM), np.float32)
+
+
+@pytest.mark.parametrize("num_samples", [0, 1, 639, 640, 641, 16_000])
+async def test_one_frame_for_every_begun_forty_milliseconds(
+    motion: Motion, num_samples: int
+) -> None:
+    got = await _run(motion, _chunks(_voice(num_samples), 500))
+    assert got.shape == (math.ceil(num_samples / 640), MOTION_DIM)
+    assert np.isfinite(got).all()
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 11_025, 22_050, 44_100, 48_000])
+async def test_every_allowed_rate_gives_25_frames_a_second(motion: Motion, rate_hz: int) -> None:
+    config = MotionConfig(sample_rate_hz=rate_hz)
+    got = await _run(motion, _chunks(_voice(rate_hz), 777), config)
+    assert len(got) == 25
+
+
+async def test_chunk_size_does_not_matter(motion: Motion) -> None:
+    voice = _voice(16_000)
+    whole = await _run(motion, _chunks(voice, 16_000))
+    pieces = await _run(motion, _chunks(voice, 333))
+    np.testing.assert_array_equal(whole, pieces)
+
+
+async def test_same_seed_gives_the_same_motion_and_another_another(motion: Motion) -> None:
+    voice = _voice(8000)
+    one, same, other = [
+        await _run(motion, _chunks(voice, 640), MotionConfig(seed=seed)) for seed in (5, 5, 6)
+    ]
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+async def test_streams_at_once_do_not_mix(motion: Motion) -> None:
+    voices = [_voice(8000, seed=seed) for seed in range(4)]
+    alone = [await _run(motion, _chunks(voice, 640)) for voice in voices]
+    together = await asyncio.gather(*(_run(motion, _chunks(voice, 333)) for voice in voices))
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+async def test_motion_comes_while_audio_is_still_coming(motion: Motion) -> None:
+    async def endless() -> AsyncIterator[MotionInput]:
+        async for chunk in _chunks(_voice(32_000), 640):
+            yield chunk
+        await asyncio.Event().wait()
+
+    async with closing(motion.stream(MotionConfig(), endless())) as blocks:
+        block = await asyncio.wait_for(anext(blocks), 5)
+    assert block.start_frame == 0
+
+
+async def test_control_update_holds_from_then_on(motion: Motion) -> None:
+    async def inputs() -> AsyncIterator[MotionInput]:
+        voice = _voice(64_000)
+        yield AudioChunk(start_sample=0, samples=voice[:32_000])
+        yield ControlUpdate(controls=Controls(gaze_yaw_rad=0.3))
+        yield AudioChunk(start_sample=32_000, samples=voice[32_000:])
+
+    gaze = (await _run(motion, inputs()))[:, MOTION_INDEX["gazeYaw"]]
+    assert gaze[-25:].mean() > gaze[:25].mean() + 0.1
+
+
+@pytest.mark.parametrize(("start", "reason"), [(1, "AUDIO_GAP"), (-1, "AUDIO_OVERLAP")])
+async def test_audio_must_be_contiguous(motion: Motion, start: int, reason: str) -> None:
+    async def inputs() -> AsyncIterator[MotionInput]:
+        yield AudioChunk(start_sample=0, samples=_voice(640))
+        yield AudioChunk(start_sample=640 + start, samples=_voice(640))
+
+    with pytest.raises(InvalidInput) as caught:
+        await _run(motion, inputs())
+    assert caught.value.reason == reason
+
+
+async def test_error_of_the_inputs_comes_through(motion: Motion) -> None:
+    async def inputs() -> AsyncIterator[MotionInput]:
+        yield AudioChunk(start_sample=0, samples=_voice(640))
+        raise InvalidInput("from the caller", reason="MINE")
+
+    with pytest.raises(InvalidInput) as caught:
+        await _run(motion, inputs())
+    assert caught.value.reason == "MINE"
+
+
+async def test_stream_can_be_left_at_any_time(motion: Motion) -> None:
+    async with closing(motion.stream(MotionConfig(), _chunks(_voice(64_000), 640))) as blocks:
+        await anext(blocks)
+    assert len(await _run(motion, _chunks(_voice(640), 640))) == 1

@@ -1,0 +1,146 @@
+"""What every renderer does, embedded or remote."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from parlante.aio import closing
+from parlante.errors import InvalidInput, NotFound
+from parlante.ports import Encoder, Renderer
+from parlante.types import (
+    MOTION_DIM,
+    FrameEncoding,
+    MotionBlock,
+    RenderConfig,
+    RenderedFrame,
+)
+from tests.fakes.encoder import FakeEncoder, portrait_bytes
+from tests.fakes.renderer import FakeRenderer, read_marker
+from tests.fakes.stages import serve_fakes
+from tests.fakes.wire import forever
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """A renderer and where its avatars come from."""
+
+    renderer: Renderer
+    encoder: Encoder
+
+
+@pytest_asyncio.fixture(params=["fake", "remote"])
+async def rendering(request: pytest.FixtureRequest) -> AsyncIterator[Rendering]:
+    """One implementation of the port after the other."""
+    if request.param == "fake":
+        encoder = FakeEncoder()
+        yield Rendering(FakeRenderer(encoder), encoder)
+        return
+    async with serve_fakes() as stages:
+        yield Rendering(stages.remote_renderer, stages.encoder)
+
+
+def _block(start_frame: int, num_frames: int, *, value: float = 0.0) -> MotionBlock:
+    values = np.full((num_frames, MOTION_DIM), value, dtype=np.float32)
+    return MotionBlock(start_frame=start_frame, values=values)
+
+
+async def _of(blocks: Sequence[MotionBlock]) -> AsyncIterator[MotionBlock]:
+    for block in blocks:
+        yield block
+
+
+async def _consume(frames: AsyncIterator[RenderedFrame]) -> list[RenderedFrame]:
+    async with closing(frames):
+        return [frame async for frame in frames]
+
+
+async def _config(rendering: Rendering, label: str = "anna", **fields: object) -> RenderConfig:
+    info = await rendering.encoder.create(portrait_bytes(label))
+    return RenderConfig(avatar_key=info.key, **fields)  # type: ignore[arg-type]
+
+
+async def _run(
+    rendering: Rendering, config: RenderConfig, blocks: Sequence[MotionBlock]
+) -> list[RenderedFrame]:
+    return await _consume(rendering.renderer.stream(config, _of(blocks)))
+
+
+async def test_one_frame_per_row_in_order(rendering: Rendering) -> None:
+    frames = await _run(rendering, await _config(rendering), [_block(0, 3), _block(3, 2)])
+    assert [frame.frame_index for frame in frames] == [0, 1, 2, 3, 4]
+    assert {(frame.width_px, frame.height_px) for frame in frames} == {(512, 512)}
+    assert all(frame.data for frame in frames)
+
+
+async def test_frames_may_be_left_out(rendering: Rendering) -> None:
+    frames = await _run(rendering, await _config(rendering), [_block(2, 1), _block(9, 2)])
+    assert [frame.frame_index for frame in frames] == [2, 9, 10]
+
+
+async def test_no_motion_gives_no_frames(rendering: Rendering) -> None:
+    assert await _run(rendering, await _config(rendering), []) == []
+
+
+async def test_long_block_is_rendered_whole(rendering: Rendering) -> None:
+    frames = await _run(rendering, await _config(rendering), [_block(0, 260)])
+    assert len(frames) == 260
+
+
+@pytest.mark.parametrize("encoding", FrameEncoding)
+async def test_first_frame_is_a_key_frame_in_every_encoding(
+    rendering: Rendering, encoding: FrameEncoding
+) -> None:
+    config = await _config(rendering, encoding=encoding)
+    frames = await _run(rendering, config, [_block(0, 2)])
+    assert frames[0].key_frame
+    assert frames[1].key_frame == (encoding is not FrameEncoding.H264)
+
+
+async def test_frames_must_not_go_back(rendering: Rendering) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        await _run(rendering, await _config(rendering), [_block(5, 1), _block(4, 1)])
+    assert caught.value.reason == "FRAME_ORDER"
+
+
+async def test_unknown_avatar_is_not_found(rendering: Rendering) -> None:
+    with pytest.raises(NotFound):
+        await _run(rendering, RenderConfig(avatar_key="ab" * 32), [_block(0, 1)])
+
+
+async def test_frames_come_while_motion_is_still_coming(rendering: Rendering) -> None:
+    config = await _config(rendering)
+    motion = forever([_block(0, 1)])
+    async with closing(rendering.renderer.stream(config, motion)) as frames:
+        frame = await asyncio.wait_for(anext(frames), 5)
+    assert frame.frame_index == 0
+
+
+async def test_two_avatars_at_once_do_not_mix(rendering: Rendering) -> None:
+    configs = [await _config(rendering, label) for label in ("anna", "bea")]
+    blocks = [[_block(index, 1, value=value) for index in range(20)] for value in (0.25, 0.75)]
+    runs = await asyncio.gather(
+        *(_run(rendering, config, own) for config, own in zip(configs, blocks, strict=True))
+    )
+    for config, frames, value in zip(configs, runs, (0.25, 0.75), strict=True):
+        markers = [read_marker(frame.data) for frame in frames]
+        assert {marker.avatar_key for marker in markers} == {config.avatar_key}
+        assert {float(marker.motion[0]) for marker in markers} == {value}
+
+
+async def test_error_of_the_motion_comes_through(rendering: Rendering) -> None:
+    """A remote renderer gives up at once; frames on the way may be lost."""
+
+    async def broken() -> AsyncIterator[MotionBlock]:
+        yield _block(0, 1)
+        raise InvalidInput("from the caller", reason="MINE")
+
+    config = await _config(rendering)
+    with pytest.raises(InvalidInput) as caught:
+        await _consume(rendering.renderer.stream(config, broken()))
+    assert caught.value.reason == "MINE"
