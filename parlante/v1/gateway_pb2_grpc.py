@@ -55,20 +55,28 @@ class GatewayServiceServicer:
         utterances the avatar idles and frames keep coming. In PACING_BURST it advances with the audio
         only, as fast as the stages go.
 
+        Utterances play in the order they came, one at a time. In PACING_LIVE one begins to play once
+        about 120 ms of it are there, or its end is known, or 200 ms have passed; when it runs dry,
+        silence is played (EVENT_TYPE_AUDIO_UNDERRUN) until as much is there again.
+
         End: half-close ends the session once all audio has been played; cancelling ends it at once.
 
         Flow control: with `max_frames_in_flight` the client grants credits and reports what it has
-        shown; without, the gateway keeps a short send queue. In PACING_LIVE a slow reader loses frames
-        (`dropped_frame_count` says how many), never audio or events. In PACING_BURST nothing is lost
-        and the gateway waits. Audio may come faster than real time: beyond `max_audio_ahead_ms` the
-        gateway stops reading until it has played some.
+        shown; without, and after a half-close, the gateway keeps a short send queue. In PACING_LIVE a
+        slow reader loses frames (`dropped_frame_count` says how many), never audio or events; one that
+        leaves those unread for about 10 s is ended. In PACING_BURST nothing is lost, credits do not
+        count, and the gateway waits. Audio may come faster than real time: beyond `max_audio_ahead_ms`
+        the gateway stops reading until it has played some. Messages are read in order, so an interrupt
+        behind more audio than that waits for it.
 
         Errors (google.rpc.Status with one ErrorInfo of domain "parlante"): INVALID_ARGUMENT
         (CONFIG_NOT_FIRST, DUPLICATE_CONFIG, EMPTY_MESSAGE, UNSUPPORTED_SAMPLE_RATE, ODD_BYTE_COUNT,
-        AUDIO_TOO_LARGE, AUDIO_GAP, AUDIO_OVERLAP, CONTROL_OUT_OF_RANGE, UNKNOWN_EMOTION,
-        UNKNOWN_ENUM_VALUE, AVATAR_REQUIRED and the portrait gate's), NOT_FOUND (avatar),
-        RESOURCE_EXHAUSTED with RetryInfo (no free session), ABORTED (SESSION_IDLE, SESSION_TOO_LONG),
-        UNAVAILABLE (draining, or a stage is out of reach).
+        AUDIO_TOO_LARGE, AUDIO_GAP, AUDIO_OVERLAP, UTTERANCE_ENDED, BAD_UTTERANCE_ID,
+        CONTROL_OUT_OF_RANGE, TOO_MANY_CONTROLS, UNKNOWN_EMOTION, UNKNOWN_ENUM_VALUE,
+        PLAYBACK_OUT_OF_RANGE, BAD_NAME, AVATAR_REQUIRED and the portrait gate's), NOT_FOUND (avatar),
+        RESOURCE_EXHAUSTED with RetryInfo (NO_FREE_SLOT, MOTION_TOO_SLOW), ABORTED (SESSION_IDLE,
+        SESSION_TOO_LONG, SESSION_SLOW_READER), DEADLINE_EXCEEDED (CONFIG_TIMEOUT, or the client's),
+        UNAVAILABLE (DRAINING, WARMING_UP, or a stage is out of reach).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
