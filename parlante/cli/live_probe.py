@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from bisect import bisect_right
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
-
-import numpy as np
 
 from parlante.aio import cancel_and_wait
 from parlante.client import Event, EventType, Frame, ParlanteClient, Session
@@ -49,7 +48,7 @@ class _SentTimes:
         self._times_s.append(time.perf_counter())
 
     def of_sample(self, sample: int) -> float | None:
-        index = int(np.searchsorted(self._ends, sample, side="right"))
+        index = bisect_right(self._ends, sample)
         return self._times_s[index] if index < len(self._times_s) else None
 
 

@@ -15,8 +15,11 @@ import json
 import math
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
 from tqdm import tqdm
 
@@ -43,6 +46,8 @@ from parlante.types import (
 )
 
 __all__ = ["TalkJob", "TalkReport", "configure", "make_video", "run"]
+
+CONNECT_TIMEOUT_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
 
 async def _run(job: TalkJob, server: str | None) -> TalkReport:
     async with gateway_target(server) as target, ParlanteClient(target) as client:
-        await client.wait_ready()
+        await client.wait_ready(CONNECT_TIMEOUT_S)
         return await make_video(client, job)
 
 
@@ -161,8 +166,7 @@ async def make_video(client: ParlanteClient, job: TalkJob) -> TalkReport:
             height_px=session.info.height_px,
             recording=job.recording,
         )
-        bar = tqdm(total=num_expected, unit="frame", disable=not job.show_progress)
-        with bar, writer:
+        with _progress(num_expected, shown=job.show_progress) as advance, writer:
             async for item in talk(session, pcm):
                 if not isinstance(item, Frame):
                     continue
@@ -170,7 +174,7 @@ async def make_video(client: ParlanteClient, job: TalkJob) -> TalkReport:
                 index = round(item.media_offset_us / FRAME_DURATION_US)
                 writer.write_frame(index, item.data, key_frame=item.key_frame)
                 num_frames += 1
-                bar.update()
+                advance()
             end_s = time.perf_counter()
             _check_whole(num_frames, num_expected)
     return TalkReport(
@@ -185,6 +189,16 @@ async def make_video(client: ParlanteClient, job: TalkJob) -> TalkReport:
         height_px=session.info.height_px,
         seed=session.info.seed,
     )
+
+
+@contextmanager
+def _progress(total: int, *, shown: bool) -> Iterator[Callable[[], object]]:
+    """Give a function to call per frame; a bar that is not shown would start a thread as well."""
+    if not shown:
+        yield lambda: None
+        return
+    with tqdm(total=total, unit="frame") as bar:
+        yield bar.update
 
 
 def _check_whole(num_frames: int, num_expected: int) -> None:
