@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, TypeVar
@@ -75,17 +76,22 @@ def run_process(
         return EXIT_USAGE
     logger.info("starting", extra={"service": program, "settings": settings.shown(config)})
     try:
-        asyncio.run(_awaited(serve, config))
+        asyncio.run(_until_served(serve, config))
     except ParlanteError as error:
         extra = {"reason": error.reason, "detail": error.message}
         logger.error("cannot serve", extra=extra)
         return EXIT_FAILED
-    except KeyboardInterrupt:  # before the signal handlers were set
-        return EXIT_FAILED
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        logger.info("stopped before serving")
     finally:
         telemetry.shutdown()
     return 0
 
 
-async def _awaited(serve: Callable[[C], Awaitable[None]], config: C) -> None:
+async def _until_served(serve: Callable[[C], Awaitable[None]], config: C) -> None:
+    # Process 1 of a container ignores SIGTERM until there is a handler, so there is one from the
+    # beginning; `serve_until_signal` puts its own in its place.
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     await serve(config)

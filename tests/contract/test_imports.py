@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # Judges the motion engine exactly as it is served; nothing that runs in a service imports it.
 MAY_IMPORT_SERVICES = ("parlante/training/evaluate.py",)
+NETWORK = ("grpc", "parlante.rpc", "parlante.v1", "parlante.convert")
 HEAVY = ("torch", "cv2", "numba", "av", "tritonclient", "ai_edge_litert", "scipy", "PIL", "soxr")
 
 
@@ -38,57 +39,64 @@ def _hits(path: str, *prefixes: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("path", _modules("parlante"))
-def test_library_imports_no_service_and_no_gateway(path: str) -> None:
-    if path in MAY_IMPORT_SERVICES:
-        return
-    forbidden = ["services"] if path.startswith("parlante/cli/") else ["services", "gateway"]
-    assert _hits(path, *forbidden) == []
+def _violations(paths: Iterable[str], *prefixes: str) -> dict[str, list[str]]:
+    return {path: hits for path in paths if (hits := _hits(path, *prefixes))}
 
 
-@pytest.mark.parametrize("path", _modules("parlante/models", "parlante/diffusion"))
-def test_models_know_no_network(path: str) -> None:
-    assert _hits(path, "grpc", "parlante.rpc", "parlante.v1", "parlante.convert") == []
+def test_library_imports_no_service_and_no_gateway() -> None:
+    library = [path for path in _modules("parlante") if path not in MAY_IMPORT_SERVICES]
+    assert _violations(library, "services") == {}
+    # The command line may run the gateway in its own process; nothing else knows it.
+    rest = [path for path in library if not path.startswith("parlante/cli/")]
+    assert _violations(rest, "gateway") == {}
 
 
-@pytest.mark.parametrize("path", [*_modules("parlante/rpc"), "parlante/convert.py"])
-def test_network_code_knows_no_models(path: str) -> None:
-    assert _hits(path, "parlante.models", "parlante.diffusion", "parlante.training", *HEAVY) == []
+def test_models_know_no_network() -> None:
+    paths = _modules("parlante/models", "parlante/diffusion")
+    assert _violations(paths, *NETWORK) == {}
 
 
-@pytest.mark.parametrize("path", ["parlante/types.py", "parlante/ports.py", "parlante/errors.py"])
-def test_contract_between_the_stages_stands_alone(path: str) -> None:
+def test_network_code_knows_no_models() -> None:
+    paths = [*_modules("parlante/rpc"), "parlante/convert.py"]
+    models = ("parlante.models", "parlante.diffusion", "parlante.training")
+    assert _violations(paths, *models, *HEAVY) == {}
+
+
+def test_contract_between_the_stages_stands_alone() -> None:
     allowed = ("parlante.types", "parlante.errors")
-    assert [name for name in _hits(path, "parlante") if not name.startswith(allowed)] == []
+    paths = ["parlante/types.py", "parlante/ports.py", "parlante/errors.py"]
+    names = {name for path in paths for name in _hits(path, "parlante")}
+    assert {name for name in names if not name.startswith(allowed)} == set()
 
 
-@pytest.mark.parametrize("path", _modules("services"))
-def test_stage_imports_no_other_stage(path: str) -> None:
-    own = "services." + Path(path).parts[1]
-    others = [name for name in _hits(path, "services") if not name.startswith(own)]
-    assert others + _hits(path, "gateway") == []
+@pytest.mark.parametrize("stage", ["encoder", "motion", "renderer"])
+def test_stage_imports_no_other_stage(stage: str) -> None:
+    others = [f"services.{other}" for other in ("encoder", "motion", "renderer") if other != stage]
+    assert _violations(_modules(f"services/{stage}"), *others, "gateway") == {}
 
 
-@pytest.mark.parametrize("path", _modules("services"))
-def test_engines_know_no_network(path: str) -> None:
-    if Path(path).name in ("servicer.py", "__main__.py", "config.py"):
-        return
-    assert _hits(path, "grpc", "parlante.rpc", "parlante.v1", "parlante.convert") == []
+def test_engines_know_no_network() -> None:
+    engines = [
+        path
+        for path in _modules("services")
+        if Path(path).name not in ("servicer.py", "__main__.py", "config.py")
+    ]
+    assert _violations(engines, *NETWORK) == {}
 
 
-@pytest.mark.parametrize("path", _modules("gateway"))
-def test_only_the_wiring_imports_services(path: str) -> None:
-    if path == "gateway/wiring.py":
-        return
-    assert _hits(path, "services") == []
+def test_only_the_wiring_imports_services() -> None:
+    paths = [path for path in _modules("gateway") if path != "gateway/wiring.py"]
+    assert _violations(paths, "services") == {}
 
 
-@pytest.mark.parametrize("path", _modules("parlante", "services", "gateway"))
-def test_served_code_imports_no_training(path: str) -> None:
+def test_served_code_imports_no_training() -> None:
     # The command line makes its sample voice with the same synthesiser that training uses.
-    if path.startswith(("parlante/training/", "parlante/cli/")):
-        return
-    assert _hits(path, "parlante.training") == []
+    served = [
+        path
+        for path in _modules("parlante", "services", "gateway")
+        if not path.startswith(("parlante/training/", "parlante/cli/"))
+    ]
+    assert _violations(served, "parlante.training") == {}
 
 
 _BLOCKED_IMPORT = """

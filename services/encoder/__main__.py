@@ -1,0 +1,30 @@
+"""Run the encoder service: ``python -m services.encoder --port 50051``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from parlante.rpc.process import run_process, serve_engine
+from parlante.rpc.slots import Slots
+from services.encoder.config import EncoderServiceConfig, default_store_dir
+from services.encoder.engine import EncoderEngine
+from services.encoder.servicer import EncoderServicer, encoder_service
+
+
+async def serve(config: EncoderServiceConfig) -> None:
+    """Open the store and serve the engine until a signal comes."""
+    store_dir = config.store_dir or default_store_dir()
+    engine = EncoderEngine.open(store_dir, memory_bytes=config.memory_mib * 1024 * 1024)
+    slots = Slots(config.max_uploads, what="portrait upload")
+    servicer = EncoderServicer(engine, slots=slots, upload_timeout_s=config.upload_timeout_s)
+    await serve_engine(engine, [encoder_service(servicer)], config)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of ``parlante-encoder``; returns the exit status."""
+    return run_process("encoder", EncoderServiceConfig, serve, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
