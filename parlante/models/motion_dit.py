@@ -22,8 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from parlante.models.audio_features import HOPS_PER_FRAME, NUM_FEATURES
 from parlante.models.layers.attention import Attention, TimeBias
-from parlante.models.layers.causal_conv import AudioEncoder
+from parlante.models.layers.causal_conv import FRAME_CONTEXT, HOP_CONTEXT, AudioEncoder
 from parlante.models.motion_space import CONDITION_DIM, CONDITION_GROUPS, LATENT_DIM, MOUTH
 
 BLOCK_FRAMES: Final = 2  # 80 ms: an answer within 160 ms, look-ahead included
@@ -137,6 +138,26 @@ class MotionDiT(nn.Module):
         code = self.audio_encoder(features)
         mouth = self.mouth_reader(code)
         return torch.cat([code, mouth], dim=-1), mouth
+
+    def read_audio_live(self, features: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode the sound of one block, as `read_audio` does, without doing old work again.
+
+        Args:
+            features: [1, HOP_CONTEXT + 4 T, NUM_FEATURES].
+            past: Half-encoded frames before the block, [1, audio_width, FRAME_CONTEXT].
+
+        Returns:
+            Speech code [1, T, audio_width + 9], and the next block's `past`.
+        """
+        frames = torch.cat([past, self.audio_encoder.read_hops(features)], dim=2)
+        code = self.audio_encoder.read_frames(frames)
+        speech = torch.cat([code, self.mouth_reader(code)], dim=-1)
+        return speech, frames[:, :, -FRAME_CONTEXT:]
+
+    def silent_past(self) -> Tensor:
+        """Return what `read_audio_live` takes as the past of a stream's first block."""
+        hops = HOP_CONTEXT + FRAME_CONTEXT * HOPS_PER_FRAME
+        return self.audio_encoder.read_hops(torch.zeros(1, hops, NUM_FEATURES))
 
     def condition(self, speech: Tensor, controls: Tensor, keep: Tensor) -> Tensor:
         """Join the conditions.

@@ -28,7 +28,7 @@ from parlante.models.audio_features import (
     mel_energies,
     normalise,
 )
-from parlante.models.layers.causal_conv import CONTEXT_HOPS
+from parlante.models.layers.causal_conv import HOP_CONTEXT
 from parlante.models.motion_dit import BLOCK_FRAMES, Cache, MotionDiT
 from parlante.models.motion_space import (
     LATENT_DIM,
@@ -53,7 +53,7 @@ BLOCK_HOPS: Final = BLOCK_FRAMES * HOPS_PER_FRAME
 # Windows of one block; the next block's begin BLOCK_SAMPLES later.
 SPAN_SAMPLES: Final = (BLOCK_HOPS - 1) * HOP_SAMPLES + WINDOW_SAMPLES
 _PRE_ROLL_SAMPLES: Final = SPAN_SAMPLES - LOOK_AHEAD_SAMPLES
-_GLIDE_PER_FRAME: Final = 1.0 - math.exp(-1.0 / (0.10 * FRAME_RATE_HZ))  # as in training
+_GLIDE_PER_FRAME: Final = 1.0 - math.exp(-1.0 / (0.06 * FRAME_RATE_HZ))  # 90 % in 0.14 s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,8 @@ class SessionState:
         audio: float32 [S] at 16 kHz that is not used up; begins with the next block's first window.
         block_index: Next block; block -1 only warms up the features.
         normaliser: Running level and spectrum.
-        features: float32 [CONTEXT_HOPS, F], the encoder's past.
+        features: float32 [HOP_CONTEXT, F], the encoder's past.
+        half_encoded: float32 [1, A, FRAME_CONTEXT], the same, half-way through the encoder.
         controls: In force.
         glided: float32 [10], conditions as smoothed so far.
         cache: Keys and values of past frames.
@@ -97,12 +98,14 @@ class SessionState:
     block_index: int
     normaliser: NormaliserState
     features: Float32Array
+    half_encoded: Tensor
     controls: Controls
     glided: Float32Array
     cache: Cache
     pose: PoseState
 
 
+@torch.inference_mode()
 def start(config: MotionConfig, resampler: Resampler, model: MotionDiT) -> SessionState:
     """Return the state of a stream before its first sample."""
     return SessionState(
@@ -112,7 +115,8 @@ def start(config: MotionConfig, resampler: Resampler, model: MotionDiT) -> Sessi
         audio=np.zeros(_PRE_ROLL_SAMPLES, np.float32),
         block_index=-1,
         normaliser=NormaliserState.fresh(1),
-        features=np.zeros((CONTEXT_HOPS, NUM_FEATURES), np.float32),
+        features=np.zeros((HOP_CONTEXT, NUM_FEATURES), np.float32),
+        half_encoded=model.silent_past(),
         controls=config.controls,
         glided=condition(config.controls),
         cache=model.empty_cache(1),
@@ -176,18 +180,20 @@ def advance(
     energies = mel_energies(state.audio[:SPAN_SAMPLES])[None]
     features, normaliser = normalise(energies, state.normaliser)
     window = np.concatenate([state.features, features[0]])
+    speech, half_encoded = model.read_audio_live(torch.from_numpy(window)[None], state.half_encoded)
     state = replace(
         state,
         audio=state.audio[BLOCK_SAMPLES:],
         block_index=state.block_index + 1,
         normaliser=normaliser,
         features=window[BLOCK_HOPS:],
+        half_encoded=half_encoded,
     )
     index = state.block_index - 1
     if index < 0:
         return None, state
     controls, glided = _glide(state)
-    latents, cache = _draw(window, controls, index, state, model, sampler)
+    latents, cache = _draw(speech, controls, index, state, model, sampler)
     values, pose = to_channels(latents, state.controls, state.pose)
     block = MotionBlock(start_frame=index * BLOCK_FRAMES, values=values)
     return block, replace(state, glided=glided, cache=cache, pose=pose)
@@ -206,7 +212,7 @@ def _glide(state: SessionState) -> tuple[Tensor, Float32Array]:
 
 
 def _draw(
-    window: Float32Array,
+    speech: Tensor,
     controls: Tensor,
     index: int,
     state: SessionState,
@@ -214,7 +220,6 @@ def _draw(
     sampler: SamplerConfig,
 ) -> tuple[Float32Array, Cache]:
     """Sample the block's latents [T, D] and take them into the past."""
-    speech, _ = model.read_audio(torch.from_numpy(window)[None])
     keep = keep_rows(sampler.guidance)
     rows = len(keep)
     conditions = model.condition(speech.expand(rows, -1, -1), controls.expand(rows, -1, -1), keep)

@@ -16,8 +16,9 @@ from parlante.models.audio_features import HOPS_PER_FRAME, NUM_FEATURES
 
 _HOP_DILATIONS: Final = (1, 2, 4)  # kernel 5, at 100 Hz
 _FRAME_DILATIONS: Final = (1, 2, 3)  # kernel 3, at 25 Hz
-_HOP_CONTEXT: Final = 4 * sum(_HOP_DILATIONS)  # 28
-CONTEXT_HOPS: Final = _HOP_CONTEXT + 2 * sum(_FRAME_DILATIONS) * HOPS_PER_FRAME  # 76
+HOP_CONTEXT: Final = 4 * sum(_HOP_DILATIONS)  # 28 hops of the past
+FRAME_CONTEXT: Final = 2 * sum(_FRAME_DILATIONS)  # 12 frames of the past
+CONTEXT_HOPS: Final = HOP_CONTEXT + FRAME_CONTEXT * HOPS_PER_FRAME  # 76
 
 
 class _Residual(nn.Module):
@@ -60,6 +61,14 @@ class AudioEncoder(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Encode features [B, CONTEXT_HOPS + 4 T, NUM_FEATURES] into [B, T, width]."""
-        x: Tensor = self.hops(self.embed(features.transpose(1, 2)))
-        x = self.norm(self.frames(self.pool(x)))
+        return self.read_frames(self.read_hops(features))
+
+    def read_hops(self, features: Tensor) -> Tensor:
+        """First half: features [B, HOP_CONTEXT + 4 T, NUM_FEATURES] -> frames [B, width, T]."""
+        frames: Tensor = self.pool(self.hops(self.embed(features.transpose(1, 2))))
+        return frames
+
+    def read_frames(self, frames: Tensor) -> Tensor:
+        """Second half: frames [B, width, FRAME_CONTEXT + T] -> [B, T, width]."""
+        x: Tensor = self.norm(self.frames(frames))
         return x.transpose(1, 2)

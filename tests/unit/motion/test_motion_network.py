@@ -16,7 +16,7 @@ from parlante.models.audio_features import (
     mel_energies,
     normalise,
 )
-from parlante.models.layers.causal_conv import CONTEXT_HOPS
+from parlante.models.layers.causal_conv import CONTEXT_HOPS, HOP_CONTEXT
 from parlante.models.motion_space import (
     HEAD_SLICE,
     LATENT_DIM,
@@ -56,8 +56,21 @@ def test_cached_blocks_equal_the_whole_sequence(tiny_model):
 def test_live_audio_windows_equal_the_whole_clip(tiny_model):
     features = torch.randn(1, CONTEXT_HOPS + 32, NUM_FEATURES)
     whole, _ = tiny_model.read_audio(features)
-    live, _ = tiny_model.read_audio(features[:, 16 : 16 + CONTEXT_HOPS + 8])
-    torch.testing.assert_close(live, whole[:, 4:6], atol=1e-5, rtol=1e-4)
+    part, _ = tiny_model.read_audio(features[:, 16 : 16 + CONTEXT_HOPS + 8])
+    torch.testing.assert_close(part, whole[:, 4:6], atol=1e-5, rtol=1e-4)
+
+
+@torch.inference_mode()
+def test_live_audio_from_silence_equals_the_whole_clip(tiny_model):
+    features = torch.randn(1, CONTEXT_HOPS + 16, NUM_FEATURES)
+    features[:, :CONTEXT_HOPS] = 0.0
+    whole, _ = tiny_model.read_audio(features)
+    past = tiny_model.silent_past()
+    for begin in (0, 8):
+        end = CONTEXT_HOPS + begin + 8
+        live, past = tiny_model.read_audio_live(features[:, end - 8 - HOP_CONTEXT : end], past)
+        frames = slice(begin // 4, begin // 4 + 2)
+        torch.testing.assert_close(live, whole[:, frames], atol=1e-5, rtol=1e-4)
 
 
 @torch.inference_mode()
