@@ -16,7 +16,6 @@ from parlante.types import MODEL_SAMPLE_RATE_HZ, FrameEncoding, Int16Array
 __all__ = ["LiveFigures", "measure_live"]
 
 CHUNK_SAMPLES: Final = MODEL_SAMPLE_RATE_HZ // 50
-HEAD_SAMPLES: Final = MODEL_SAMPLE_RATE_HZ // 2  # the first 0.5 s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +23,8 @@ class LiveFigures:
     """What a client of one live session sees.
 
     Attributes:
-        first_frame_ms: From opening the session, with the first 0.5 s of speech at hand, to the
-            arrival of the first frame in which the avatar speaks.
+        first_frame_ms: From opening the session to the arrival of the first frame in which the
+            avatar speaks.
         latencies_ms: Per speaking frame, from the moment the first sample of its own 40 ms was
             sent to the arrival of the frame.
         dropped: Frames the server dropped.
@@ -57,14 +56,16 @@ async def measure_live(
     avatar: str,
     samples: Int16Array,
     *,
+    head_samples: int = 0,
     each_second: Callable[[float], Awaitable[None]] | None = None,
 ) -> LiveFigures:
-    """Speak into a live session: the first 0.5 s at once, then in real time.
+    """Speak into a live session in real time.
 
     Args:
         client: A connected client.
         avatar: Name of an avatar.
-        samples: int16 [S] at 16 kHz, longer than 0.5 s.
+        samples: int16 [S] at 16 kHz.
+        head_samples: How many of them are at hand at the start and sent at once.
         each_second: Called with the seconds since the start, about once a second.
     """
     sent = _SentTimes()
@@ -75,7 +76,7 @@ async def measure_live(
     latencies: list[float] = []
     dropped = 0
     async with session:
-        sender = asyncio.create_task(_speak(session, samples, sent, each_second))
+        sender = asyncio.create_task(_speak(session, samples, sent, head_samples, each_second))
         try:
             async for item in session:
                 now_s = time.perf_counter()
@@ -89,7 +90,7 @@ async def measure_live(
                 first_s = first_s or now_s
                 sample = (item.media_offset_us - start_us) * MODEL_SAMPLE_RATE_HZ // 1_000_000
                 sent_s = sent.of_sample(max(0, sample))
-                if sent_s is not None and sample >= HEAD_SAMPLES:
+                if sent_s is not None:
                     latencies.append((now_s - sent_s) * 1000)
             await sender
         finally:
@@ -105,16 +106,18 @@ async def _speak(
     session: Session,
     samples: Int16Array,
     sent: _SentTimes,
+    head_samples: int,
     each_second: Callable[[float], Awaitable[None]] | None,
 ) -> None:
-    await session.send_audio(samples[:HEAD_SAMPLES])
-    sent.add(HEAD_SAMPLES)
+    if head_samples:
+        await session.send_audio(samples[:head_samples])
+        sent.add(head_samples)
     start_s = time.perf_counter()
     next_report_s = 1.0
-    for start in range(HEAD_SAMPLES, len(samples), CHUNK_SAMPLES):
+    for start in range(head_samples, len(samples), CHUNK_SAMPLES):
         piece = samples[start : start + CHUNK_SAMPLES]
         # A microphone gives a chunk once its last sample has been heard.
-        due_s = start_s + (start + len(piece) - HEAD_SAMPLES) / MODEL_SAMPLE_RATE_HZ
+        due_s = start_s + (start + len(piece) - head_samples) / MODEL_SAMPLE_RATE_HZ
         await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
         await session.send_audio(piece)
         sent.add(start + len(piece))
