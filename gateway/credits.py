@@ -103,12 +103,12 @@ class MotionQueue:
     """Frames that wait to be rendered, oldest first.
 
     Args:
-        min_capacity: Frames that may wait; a block of motion always fits with two to spare.
+        min_capacity: Frames that may wait without holding back the motion stream.
     """
 
     def __init__(self, min_capacity: int) -> None:
         self._min_capacity = min_capacity
-        self._capacity = min_capacity
+        self._last_block = 0
         self._frames: deque[PendingFrame] = deque()
 
     def __len__(self) -> int:
@@ -121,12 +121,17 @@ class MotionQueue:
 
     def put(self, block: list[PendingFrame]) -> None:
         """Append a block's frames."""
-        self._capacity = max(self._min_capacity, len(block) + 2)
+        self._last_block = len(block)
         self._frames.extend(block)
 
-    def drop_excess(self) -> list[PendingFrame]:
-        """Take out the oldest frames that are too many: what is new is worth more."""
-        return [self._frames.popleft() for _ in range(len(self._frames) - self._capacity)]
+    def drop_excess(self, num_slack: int) -> list[PendingFrame]:
+        """Take out the oldest frames that are too many: what is new is worth more.
+
+        Args:
+            num_slack: Frames that may wait beside those of the last block.
+        """
+        num_excess = len(self._frames) - max(self._min_capacity, self._last_block + num_slack)
+        return [self._frames.popleft() for _ in range(num_excess)]
 
     def drop_late(self, oldest_frame_index: int) -> list[PendingFrame]:
         """Take out frames before `oldest_frame_index`, but never the newest one."""

@@ -16,7 +16,7 @@ from gateway.credits import DropReason, FrameWindow, MotionQueue, PendingFrame, 
 from gateway.limits import SessionLimits
 from gateway.meter import SessionMeter
 from gateway.outbox import Outbox
-from gateway.stages import Stages
+from gateway.stages import Stages, named_stage
 from gateway.timeline import FrameMarks
 from gateway.values import Event, EventType, Frame, Motion, Pacing, PlayedAudio, SessionSettings
 from parlante.aio import closing
@@ -41,6 +41,13 @@ __all__ = ["Pipeline"]
 MAX_WAITING_MESSAGES: Final = 2048
 _DROP_NOTICE_INTERVAL_US: Final = 1_000_000
 _MIN_PENDING_FRAMES: Final = 4
+# Frames that may wait beside a block. A client that holds back wants what is fresh; a renderer that
+# stalls for a moment, as on a busy machine, may catch up.
+_SLACK_FRAMES: Final = {
+    DropReason.NO_CREDIT: 2,
+    DropReason.SLOW_READER: 2,
+    DropReason.SLOW_RENDERER: 8,
+}
 _HINTS: Final = {
     DropReason.NO_CREDIT: "PlaybackReports are late",
     DropReason.SLOW_READER: "the client reads too slowly",
@@ -139,12 +146,13 @@ class Pipeline:
             seed=self._settings.seed,
             controls=self._settings.controls,
         )
-        async with (
-            closing(self._take_inputs()) as inputs,
-            closing(self._stages.motion.stream(config, inputs)) as blocks,
-        ):
-            async for block in blocks:
-                await self._accept(block)
+        with named_stage("motion"):
+            async with (
+                closing(self._take_inputs()) as inputs,
+                closing(self._stages.motion.stream(config, inputs)) as blocks,
+            ):
+                async for block in blocks:
+                    await self._accept(block)
         if not self._inputs_closed:
             raise InternalError("the motion stream ended before its audio did")
         self._motion_ended = True
@@ -153,12 +161,13 @@ class Pipeline:
     async def run_renderer(self, avatar_key: str) -> None:
         """Run the render stream to its end."""
         config = self._settings.render_config(avatar_key)
-        async with (
-            closing(self._take_motion()) as motion,
-            closing(self._stages.renderer.stream(config, motion)) as frames,
-        ):
-            async for frame in frames:
-                self._deliver(frame)
+        with named_stage("renderer"):
+            async with (
+                closing(self._take_motion()) as motion,
+                closing(self._stages.renderer.stream(config, motion)) as frames,
+            ):
+                async for frame in frames:
+                    self._deliver(frame)
         if self._rendering or not self._motion_ended:
             raise InternalError("the render stream ended before its motion did")
 
@@ -206,7 +215,8 @@ class Pipeline:
         if not self._settings.no_frames:
             self._waiting.put(frames)
             if self._is_live:
-                self._note_dropped(self._waiting.drop_excess(), self.window.blocker())
+                blocker = self.window.blocker()
+                self._note_dropped(self._waiting.drop_excess(_SLACK_FRAMES[blocker]), blocker)
         self._bell.ring()
 
     def _has_room(self) -> bool:

@@ -70,6 +70,8 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         self, request_iterator: AsyncIterator[gateway_pb2.ConverseRequest], context: Any
     ) -> None:
         """Hold one session; see gateway.proto."""
+        if self._slots.num_held >= self._slots.capacity:
+            telemetry.metrics().sessions_refused.add(1)
         with self._slots.hold():
             settings = settings_from_proto(await read_config(request_iterator))
             session = Session(settings, self._stages, clock=self._clock, limits=self._limits)

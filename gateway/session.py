@@ -20,7 +20,7 @@ from gateway.limits import SessionLimits
 from gateway.meter import SessionMeter
 from gateway.outbox import Outbox
 from gateway.pipeline import MAX_WAITING_MESSAGES, Pipeline
-from gateway.stages import Stages
+from gateway.stages import Stages, named_stage
 from gateway.steering import SteeringQueue
 from gateway.timeline import Step, Timeline, frame_start_sample
 from gateway.values import (
@@ -104,7 +104,8 @@ class Session:
         Raises:
             ParlanteError: What ended the session.
         """
-        avatar = await self._find_avatar()
+        with named_stage("encoder"):
+            avatar = await self._find_avatar()
         self._meter.start_us = self._clock.monotonic_us()
         await send(self._started(avatar))
         try:

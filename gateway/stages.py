@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
+from parlante.errors import Unavailable
 from parlante.ports import Encoder, Motion, Renderer
 
-__all__ = ["Stages"]
+__all__ = ["Stages", "named_stage"]
+
+_RETRY_AFTER_MS: Final = 1000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,3 +37,19 @@ class Stages:
         """Return once the stages can take a session."""
         if self.prepare is not None:
             self.algorithmic_delay_ms = await self.prepare()
+
+
+@contextmanager
+def named_stage(stage: str) -> Iterator[None]:
+    """Say which stage it was that could not be reached; other errors speak for themselves."""
+    try:
+        yield
+    except Unavailable as error:
+        if error.reason != Unavailable.default_reason:
+            raise
+        raise Unavailable(
+            f"the {stage} stage is out of reach; open a new session",
+            reason="STAGE_UNAVAILABLE",
+            metadata={"stage": stage},
+            retry_after_ms=_RETRY_AFTER_MS,
+        ) from error

@@ -41,11 +41,10 @@ def open_stages(config: GatewayConfig) -> AbstractAsyncContextManager[Stages]:
 async def embedded(config: GatewayConfig) -> AsyncIterator[Stages]:
     """Run the engines in this process."""
     # Imported here: torch, numba and the rest are heavy, and a remote wiring has none of them.
-    from services.renderer.engine import RendererEngine
-
     from services.encoder.config import default_store_dir
     from services.encoder.engine import EncoderEngine
     from services.motion.engine import MotionEngine
+    from services.renderer.engine import RendererEngine
 
     async with AsyncExitStack() as stack:
         encoder = EncoderEngine.open(config.store_dir or default_store_dir())
@@ -83,13 +82,16 @@ async def remote(config: GatewayConfig) -> AsyncIterator[Stages]:
 
 async def _wait_for_motion(motion: RemoteMotion, address: str) -> int:
     """Ask until the stage answers: the processes of a fleet start in any order."""
+    told = ""
     while True:
         try:
             return (await motion.traits()).algorithmic_delay_ms
         except (Unavailable, Overloaded) as error:
-            logger.info(
-                "waiting for the motion stage", extra={"address": address, "reason": error.reason}
-            )
+            if error.reason != told:
+                told = error.reason
+                logger.info(
+                    "waiting for the motion stage", extra={"address": address, "reason": told}
+                )
         await asyncio.sleep(_RETRY_INTERVAL_S)
 
 

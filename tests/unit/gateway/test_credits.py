@@ -82,14 +82,14 @@ def test_queue_drops_the_oldest() -> None:
     queue = MotionQueue(4)
     for index in range(0, 8, 2):
         queue.put(pending(index, index + 1))
-    assert indexes(queue.drop_excess()) == [0, 1, 2, 3]
+    assert indexes(queue.drop_excess(2)) == [0, 1, 2, 3]
     assert indexes(queue.take(10)) == [4, 5, 6, 7]
 
 
 def test_queue_always_holds_a_whole_block() -> None:
     queue = MotionQueue(4)
     queue.put(pending(*range(25)))
-    assert queue.drop_excess() == []
+    assert queue.drop_excess(2) == []
 
 
 def test_queue_drops_late_frames_but_never_the_newest() -> None:

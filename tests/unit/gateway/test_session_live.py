@@ -311,3 +311,17 @@ async def test_frames_stay_on_the_clock(converse: Any, rate_hz: int) -> None:
         await c.run_ms(20_000)
         assert c.motions()[-1].media_offset_us == 20_000_000
         assert len(c.audio()) == 20_040 * rate_hz // 1000
+
+
+@pytest.mark.parametrize("stage", ["motion", "renderer"])
+async def test_stage_out_of_reach_is_named(converse: Any, stage: str) -> None:
+    gone = {"fail_at_frame": 3, "error": Unavailable("connection reset by 10.0.0.7")}
+    fakes = (
+        {"motion": FakeMotion(**gone)} if stage == "motion" else {"renderer": FakeRenderer(**gone)}
+    )
+    async with converse(**fakes) as c:
+        await c.run_ms(1000)
+        error = await c.error()
+        assert isinstance(error, Unavailable)
+        assert (error.reason, error.metadata["stage"]) == ("STAGE_UNAVAILABLE", stage)
+        assert "10.0.0.7" not in error.message
