@@ -106,8 +106,8 @@ class Decoder:
         landmarks = _take(latents, "landmarks", (fm.NUM_LANDMARKS, 3)).astype(np.float32)
         mesh = build_mesh(landmarks)
         eyes = build_eyes(image, landmarks)
-        mouth = build_mouth(image, landmarks, face_axes(mesh), white_of(eyes))
-        source, triangles = _with_flaps(mesh, is_closed=mouth.is_closed)
+        mouth = build_mouth(image, mesh.vertices, face_axes(mesh), white_of(eyes))
+        source, triangles = _with_flaps(mesh, mouth)
         return PreparedAvatar(
             key=latents.key,
             image=image,
@@ -232,29 +232,35 @@ def _pose(mesh: WarpMesh, pose: HeadPose, vertices: Float32Array) -> Float32Arra
     return out
 
 
-# --- lip flaps ---------------------------------------------------------------------------------
+# --- holes ---------------------------------------------------------------------------------
 # The mesh has a hole at the mouth whose outline is a polygon. Flaps continue the lips into the
-# hole, so that the smooth outline of the mouth layer never uncovers anything else.
+# hole, so that the smooth outline of the mouth layer never uncovers anything else. The holes at
+# the eyes are closed: lids move within the portrait's plane.
 
-RIM_INSET_IOD: Final = 0.014
+_EYE_APERTURES: Final = (  # upper and lower lid, image left to right
+    ((33, *fm.RIGHT_UPPER_LID, 133), (33, *fm.RIGHT_LOWER_LID, 133)),
+    ((362, *fm.LEFT_UPPER_LID[::-1], 263), (362, *fm.LEFT_LOWER_LID[::-1], 263)),
+)
 _INNER_LIPS: Final = np.array([*fm.INNER_UPPER_LIP, *fm.INNER_LOWER_LIP])
 _UPPER_RIM: Final = np.array(fm.UPPER_LIP_ROWS[0])
 _LOWER_RIM: Final = np.array(fm.LOWER_LIP_ROWS[0])
 
 
-def _with_flaps(mesh: WarpMesh, *, is_closed: bool) -> tuple[Float32Array, Int32Array]:
+def _with_flaps(mesh: WarpMesh, mouth: MouthLayers) -> tuple[Float32Array, Int32Array]:
     """Source points and triangles of the mesh with the flaps, which lie under the skin."""
     n = len(mesh.vertices)
     source = mesh.vertices[:, :2].copy()
-    if not is_closed:  # teeth and dark shine into the rim's pixels: take them from the lip itself
-        for rows in (fm.UPPER_LIP_ROWS, fm.LOWER_LIP_ROWS):
-            rim, outside = list(rows[0]), list(rows[3])
-            way = source[outside] - source[rim]
-            length = np.maximum(np.hypot(*way.T), 1.0)[:, None]
-            source[rim] += way * np.minimum(RIM_INSET_IOD * mesh.iod_px / length, 0.4)
+    # Where teeth or dark shine into the rim's pixels they are taken from the lip itself.
+    for rows, insets in zip((fm.UPPER_LIP_ROWS, fm.LOWER_LIP_ROWS), mouth.rim_insets, strict=True):
+        rim, outside = list(rows[0]), list(rows[3])
+        way = source[outside] - source[rim]
+        share = np.minimum(insets / np.maximum(np.hypot(*way.T), 1.0), 0.45)[:, None]
+        source[rim] += way * share
+        for row in rows[1:3]:  # the rows between stay in order
+            source[list(row)] += share * 0.7 * (source[outside] - source[list(row)])
     upper, lower = source[_UPPER_RIM], source[_LOWER_RIM]
     # Closed lips: the flaps carry the photo's own line. Open ones: only the colour of the rim.
-    share = 0.5 if is_closed else 0.0
+    share = 0.5 if mouth.is_closed else 0.0
     middle_upper = upper + share * (lower - upper)
     middle_lower = lower + share * (upper - lower)
     left, right = fm.INNER_MOUTH_CORNERS
@@ -264,6 +270,7 @@ def _with_flaps(mesh: WarpMesh, *, is_closed: bool) -> tuple[Float32Array, Int32
         [
             fm.strip_triangles(fm.INNER_UPPER_LIP, upper_flap),
             fm.strip_triangles(lower_flap, fm.INNER_LOWER_LIP),
+            *(fm.strip_triangles(upper, lower) for upper, lower in _EYE_APERTURES),
         ]
     )
     num_outer = len(mesh.triangles) - len(fm.skin_triangles())

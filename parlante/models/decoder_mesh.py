@@ -23,10 +23,13 @@ from parlante.types import Float32Array
 Float64Array = npt.NDArray[np.float64]
 
 GRID_PX: Final = 32.0
-# A steeper side of the face would fold over itself in a turn: 1.6 is safe to 32 degrees.
-MAX_DEPTH_SLOPE: Final = 1.6
+# The tracker's depth is too flat: without this gain a turn of 0.2 rad is tracked as 0.16.
+DEPTH_GAIN: Final = 1.2
+# A steeper side of the face would fold over itself in a turn: 1.8 is safe to 29 degrees.
+MAX_DEPTH_SLOPE: Final = 1.8
 OUTER_DEPTH_SLOPE: Final = 0.7
 OUTER_DEPTH_IOD: Final = 0.55
+CORNER_EXTENSION: Final = 0.6
 BODY_SHIFT_WEIGHT: Final = 0.35
 
 
@@ -65,6 +68,7 @@ def build_mesh(landmarks: Float32Array) -> WarpMesh:
     """
     iod = fm.inter_ocular_px(landmarks)
     skin = _untangle(landmarks[: fm.NUM_SKIN_LANDMARKS].astype(np.float64))
+    skin[:, 2] *= DEPTH_GAIN
     skin[:, 2] = _flatten_depth(skin)
     oval = skin[list(fm.OVAL)]
     grid, distance, nearest = _outer_grid(oval, iod)
@@ -98,6 +102,9 @@ def _untangle(skin: Float64Array) -> Float64Array:
     skin = skin.copy()
     rows = zip(fm.UPPER_LIP_ROWS, fm.LOWER_LIP_ROWS, fm.LIP_ROW_CORNERS, strict=True)
     rim, *middle, outer = [list((*upper, *lower, *corners)) for upper, lower, corners in rows]
+    # The tracker ends the inner lips short of the seam's dark ends, which belong to the opening.
+    inner, outer_corners = list(fm.INNER_MOUTH_CORNERS), list(fm.MOUTH_CORNERS)
+    skin[inner] += CORNER_EXTENSION * (skin[outer_corners] - skin[inner])
     for share, row in zip((0.3, 0.65), middle, strict=True):
         skin[row] = skin[rim] + share * (skin[outer] - skin[rim])
     fixed = {*rim, *outer, *(i for row in middle for i in row)}

@@ -1,0 +1,145 @@
+"""The decoder on a drawn portrait: what moves, and what must not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from parlante.errors import FailedPrecondition, InvalidInput
+from parlante.models import face_mesh as fm
+
+
+@pytest.fixture(scope="module")
+def still(decoder, avatar):
+    return decoder.render(avatar, np.zeros(60, np.float32))
+
+
+def change(first, second):
+    """Largest change of any channel per pixel."""
+    return np.abs(first.astype(int) - second.astype(int)).max(-1)
+
+
+def test_render_returns_the_photo_when_motion_is_zero(still, portrait, psnr_db):
+    assert psnr_db(still, portrait.image, portrait.matte > 0) >= 38.0
+
+
+def test_render_closes_lips_that_the_photo_has_open(decoder, draw, latents_of, motion, psnr_db):
+    avatar = decoder.prepare(latents_of(draw(gap=0.08)))
+    assert avatar.rig.photo_aperture[4] == pytest.approx(0.08, abs=0.005)
+    assert avatar.rig.apertures(motion())[4] <= 0.012
+
+
+def test_render_draws_the_lips_shut_over_an_open_photo(decoder, draw, latents_of, motion, still):
+    portrait = draw(gap=0.08)
+    frame = decoder.render(decoder.prepare(latents_of(portrait)), motion())
+    x, y = portrait.landmarks[[13, 14], :2].mean(0).astype(int)
+    dark = [(image[y - 12 : y + 12, x].sum(-1) < 200).sum() for image in (portrait.image, frame)]
+    assert dark[0] >= 6
+    assert dark[1] <= 2
+
+
+def test_jaw_moves_the_lower_face_only(decoder, avatar, motion, still, face_box):
+    moved = change(decoder.render(avatar, motion(jawOpen=0.5)), still)
+    assert moved[face_box(fm.INNER_LIPS, 0.1)].max() > 60
+    upper_face = (*fm.RIGHT_BROW, *fm.LEFT_BROW, *fm.RIGHT_EYE, *fm.LEFT_EYE)
+    assert moved[face_box(upper_face, 0.05)].max() <= 8
+    assert moved[:100].max() == 0
+
+
+def test_background_stays_when_the_face_moves(decoder, avatar, motion, still, portrait):
+    moved = change(decoder.render(avatar, motion(jawOpen=0.6, mouthSmile=1.0)), still)
+    assert moved[:, :60][portrait.matte[:, :60] == 0].max() == 0
+
+
+def test_blink_covers_the_eyeball(decoder, avatar, motion, portrait, still):
+    frame = decoder.render(avatar, motion(eyeBlink=1.0))
+    x, y = portrait.landmarks[fm.LEFT_IRIS[0], :2].astype(int)
+    assert still[y, x].sum() < 250  # the dark iris
+    assert frame[y, x].sum() > 380  # skin
+
+
+def test_blink_of_one_eye_leaves_the_other(decoder, avatar, motion, still, face_box):
+    moved = change(decoder.render(avatar, motion(eyeBlinkLeft=1.0)), still)
+    assert moved[face_box(fm.LEFT_EYE)].max() > 60  # the subject's left: image right
+    assert moved[face_box(fm.RIGHT_EYE)].max() == 0
+
+
+def iris_x(frame, box):
+    dark = np.clip(200.0 - frame[box].mean(-1), 0.0, None)
+    return float((dark.sum(0) * np.arange(dark.shape[1])).sum() / dark.sum())
+
+
+def test_gaze_turns_the_iris_and_leaves_the_skin(
+    decoder, avatar, motion, portrait, still, face_box
+):
+    frame = decoder.render(avatar, motion(gazeYaw=0.35))
+    box = face_box(fm.LEFT_EYE, -0.02)
+    shift = iris_x(frame, box) - iris_x(still, box)
+    assert shift > 0.4 * 0.13 * np.sin(0.35) * portrait.iod_px
+    brow = face_box(fm.LEFT_BROW)
+    assert change(frame, still)[brow].max() == 0
+
+
+def test_pose_shift_moves_the_face_by_inter_ocular_distances(
+    decoder, avatar, motion, portrait, psnr_db, face_box
+):
+    frame = decoder.render(avatar, motion(headX=0.2, headY=-0.1))
+    dx, dy = round(0.2 * portrait.iod_px), round(-0.1 * portrait.iod_px)
+    back = np.roll(frame, (-dy, -dx), (0, 1))
+    box = face_box((*fm.RIGHT_EYE, *fm.LEFT_EYE, *fm.INNER_LIPS), 0.1)
+    assert psnr_db(back[box], portrait.image[box]) > 24.0
+
+
+@pytest.mark.parametrize(
+    ("yaw", "pitch"), [(0.26, 0.0), (-0.26, 0.0), (0.0, 0.26), (0.0, -0.26), (0.2, 0.2)]
+)
+def test_turning_head_shows_no_hole(decoder, motion, portrait, latents_of, yaw, pitch):
+    magenta = np.full_like(portrait.image, (255, 0, 255))
+    avatar = decoder.prepare(latents_of(replace(portrait, background=magenta)))
+    frame = decoder.render(avatar, motion(headYaw=yaw, headPitch=pitch)).astype(int)
+    points = portrait.landmarks[list(fm.OVAL), :2]
+    inner = ((points - points.mean(0)) * 0.75 + points.mean(0)).astype(np.int32)
+    core = cv2.fillPoly(np.zeros((512, 512), np.uint8), [inner], 1) > 0
+    assert (frame[core][:, 1] > 10).all()
+    assert not (frame[core][:, 2] > frame[core][:, 1] + 80).any()
+
+
+def test_far_head_leaves_no_border_of_the_portrait(decoder, avatar, motion):
+    frame = decoder.render(avatar, motion(headLogScale=-0.65)).astype(int)
+    bottom_row, above = frame[511, 200:312], frame[507, 200:312]
+    assert np.abs(bottom_row - above).mean() < 12  # cloth goes on to the edge of the frame
+    assert bottom_row[:, 2].mean() > bottom_row[:, 0].mean() + 20
+
+
+def test_render_is_deterministic(decoder, avatar, motion):
+    values = motion(jawOpen=0.3, headYaw=0.1, eyeBlink=0.4, gazePitch=0.2)
+    assert (decoder.render(avatar, values) == decoder.render(avatar, values)).all()
+
+
+def test_render_refuses_motion_that_is_not_finite(decoder, avatar, motion):
+    values = motion()
+    values[3] = np.nan
+    with pytest.raises(InvalidInput) as caught:
+        decoder.render(avatar, values)
+    assert caught.value.reason == "NON_FINITE_MOTION"
+
+
+def test_prepare_refuses_latents_of_another_space(decoder, portrait, latents_of):
+    with pytest.raises(FailedPrecondition) as caught:
+        decoder.prepare(latents_of(portrait, space="parlante.avatar/99"))
+    assert caught.value.reason == "LATENT_SPACE_MISMATCH"
+
+
+def test_prepare_accepts_read_only_latents(decoder, portrait, latents_of, motion):
+    latents = latents_of(portrait)
+    for tensor in latents.tensors.values():
+        tensor.flags.writeable = False
+    try:
+        frame = decoder.render(decoder.prepare(latents), motion(eyeBlink=0.5))
+    finally:
+        for tensor in latents.tensors.values():
+            tensor.flags.writeable = True
+    assert frame.shape == (512, 512, 3)

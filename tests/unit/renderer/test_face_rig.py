@@ -1,0 +1,97 @@
+"""The rig follows the calibration of the motion space."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from parlante.models import face_mesh as fm
+
+MIDDLE = 4  # the lip column at the middle
+
+
+@pytest.fixture(scope="module")
+def rig(avatar):
+    return avatar.rig
+
+
+@pytest.fixture(scope="module")
+def moved(avatar):
+    """Landmarks after motion, in inter-ocular distances, relative to the portrait's."""
+
+    def displace(values):
+        vertices = avatar.rig.displace(values, avatar.mesh.vertices)
+        return (vertices - avatar.mesh.vertices) / avatar.mesh.iod_px
+
+    return displace
+
+
+@pytest.mark.parametrize(
+    ("channels", "aperture"),
+    [
+        ({"jawOpen": 0.2}, 0.10),
+        ({"jawOpen": 1.0}, 0.50),
+        ({"jawOpen": 0.6, "mouthClose": 0.5}, 0.15),
+        ({"jawOpen": 0.6, "mouthClose": 1.0}, 0.0),
+        ({"jawOpen": 0.2, "mouthPress": 0.5}, 0.0),
+        ({"mouthLowerDown": 1.0}, 0.10),
+        ({"mouthUpperUp": 1.0}, 0.06),
+        ({"mouthFunnel": 1.0}, 0.08),
+    ],
+)
+def test_aperture_is_as_calibrated(rig, motion, channels, aperture):
+    opened = rig.apertures(motion(**channels))[MIDDLE] - rig.apertures(motion())[MIDDLE]
+    assert opened == pytest.approx(aperture, abs=0.01)
+
+
+def test_apertures_are_what_the_mesh_shows(avatar, rig, motion):
+    values = motion(jawOpen=0.4, mouthClose=0.3)
+    vertices = rig.displace(values, avatar.mesh.vertices)
+    shown = (vertices[14, 1] - vertices[13, 1]) / avatar.mesh.iod_px
+    assert shown == pytest.approx(rig.apertures(values)[MIDDLE], abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("channels", "factor"),
+    [
+        ({"mouthPucker": 1.0}, 0.65),
+        ({"mouthFunnel": 1.0}, 0.80),
+        ({"mouthStretch": 1.0}, 1.20),
+        ({"mouthSmile": 1.0}, 1.18),
+    ],
+)
+def test_mouth_width_is_as_calibrated(avatar, rig, motion, channels, factor):
+    vertices = rig.displace(motion(**channels), avatar.mesh.vertices)
+    left, right = fm.MOUTH_CORNERS
+    width = vertices[right, 0] - vertices[left, 0]
+    rest = avatar.mesh.vertices[right, 0] - avatar.mesh.vertices[left, 0]
+    assert width / rest == pytest.approx(factor, abs=0.02)
+
+
+@pytest.mark.parametrize(("channel", "rise"), [("mouthSmile", -0.10), ("mouthFrown", 0.07)])
+def test_mouth_corners_rise_and_fall_as_calibrated(moved, motion, channel, rise):
+    assert moved(motion(**{channel: 1.0}))[list(fm.MOUTH_CORNERS), 1] == pytest.approx(
+        rise, abs=0.01
+    )
+
+
+def test_chin_goes_down_with_the_jaw(moved, motion):
+    assert moved(motion(jawOpen=0.5))[fm.CHIN, 1] == pytest.approx(0.2, abs=0.02)
+
+
+def test_left_channels_move_the_image_right(moved, motion):
+    shift = moved(motion(mouthSmileLeft=1.0))
+    left_corner, right_corner = fm.MOUTH_CORNERS  # image left, image right
+    assert abs(shift[right_corner, 1]) > 0.08
+    assert abs(shift[left_corner, 1]) < 0.01
+
+
+def test_mouth_channels_leave_the_eyes(moved, motion):
+    shift = moved(motion(jawOpen=0.8, mouthSmile=1.0))
+    assert np.abs(shift[[*fm.RIGHT_EYE, *fm.LEFT_EYE]]).max() < 1e-5
+
+
+def test_brows_rise_and_fall_as_calibrated(moved, motion):
+    inner = [107, 336]
+    assert moved(motion(browInnerUp=1.0))[inner, 1] == pytest.approx(-0.12, abs=0.02)
+    assert moved(motion(browDown=1.0))[inner, 1] == pytest.approx(0.08, abs=0.02)
