@@ -19,6 +19,12 @@ from parlante.errors import Unavailable
 __all__ = ["Process", "Supervisor"]
 
 _PROBE_INTERVAL_S: Final = 0.1
+# Nothing listens yet when the first probe is sent; gRPC would wait a second before it tries again.
+_PROBE_OPTIONS: Final = (
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 200),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +104,10 @@ class Supervisor:
             for number in signals:
                 loop.remove_signal_handler(number)
 
+    def pid_of(self, name: str) -> int:
+        """Give the process id of a process that was started."""
+        return self._running[name].pid
+
     async def _start(self, process: Process) -> None:
         # A session of its own keeps the terminal's Ctrl-C from reaching it past us.
         self._running[process.name] = await asyncio.create_subprocess_exec(
@@ -106,7 +116,9 @@ class Supervisor:
 
     async def _until_ready(self, process: Process, stop: asyncio.Event) -> bool:
         """Wait until health says SERVING; False when `stop` was set before."""
-        async with grpc.aio.insecure_channel(process.probe_target) as channel:
+        async with grpc.aio.insecure_channel(
+            process.probe_target, options=_PROBE_OPTIONS
+        ) as channel:
             stub = health_pb2_grpc.HealthStub(channel)
             try:
                 async with asyncio.timeout(self._ready_timeout_s):

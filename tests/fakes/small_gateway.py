@@ -40,13 +40,14 @@ class SmallGateway:
 @asynccontextmanager
 async def small_gateway(
     *,
+    encoder: FakeEncoder | None = None,
     motion: FakeMotion | None = None,
     renderer: Renderer | None = None,
     limits: SessionLimits | None = None,
     max_sessions: int = 4,
 ) -> AsyncIterator[SmallGateway]:
     """Serve a gateway until the context is left."""
-    encoder = FakeEncoder()
+    encoder = encoder or FakeEncoder()
     motion = motion or FakeMotion()
     renderer = renderer or FakeRenderer(encoder)
     servicer = GatewayServicer(
