@@ -74,7 +74,7 @@ def configure_logging(level: str | None = None, *, stream: TextIO | None = None)
             field=LEVEL_VARIABLE,
         )
     # gRPC's core writes its own format to stderr; its errors reach us as statuses anyway.
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=name, handlers=[handler], force=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 
+import grpc
 import numpy as np
 import pytest
 from opentelemetry import trace
@@ -156,3 +158,42 @@ def test_collector_that_is_away_does_not_hold_the_process_up() -> None:
     assert seen["enabled"]
     assert seen["recording"]
     assert time.monotonic() - begin < 15
+
+
+_EXPORTING = """
+from parlante import telemetry
+set_up = telemetry.configure_telemetry("probe")
+with telemetry.tracer().start_as_current_span(telemetry.SPAN_SESSION):
+    telemetry.metrics().frames_dropped.add(3, {telemetry.ATTRIBUTE_REASON: "no_credit"})
+assert set_up.shutdown(timeout_s=10)
+"""
+
+
+async def test_exporters_reach_a_collector() -> None:
+    received: dict[str, bytes] = {}
+
+    def accept(name: str) -> grpc.RpcMethodHandler[bytes, bytes]:
+        async def export(request: bytes, context: object) -> bytes:
+            received[name] = request
+            return b""
+
+        return grpc.unary_unary_rpc_method_handler(export)
+
+    collector = grpc.aio.server()
+    for signal in ("Trace", "Metrics"):
+        service = f"opentelemetry.proto.collector.{signal.lower()}.v1.{signal}Service"
+        handlers = {"Export": accept(signal)}
+        collector.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(service, handlers),)
+        )
+    port = collector.add_insecure_port("127.0.0.1:0")
+    await collector.start()
+    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"}
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", _EXPORTING, env=env)
+    assert await asyncio.wait_for(process.wait(), 30) == 0
+    await collector.stop(0)
+
+    assert b"parlante.session" in received["Trace"]
+    assert b"probe" in received["Trace"]
+    assert b"parlante.frames.dropped" in received["Metrics"]
+    assert b"no_credit" in received["Metrics"]

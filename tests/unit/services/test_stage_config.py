@@ -1,0 +1,62 @@
+"""Settings of the three stage services."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from parlante import settings
+from parlante.errors import InvalidInput
+from parlante.rpc.server import ServerConfig
+from services.encoder.config import EncoderServiceConfig, default_store_dir
+from services.motion.config import MotionServiceConfig
+from services.renderer.config import RendererServiceConfig
+
+STAGES = (EncoderServiceConfig, MotionServiceConfig, RendererServiceConfig)
+
+
+def test_every_stage_has_a_port_of_its_own() -> None:
+    assert [settings.load(stage, [], env={}).port for stage in STAGES] == [50_051, 50_052, 50_053]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_flags_and_variables_are_read(stage: type[ServerConfig]) -> None:
+    env = {"PARLANTE_DRAIN_GRACE_S": "3", "PARLANTE_REFLECTION": "false"}
+    config = settings.load(stage, ["--port", "7"], env=env)
+    assert (config.port, config.drain_grace_s, config.reflection) == (7, 3.0, False)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_variables_that_kubernetes_makes_do_no_harm(stage: type[ServerConfig]) -> None:
+    address = "tcp://10.0.0.1:50051"
+    env = {f"PARLANTE_{name}": address for name in ("ENCODER_PORT", "MOTION_PORT", "RENDERER_PORT")}
+    assert settings.load(stage, [], env=env) == stage()
+
+
+@pytest.mark.parametrize(
+    ("stage", "fields"),
+    [
+        (EncoderServiceConfig, {"max_uploads": 0}),
+        (EncoderServiceConfig, {"upload_timeout_s": 0}),
+        (EncoderServiceConfig, {"memory_mib": 0}),
+        (MotionServiceConfig, {"max_streams": 0}),
+        (RendererServiceConfig, {"max_streams": 0}),
+        (RendererServiceConfig, {"encoder": " "}),
+        (RendererServiceConfig, {"port": -1}),
+    ],
+)
+def test_bad_values_are_refused(stage: type[ServerConfig], fields: dict[str, object]) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        stage(**fields)  # type: ignore[arg-type]
+    assert caught.value.reason == "BAD_SETTING"
+
+
+def test_avatars_are_kept_in_the_users_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/tmp/cache")
+    assert default_store_dir() == Path("/tmp/cache/parlante/avatars")
+
+
+def test_renderer_reaches_the_encoder_in_plain_text_unless_told() -> None:
+    assert RendererServiceConfig().encoder_tls_files is None
+    assert RendererServiceConfig(encoder_ca=Path("ca.pem")).encoder_tls_files is not None
