@@ -1,4 +1,8 @@
-"""Structured logs: one JSON object a line on stderr, never the content of media."""
+"""Structured logs: one JSON object a line on stderr, never the content of media.
+
+gRPC's core writes lines of its own there; ``GRPC_VERBOSITY=NONE``, set before the process starts,
+turns them off.
+"""
 
 from __future__ import annotations
 
@@ -73,8 +77,6 @@ def configure_logging(level: str | None = None, *, stream: TextIO | None = None)
             reason="BAD_SETTING",
             field=LEVEL_VARIABLE,
         )
-    # gRPC's core writes its own format to stderr; its errors reach us as statuses anyway.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=name, handlers=[handler], force=True)

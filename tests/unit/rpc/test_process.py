@@ -47,7 +47,7 @@ def _process(*flags: str, warm_up_s: float = 0.0, **env: str) -> Iterator[subpro
     with subprocess.Popen(
         command,
         cwd=ROOT,
-        env={**os.environ, "PARLANTE_LISTEN_HOST": "127.0.0.1", **env},
+        env={**os.environ, "PARLANTE_LISTEN_HOST": "127.0.0.1", "GRPC_VERBOSITY": "NONE", **env},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
