@@ -350,7 +350,7 @@ async def test_slow_reader_loses_frames_only_and_memory_is_bounded(open_gateway:
         session = gateway.converse()
         await session.configure(return_audio=True, return_motion=True)
         await session.say(1000, "a")
-        await asyncio.sleep(2.5)  # reads nothing
+        await asyncio.sleep(1.6)  # reads nothing
         await session.finish()
         frames = session.all_of("frame")
         played = sum(len(item.data) // 2 for item in session.all_of("audio"))
@@ -366,7 +366,7 @@ async def test_client_that_never_reads_is_ended(open_gateway: Any) -> None:
     async with open_gateway(fakes, max_unread_s=1) as gateway:
         session = gateway.converse()
         await session.configure(return_motion=True)
-        await asyncio.sleep(3.0)
+        await asyncio.sleep(2.2)
         error = await session.error()
         assert (error.code.value, error.reason) == ("ABORTED", "SESSION_SLOW_READER")
         await gateway.until_free()
