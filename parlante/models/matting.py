@@ -7,6 +7,7 @@ from typing import Final
 import cv2
 import numpy as np
 
+from parlante.models import face_mesh
 from parlante.models.alignment import CropPlan, cut_crop
 from parlante.models.face_tracker import FaceTracker
 from parlante.types import FRAME_SIZE_PX, Float32Array, Uint8Array
@@ -19,6 +20,7 @@ ABOVE_SHARE: Final = 0.25  # how much of what a wide framing adds lies above the
 COLOUR_SIZE_PX: Final = 128
 SURE_PERSON: Final = 0.8
 SURE_BACKGROUND: Final = 0.1
+INNER_FACE_SHARE: Final = 0.8
 
 FILTER_RADIUS_PX: Final = 9
 FILTER_EPSILON: Final = 4e-4  # of guide values in [0, 1]: below it structure counts as noise
@@ -77,7 +79,11 @@ def _solve_symmetric(matrix: Float32Array, right: Float32Array) -> Float32Array:
 
 
 def make_matte(
-    tracker: FaceTracker, rgb: Uint8Array, plan: CropPlan, crop: Uint8Array
+    tracker: FaceTracker,
+    rgb: Uint8Array,
+    plan: CropPlan,
+    crop: Uint8Array,
+    points: Float32Array,
 ) -> Float32Array:
     """Cut the person out of a crop.
 
@@ -86,13 +92,26 @@ def make_matte(
         rgb: The whole picture, uint8 [H, W, 3].
         plan: Where the crop lies in it.
         crop: uint8 [512, 512, 3].
+        points: Landmarks in the crop, float32 [>= 468, >= 2]. The face within them is person,
+            whatever the segmentation makes of a drawing.
 
     Returns:
         float32 [512, 512], 1 = person.
     """
     coarse = segment_person(tracker, rgb, plan, crop)
-    middle = FRAME_SIZE_PX / 2
-    return refine_matte(crop, _keep_person(coarse, middle, middle))
+    x_px, y_px = points[face_mesh.NOSE_TIP, :2]
+    matte = refine_matte(crop, _keep_person(coarse, float(x_px), float(y_px)))
+    return np.maximum(matte, _inner_face(points))
+
+
+def _inner_face(points: Float32Array) -> Float32Array:
+    """The face without its rim, where the mesh may reach beyond the cheek; soft edge."""
+    oval = points[list(face_mesh.OVAL), :2]
+    centre = oval.mean(axis=0)
+    polygon = np.round((oval - centre) * INNER_FACE_SHARE + centre).astype(np.int32)
+    inner = np.zeros((FRAME_SIZE_PX, FRAME_SIZE_PX), np.float32)
+    cv2.fillPoly(inner, [polygon], 1.0)
+    return np.asarray(cv2.GaussianBlur(inner, (0, 0), 3.0), np.float32)
 
 
 def segment_person(
@@ -100,7 +119,7 @@ def segment_person(
 ) -> Float32Array:
     """Segment a crop in several framings; where they disagree, colour decides.
 
-    Args and result are those of `make_matte`; the contour is coarse.
+    Takes and gives what `make_matte` does; the contour is coarse.
     """
     mirrored = tracker.segment(np.ascontiguousarray(crop[:, ::-1]))[:, ::-1]
     own = tracker.segment(crop)

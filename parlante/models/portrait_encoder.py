@@ -94,9 +94,9 @@ class PortraitEncoder:
         face = choose_face(self._tracker, rgb, selection)
         plan = plan_crop(face.points)
         crop, _shown = cut_crop(rgb, plan)
-        matte = make_matte(self._tracker, rgb, plan, crop)
         start = FaceLandmarks(points=_to_crop(face.points, plan), presence=face.presence)
         landmarks = self._tracker.landmarks(crop, start, num_passes=2).points
+        matte = make_matte(self._tracker, rgb, plan, crop, landmarks)
         canonical, _rotation = canonicalize(landmarks)
         tensors: dict[str, npt.NDArray[np.generic]] = {
             "background": fill_background(crop, matte),

@@ -1,0 +1,174 @@
+"""From an accepted portrait to tensors: framing, matte, background, latents."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from parlante.models import face_mesh
+from parlante.models.alignment import OVAL_HEIGHT, OVAL_TOP, CropPlan, cut_crop, plan_crop
+from parlante.models.face_tracker import FaceLandmarks, FaceTracker
+from parlante.models.inpaint import fill_background
+from parlante.models.matting import guided_filter
+from parlante.models.portrait_encoder import PortraitEncoder, bundle_digest, content_key
+from parlante.types import MOTION_INDEX, AvatarLatents, FaceSelection, Uint8Array
+
+
+@pytest.fixture(scope="module")
+def latents(tracker: FaceTracker, astronaut: Uint8Array) -> AvatarLatents:
+    """The astronaut's latents; asks for `tracker` only to be skipped with it."""
+    return PortraitEncoder().encode(astronaut, FaceSelection())
+
+
+def test_framing_follows_the_policy(astronaut_face: FaceLandmarks) -> None:
+    plan = plan_crop(astronaut_face.points)
+    oval = (astronaut_face.points[list(face_mesh.OVAL), 1] - plan.top_px) / plan.size_px
+    assert oval.max() - oval.min() == pytest.approx(OVAL_HEIGHT, abs=0.03)
+    assert oval.min() == pytest.approx(OVAL_TOP, abs=0.03)
+
+
+def test_crop_of_the_whole_picture_is_the_picture(astronaut: Uint8Array) -> None:
+    crop, shown = cut_crop(astronaut, CropPlan(left_px=0, top_px=0, size_px=512))
+    np.testing.assert_array_equal(crop, astronaut)
+    assert shown.all()
+
+
+@pytest.mark.parametrize("zoom", [0.5, 2.0, 5.0])
+def test_crop_does_not_shift_when_scaled(zoom: float) -> None:
+    y, x = np.mgrid[0:400, 0:400].astype(np.float64)
+    blob = 255 * np.exp(-((x - 203.5) ** 2 + (y - 191.5) ** 2) / 400)
+    picture = np.repeat(blob.astype(np.uint8)[..., None], 3, axis=2)
+    size = 512 / zoom
+    plan = CropPlan(left_px=204 - size / 2, top_px=192 - size / 2, size_px=size)
+    crop = cut_crop(picture, plan)[0][..., 0].astype(float)
+    crop[crop < 20] = 0
+    ys, xs = np.mgrid[0:512, 0:512]
+    centre = [(crop * xs).sum() / crop.sum(), (crop * ys).sum() / crop.sum()]
+    np.testing.assert_allclose(centre, [255.5, 255.5], atol=0.6)
+
+
+def test_crop_beyond_the_border_continues_the_edge() -> None:
+    picture = np.zeros((100, 100, 3), np.uint8)
+    picture[:, :50] = 200
+    crop, shown = cut_crop(picture, CropPlan(left_px=-60, top_px=-60, size_px=220))
+    assert not shown[5, 5]
+    assert shown[256, 256]
+    np.testing.assert_allclose(crop[256, 5], 200, atol=2)
+    np.testing.assert_allclose(crop[256, 505], 0, atol=2)
+
+
+def test_guided_filter_keeps_a_flat_matte() -> None:
+    guide = np.random.default_rng(0).random((40, 40, 3), np.float32)
+    flat = np.full((40, 40), 0.7, np.float32)
+    np.testing.assert_allclose(guided_filter(guide, flat, 5), flat, atol=1e-3)
+
+
+def test_guided_filter_moves_a_contour_to_the_colours_edge() -> None:
+    guide = np.zeros((60, 60, 3), np.float32)
+    guide[:, 30:] = [0.9, 0.4, 0.2]
+    rough = np.zeros((60, 60), np.float32)
+    rough[:, 33:] = 1.0  # three pixels off
+    fine = guided_filter(guide, rough, 8)
+    assert fine[30, 28] < 0.15
+    assert fine[30, 31] > 0.5
+
+
+def test_background_shows_nothing_of_the_person() -> None:
+    ramp = np.linspace(60, 120, 200)
+    picture = np.repeat(np.tile(ramp, (200, 1))[..., None], 3, axis=2).astype(np.uint8)
+    matte = np.zeros((200, 200), np.float32)
+    matte[60:, 70:130] = 1.0
+    person = picture.copy()
+    person[60:, 70:130] = [250, 10, 10]
+    filled = fill_background(person, matte)
+    assert np.abs(filled[60:, 70:130].astype(int) - picture[60:, 70:130]).max() < 40
+    np.testing.assert_array_equal(filled[:30, :30], picture[:30, :30])
+
+
+def test_background_is_calm_when_the_person_fills_the_frame() -> None:
+    rng = np.random.default_rng(0)
+    picture = rng.integers(80, 120, (64, 64, 3)).astype(np.uint8)
+    filled = fill_background(picture, np.ones((64, 64), np.float32))
+    assert np.ptp(filled.reshape(-1, 3), axis=0).max() == 0
+    np.testing.assert_allclose(filled[0, 0], 100, atol=8)
+
+
+def test_latents_have_the_layout_of_the_space(latents: AvatarLatents) -> None:
+    layout = {spec.name: (spec.dtype, spec.shape) for spec in latents.spec.tensors}
+    assert layout == {
+        "background": ("uint8", (512, 512, 3)),
+        "canonical": ("float32", (468, 3)),
+        "identity": ("float32", (72,)),
+        "image": ("uint8", (512, 512, 3)),
+        "landmarks": ("float32", (478, 3)),
+        "matte": ("uint8", (512, 512)),
+        "source_motion": ("float32", (60,)),
+    }
+    assert list(layout) == sorted(layout)
+    assert latents.num_bytes <= 8 << 20
+    assert not any(tensor.flags.writeable for tensor in latents.tensors.values())
+    assert all(np.isfinite(tensor).all() for tensor in latents.tensors.values())
+
+
+def test_landmarks_belong_to_the_crop(latents: AvatarLatents, tracker: FaceTracker) -> None:
+    image = np.asarray(latents.tensors["image"], np.uint8)
+    again = tracker.landmarks(image, tracker.detect(image)[0]).points
+    np.testing.assert_allclose(latents.tensors["landmarks"][:, :2], again[:, :2], atol=6)
+
+
+def test_matte_tells_the_person_from_the_background(latents: AvatarLatents) -> None:
+    matte = latents.tensors["matte"]
+    features = [1, 0, 17, 61, 291, 33, 133, 263, 362, 151, 105, 334]
+    skin = latents.tensors["landmarks"][features, :2].astype(int)
+    assert matte[skin[:, 1], skin[:, 0]].min() > 250
+    assert matte[:40, :40].max() < 25
+
+
+def test_background_keeps_what_is_not_the_person(latents: AvatarLatents) -> None:
+    corner = (slice(0, 40), slice(0, 40))
+    np.testing.assert_allclose(
+        latents.tensors["background"][corner].astype(int),
+        latents.tensors["image"][corner].astype(int),
+        atol=3,
+    )
+
+
+def test_source_motion_is_the_photos_own(latents: AvatarLatents) -> None:
+    motion = latents.tensors["source_motion"]
+    assert motion[MOTION_INDEX["jawOpen"]] > 0.1  # she smiles with her teeth showing
+    assert motion[MOTION_INDEX["mouthSmileLeft"]] > 0.3
+    assert motion[MOTION_INDEX["eyeBlinkLeft"]] == 0.0
+    assert motion[MOTION_INDEX["headX"]] == 0.0
+
+
+def test_encoding_is_deterministic(astronaut: Uint8Array, latents: AvatarLatents) -> None:
+    again = PortraitEncoder().encode(astronaut, FaceSelection())
+    assert again.key == latents.key
+    for name, tensor in latents.tensors.items():
+        np.testing.assert_array_equal(again.tensors[name], tensor)
+
+
+def test_identity_survives_size_and_light(
+    astronaut: Uint8Array, latents: AvatarLatents, tracker: FaceTracker
+) -> None:
+    other = (cv2.resize(astronaut, None, fx=1.7, fy=1.7) * 0.6).astype(np.uint8)
+    code = PortraitEncoder().encode(other, FaceSelection()).tensors["identity"]
+    distance = np.linalg.norm(code - latents.tensors["identity"])
+    assert distance < 0.4 * np.linalg.norm(code)
+
+
+def test_key_depends_on_pixels_shape_and_bundle() -> None:
+    picture = np.zeros((4, 6, 3), np.uint8)
+    keys = {
+        content_key(picture, FaceSelection(), "a"),
+        content_key(picture, FaceSelection(), "b"),
+        content_key(picture.reshape(6, 4, 3), FaceSelection(), "a"),
+        content_key(picture + np.uint8(1), FaceSelection(), "a"),
+    }
+    assert len(keys) == 4
+
+
+def test_bundle_digest_is_stable() -> None:
+    assert bundle_digest() == bundle_digest()
+    assert len(bundle_digest()) == 64
