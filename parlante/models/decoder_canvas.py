@@ -16,12 +16,13 @@ from parlante.types import FRAME_SIZE_PX, Float32Array, Uint8Array
 
 PAD_TOP_PX: Final = 48
 PAD_SIDE_PX: Final = 256
-PAD_BOTTOM_PX: Final = 288
+PAD_BOTTOM_PX: Final = 448
 CANVAS_WIDTH_PX: Final = FRAME_SIZE_PX + 2 * PAD_SIDE_PX
 CANVAS_HEIGHT_PX: Final = FRAME_SIZE_PX + PAD_TOP_PX + PAD_BOTTOM_PX
 
 SIDE_REACH_PX: Final = 40.0  # pixels of the portrait that a side's continuation is stretched from
-BOTTOM_REACH_PX: Final = 48.0
+BOTTOM_REACH_PX: Final = 12.0
+CLOTH_BLUR_PX: Final = 45.0
 SHOULDER_RADIUS_PX: Final = 70.0
 MAX_SHOULDER_SLOPE: Final = 1.5
 
@@ -61,6 +62,8 @@ def make_canvas(image: Uint8Array, matte: Uint8Array) -> Uint8Array:
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )
+    _round_off_top(canvas)
+    _calm_down(canvas, rgba, y[:, None] - drop[None])
     top, side = PAD_TOP_PX, PAD_SIDE_PX
     canvas[top : top + FRAME_SIZE_PX, side : side + FRAME_SIZE_PX] = rgba
     return np.ascontiguousarray(canvas)
@@ -85,9 +88,47 @@ def _saturate(distance: Float32Array, reach: float) -> Float32Array:
 def _continue_down(y: Float32Array) -> Float32Array:
     """Source row of each canvas row: below the frame the last rows are stretched."""
     last = FRAME_SIZE_PX - 1.0
-    below = np.maximum(y - last, 0)
-    mirrored = last - BOTTOM_REACH_PX * (1.0 - np.exp(-below / (4.0 * BOTTOM_REACH_PX)))
-    return np.asarray(np.where(below > 0, mirrored, np.maximum(y, 0)), np.float32)
+    below = np.maximum(y - np.float32(last), 0)
+    mirrored = np.float32(BOTTOM_REACH_PX) * below / (below + np.float32(8.0 * BOTTOM_REACH_PX))
+    return np.asarray(np.clip(y, 0, np.float32(last)) - mirrored, np.float32)
+
+
+def _round_off_top(canvas: Uint8Array) -> None:
+    """Close the outline of a head that the frame cuts off with a flat arch."""
+    above = canvas[:PAD_TOP_PX, :, 3]
+    inside = np.flatnonzero(above[-1] > 127)
+    if len(inside) == 0:
+        return
+    half_px = max(0.5 * (inside[-1] - inside[0]), 4.0)
+    aside = (np.arange(canvas.shape[1]) - 0.5 * (inside[-1] + inside[0])) / half_px
+    height = min(0.5 * half_px, PAD_TOP_PX - 4.0) * np.sqrt(np.maximum(1.0 - aside**2, 0.0))
+    distance = np.arange(PAD_TOP_PX, 0, -1.0)[:, None]
+    share = np.clip((height[None] - distance) / 3.0 + 0.5, 0.0, 1.0)
+    above[:] = np.rint(above * share).astype(np.uint8)
+
+
+def _calm_down(canvas: Uint8Array, rgba: Uint8Array, y: Float32Array) -> None:
+    """Let what is continued below the frame run out into plain cloth, far down.
+
+    Args:
+        canvas: uint8 [H, W, 4], changed in place.
+        rgba: uint8 [512, 512, 4], the portrait.
+        y: float32 [H, W], row of the portrait that each pixel continues.
+    """
+    rows = rgba[-int(BOTTOM_REACH_PX) :].astype(np.float32)
+    weight = rows[..., 3].mean(0) / 255.0 + 1e-3
+    blurred = [
+        cv2.GaussianBlur(np.pad(line, PAD_SIDE_PX, "edge")[None], (0, 0), CLOTH_BLUR_PX)[0]
+        for line in (*(rows[..., :3].mean(0) * weight[:, None]).T, weight)
+    ]
+    cloth = (np.stack(blurred[:3], -1) / blurred[3][:, None]).astype(np.float32)
+    start = PAD_TOP_PX + FRAME_SIZE_PX
+    share = np.clip((y[start:] - np.float32(FRAME_SIZE_PX)) / np.float32(160), 0, np.float32(0.85))
+    below = canvas[start:, :, :3]
+    for channel in range(3):
+        plane = below[..., channel].astype(np.float32)
+        plane += share * (cloth[None, :, channel] - plane)
+        below[..., channel] = plane
 
 
 def _shoulder_drop(border: Uint8Array, distance: Float32Array) -> Float32Array:
