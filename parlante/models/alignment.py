@@ -16,7 +16,7 @@ import numpy as np
 from parlante.models import face_mesh
 from parlante.types import FRAME_SIZE_PX, Float32Array, Uint8Array
 
-__all__ = ["CropPlan", "cut_crop", "plan_crop"]
+__all__ = ["CropPlan", "cut_crop", "plan_crop", "sample_square"]
 
 OVAL_HEIGHT: Final = 0.45
 OVAL_TOP: Final = 0.25
@@ -76,6 +76,14 @@ def cut_crop(rgb: Uint8Array, plan: CropPlan) -> tuple[Uint8Array, Uint8Array]:
         The crop, uint8 [512, 512, 3], and which of its pixels the picture really shows, uint8
         [512, 512], 255 = shown.
     """
+    crop, shown = sample_square(rgb, plan)
+    if shown.all() or not shown.any():
+        return crop, shown
+    return _soften_outside(crop, shown), shown
+
+
+def sample_square(rgb: Uint8Array, plan: CropPlan) -> tuple[Uint8Array, Uint8Array]:
+    """Do the same as `cut_crop`, but continue the edges without blur."""
     size = FRAME_SIZE_PX
     source, matrix = _shrink_to_scale(rgb, plan)
     height, width = source.shape[:2]
@@ -87,9 +95,7 @@ def cut_crop(rgb: Uint8Array, plan: CropPlan) -> tuple[Uint8Array, Uint8Array]:
     x1, y1 = x0 + round(width * matrix[0, 0]), y0 + round(height * matrix[1, 1])
     shown = np.zeros((size, size), np.uint8)
     shown[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)] = 255
-    if shown.all() or not shown.any():
-        return np.asarray(crop, np.uint8), shown
-    return _soften_outside(crop, shown), shown
+    return np.asarray(crop, np.uint8), shown
 
 
 def _shrink_to_scale(rgb: Uint8Array, plan: CropPlan) -> tuple[Uint8Array, Float32Array]:
@@ -110,7 +116,7 @@ def _shrink_to_scale(rgb: Uint8Array, plan: CropPlan) -> tuple[Uint8Array, Float
             max(1, round(part.shape[1] * plan.scale)),
             max(1, round(part.shape[0] * plan.scale)),
         )
-        scale_x, scale_y = plan.scale * part.shape[1] / target[0], 1.0
+        scale_x = plan.scale * part.shape[1] / target[0]
         scale_y = plan.scale * part.shape[0] / target[1]
         part = cv2.resize(part, target, interpolation=cv2.INTER_AREA)
     shift_x = (x0 - plan.left_px) * plan.scale + 0.5 * scale_x - 0.5
@@ -125,6 +131,8 @@ def _soften_outside(crop: Uint8Array, shown: Uint8Array) -> Uint8Array:
     distance = cv2.distanceTransform(255 - shown, cv2.DIST_L2, 3)
     reach = size * MAX_BORDER_BLUR
     weight = np.clip(distance / (2 * reach), 0.0, 1.0)[..., None]
-    blurred = cv2.GaussianBlur(crop, (0, 0), reach, borderType=cv2.BORDER_REPLICATE)
+    small = cv2.resize(crop, (size // 4, size // 4), interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), reach / 4, borderType=cv2.BORDER_REPLICATE)
+    blurred = cv2.resize(small, (size, size), interpolation=cv2.INTER_LINEAR)
     mixed = crop * (1.0 - weight) + blurred * weight
     return np.asarray(np.round(mixed), np.uint8)

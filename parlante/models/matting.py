@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from parlante.models import face_mesh
-from parlante.models.alignment import CropPlan, cut_crop
+from parlante.models.alignment import CropPlan, sample_square
 from parlante.models.face_tracker import FaceTracker
 from parlante.types import FRAME_SIZE_PX, Float32Array, Uint8Array
 
@@ -147,7 +147,7 @@ def _segment_wide(
         top_px=plan.top_px - added * ABOVE_SHARE,
         size_px=plan.size_px * zoom,
     )
-    matte = tracker.segment(cut_crop(rgb, wide)[0])
+    matte = tracker.segment(sample_square(rgb, wide)[0])
     shift = np.array([0.5, ABOVE_SHARE]) * (zoom - 1.0) * FRAME_SIZE_PX
     to_crop = np.array([[zoom, 0.0, -shift[0]], [0.0, zoom, -shift[1]]])
     size = (FRAME_SIZE_PX, FRAME_SIZE_PX)
