@@ -17,7 +17,8 @@ from typing import Self
 import numpy as np
 import torch
 
-from parlante.errors import FailedPrecondition, InternalError
+from parlante.aio import closing
+from parlante.errors import FailedPrecondition, InternalError, Unavailable
 from parlante.media.resample import Resampler
 from parlante.models.motion_dit import MotionDiT
 from parlante.models.motion_weights import DEFAULT_WEIGHTS, load_weights
@@ -51,6 +52,7 @@ class MotionEngine:
         self._model = model
         self._sampler = sampler
         self.bundle_digest = bundle_digest
+        self._closed = False
         # One intra-op thread: blocks are small, and services scale by process.
         self._executor = ThreadPoolExecutor(
             1, thread_name_prefix="motion", initializer=torch.set_num_threads, initargs=(1,)
@@ -95,7 +97,8 @@ class MotionEngine:
             pass
 
     async def aclose(self) -> None:
-        """Stop the computing thread; streams that still run fail."""
+        """Stop the computing thread; streams that still run end with `Unavailable`."""
+        self._closed = True
         await asyncio.get_running_loop().run_in_executor(None, self._executor.shutdown)
 
     async def stream(
@@ -104,20 +107,22 @@ class MotionEngine:
         """Generate motion for a stream of sound; see `parlante.ports.Motion.stream`."""
         resampler = Resampler(config.sample_rate_hz)
         state = session.start(config, resampler, self._model)
-        async for item in inputs:
-            match item:
-                case ControlUpdate():
-                    state = replace(state, controls=item.controls)
-                case AudioChunk():
-                    session.check_chunk(state, item)
-                    for piece in _pieces(item.samples, config.sample_rate_hz):
-                        state = session.hear(state, piece, resampler)
-                        while session.is_ready(state):
-                            block, state = await self._advance(state)
-                            if block is not None:
-                                yield block
-        async for block in self._flush(state, resampler):
-            yield block
+        async with closing(inputs) as items:
+            async for item in items:
+                match item:
+                    case ControlUpdate():
+                        state = replace(state, controls=item.controls)
+                    case AudioChunk():
+                        session.check_chunk(state, item)
+                        for piece in _pieces(item.samples, config.sample_rate_hz):
+                            state = session.hear(state, piece, resampler)
+                            while session.is_ready(state):
+                                block, state = await self._advance(state)
+                                if block is not None:
+                                    yield block
+        async with closing(self._flush(state, resampler)) as rest:
+            async for block in rest:
+                yield block
 
     async def _flush(self, state: SessionState, resampler: Resampler) -> AsyncIterator[MotionBlock]:
         """Make the frames that are still owed, with silence as what follows."""
@@ -132,6 +137,10 @@ class MotionEngine:
                 yield replace(block, values=block.values[:owed])
 
     async def _advance(self, state: SessionState) -> tuple[MotionBlock | None, SessionState]:
+        if self._closed:
+            raise Unavailable(
+                "this motion engine was closed; open a new stream elsewhere", reason="STAGE_CLOSED"
+            )
         loop = asyncio.get_running_loop()
         block, state = await loop.run_in_executor(
             self._executor, session.advance, state, self._model, self._sampler

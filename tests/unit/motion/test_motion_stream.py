@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from parlante.errors import FailedPrecondition, InvalidInput
+from parlante.errors import FailedPrecondition, InvalidInput, Unavailable
 from parlante.media.resample import Resampler
 from parlante.types import AudioChunk, Controls, ControlUpdate, MotionConfig
 from services.motion import session
@@ -201,6 +201,28 @@ async def test_control_update_changes_only_frames_not_made_yet(tiny_engine, babb
     made = (8_000 - 1_248) // 1_280 * 2
     np.testing.assert_array_equal(without[:made], with_update[:made])
     assert np.abs(without[made:] - with_update[made:]).max() > 0.01
+
+
+async def test_closing_a_stream_closes_its_source(tiny_engine, babble):
+    closed = []
+
+    async def source():
+        try:
+            for start in range(0, 32_000, 640):
+                yield AudioChunk(start_sample=start, samples=np.zeros(640, np.int16))
+        finally:
+            closed.append(True)
+
+    stream = tiny_engine.stream(MotionConfig(), source())
+    await anext(stream)
+    await stream.aclose()
+    assert closed
+
+
+async def test_closed_engine_says_that_it_is_gone(tiny_engine, babble, feed, run):
+    await tiny_engine.aclose()
+    with pytest.raises(Unavailable):
+        await run(tiny_engine, feed(babble(0.3), []), MotionConfig())
 
 
 def test_load_names_the_missing_file(tmp_path):
