@@ -39,8 +39,9 @@ from gateway.values import (
     Started,
     Steer,
 )
+from gateway.watchdog import Watchdog
 from parlante.clock import Clock
-from parlante.errors import InvalidInput, Overloaded, ParlanteError, SessionAborted
+from parlante.errors import InvalidInput, Overloaded, ParlanteError
 from parlante.types import FRAME_DURATION_US, AvatarInfo
 
 __all__ = ["Send", "Session"]
@@ -50,7 +51,6 @@ Send = Callable[[SessionOutput], Awaitable[None]]
 _MAX_WAITING_UTTERANCES: Final = 256  # bounds memory; no client in its right mind has as many
 # Reports of a client that sent a burst of audio lie behind it in the same stream: read on to them.
 _STARVED_AHEAD_FACTOR: Final = 6
-_WATCH_INTERVAL_US: Final = 250_000
 _RETRY_AFTER_MS: Final = 1000
 
 
@@ -91,8 +91,7 @@ class Session:
             prebuffer_timeout_ms=limits.prebuffer_timeout_ms if self._is_live else 0,
         )
         self._steering = SteeringQueue()
-        self._waiting_since_us: int | None = None  # for a message of the client
-        self._abort_error: ParlanteError | None = None
+        self._watchdog = Watchdog(limits, self._outbox, self._meter, clock, is_live=self._is_live)
 
     async def run(self, inputs: AsyncIterator[SessionInput], send: Send) -> None:
         """Hold the conversation until the client half-closed and all has been sent.
@@ -110,7 +109,7 @@ class Session:
         await send(self._started(avatar))
         try:
             async with asyncio.TaskGroup() as tasks:
-                watch = tasks.create_task(self._watch())
+                watch = tasks.create_task(self._watchdog.run())
                 tasks.create_task(self._read(inputs))
                 tasks.create_task(self._pace_live() if self._is_live else self._pace_burst())
                 tasks.create_task(self._produce(avatar.key))
@@ -131,7 +130,7 @@ class Session:
 
     def abort(self, error: ParlanteError) -> None:
         """End the session with an error, soon."""
-        self._abort_error = error
+        self._watchdog.abort(error)
 
     # --- start -------------------------------------------------------------------------------
 
@@ -166,15 +165,15 @@ class Session:
     async def _read(self, inputs: AsyncIterator[SessionInput]) -> None:
         while True:
             await self._bell.until(self._may_read)
-            self._waiting_since_us = self._clock.monotonic_us()
+            self._watchdog.client_awaited()
             try:
                 message = await anext(inputs)
             except StopAsyncIteration:
                 break
-            self._waiting_since_us = None
+            self._watchdog.client_heard()
             self._apply(message)
             self._bell.ring()
-        self._waiting_since_us = None
+        self._watchdog.client_heard()
         self._timeline.close()
         self._pipeline.window.waive_credits()
         self._bell.ring()
@@ -303,46 +302,6 @@ class Session:
                 self._meter.frame_sent(output)
                 self._pipeline.window.sent()
                 self._bell.ring()
-
-    # --- limits ------------------------------------------------------------------------------
-
-    async def _watch(self) -> None:
-        while True:
-            now_us = self._clock.monotonic_us()
-            if self._abort_error is not None:
-                raise self._abort_error
-            self._check_length(now_us)
-            self._check_idle(now_us)
-            self._check_unread(now_us)
-            await self._clock.sleep_until_us(now_us + _WATCH_INTERVAL_US)
-
-    def _check_length(self, now_us: int) -> None:
-        if now_us - self._meter.start_us >= self._limits.max_session_s * 1_000_000:
-            raise SessionAborted(
-                f"a session may last {self._limits.max_session_s} s; open a new one",
-                reason="SESSION_TOO_LONG",
-            )
-
-    def _check_idle(self, now_us: int) -> None:
-        since_us = self._waiting_since_us
-        if since_us is not None and now_us - since_us >= self._limits.max_idle_s * 1_000_000:
-            raise SessionAborted(
-                f"no message came for {self._limits.max_idle_s} s; send audio, or a "
-                "PlaybackReport to keep the session",
-                reason="SESSION_IDLE",
-            )
-
-    def _check_unread(self, now_us: int) -> None:
-        """End a live session whose client does not read: what must not be dropped piles up."""
-        oldest_us = self._outbox.oldest_us
-        if not self._is_live or not self._outbox.num_lasting or oldest_us is None:
-            return
-        if now_us - oldest_us >= self._limits.max_unread_s * 1_000_000:
-            raise SessionAborted(
-                f"audio, motion or events have waited {self._limits.max_unread_s} s to be read; "
-                "read the stream all the time, in a task of its own",
-                reason="SESSION_SLOW_READER",
-            )
 
 
 def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -68,7 +68,7 @@ def test_gateway_needs_no_library_of_a_stage() -> None:
 
 
 def test_session_code_knows_no_network() -> None:
-    modules = "session pipeline timeline credits outbox steering limits stages values bell"
+    modules = "session watchdog pipeline timeline credits outbox steering limits stages values bell"
     code = "import sys; sys.modules['grpc'] = None; sys.modules['services'] = None;" + "".join(
         f"import gateway.{name};" for name in modules.split()
     )
