@@ -68,6 +68,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "$(PYTHON) cannot make environments; on Debian: apt-get install -y python3-venv" >&2; exit 1; }
 	@$(PY) -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV)
+	@echo "installing packages into $(VENV): this takes some minutes the first time"
 	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	$(PY) -m pip check
 	@rm -f $(VENV)/.installed-* && touch $@

@@ -1,0 +1,73 @@
+"""Speak into a live session as a microphone would, and keep the pictures.
+
+    python examples/live_conversation.py --server localhost:50050 --portrait me.jpg \
+        --audio speech.wav --output-dir frames
+
+Writes one JPEG per frame that arrives, and prints events as they come. An assistant would do the
+same with the voice of its speech synthesis in place of the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from pathlib import Path
+
+import soundfile
+
+from parlante.client import Event, Frame, ParlanteClient, Session
+from parlante.types import Controls
+
+CHUNK_MS = 20
+
+
+async def speak(session: Session, audio: Path) -> None:
+    """Send a mono 16-bit file in real time, look aside half-way, and finish."""
+    samples, rate_hz = soundfile.read(audio, dtype="int16")
+    step = rate_hz * CHUNK_MS // 1000
+    for start in range(0, len(samples), step):
+        await session.send_audio(samples[start : start + step])
+        if start <= len(samples) // 2 < start + step:
+            await session.update(Controls(gaze_yaw_rad=0.2, emotion={"happy": 0.5}))
+        await asyncio.sleep(CHUNK_MS / 1000)
+    await session.end_utterance()
+    await session.finish()
+
+
+async def converse(server: str, portrait: Path, audio: Path, output_dir: Path) -> int:
+    """Hold the session; gives the number of frames."""
+    num_frames = 0
+    async with ParlanteClient(server) as client:
+        await client.wait_ready()
+        avatar = await client.create_avatar(portrait)
+        rate_hz = soundfile.info(audio).samplerate
+        async with (
+            client.converse(avatar=avatar.name, sample_rate_hz=rate_hz) as session,
+            asyncio.TaskGroup() as tasks,
+        ):
+            tasks.create_task(speak(session, audio))
+            async for item in session:
+                match item:
+                    case Frame(seq=seq, data=jpeg):
+                        (output_dir / f"{seq:05}.jpg").write_bytes(jpeg)
+                        num_frames += 1
+                    case Event(type=kind, media_offset_us=offset_us):
+                        print(f"{offset_us / 1e6:7.2f} s  {kind.value}")
+    return num_frames
+
+
+def main() -> None:
+    """Run the example."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--server", default="localhost:50050")
+    parser.add_argument("--portrait", type=Path, required=True)
+    parser.add_argument("--audio", type=Path, required=True, help="mono WAV, FLAC or OGG")
+    parser.add_argument("--output-dir", type=Path, default=Path("frames"))
+    args = parser.parse_args()
+    args.output_dir.mkdir(parents=True, exist_ok=True)
+    num_frames = asyncio.run(converse(args.server, args.portrait, args.audio, args.output_dir))
+    print(f"{num_frames} frames in {args.output_dir}")
+
+
+if __name__ == "__main__":
+    main()
