@@ -6,7 +6,6 @@ import argparse
 import importlib
 import importlib.util
 import io
-import os
 import re
 import shlex
 import subprocess
@@ -66,9 +65,9 @@ def parse_command(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(_join_signed(rest))
 
 
-@pytest_asyncio.fixture
-async def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SmallGateway]:
-    """A gateway, and a folder with the files that the examples name."""
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with the files that the examples name."""
     monkeypatch.chdir(tmp_path)
     Path("me.jpg").write_bytes(portrait_bytes("me"))
     soundfile.write("speech.wav", np.full(4800, 8000, dtype=np.int16), 16_000)
@@ -81,6 +80,10 @@ async def gateway(folder: Path) -> AsyncIterator[SmallGateway]:
     """A gateway for what runs in that folder."""
     async with small_gateway() as running:
         yield running
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 async def test_readme_client_runs(
@@ -110,7 +113,7 @@ async def test_example_live_conversation_writes_frames(gateway: SmallGateway, fo
         gateway.target, Path("me.jpg"), Path("speech.wav"), Path("frames")
     )
     assert num_frames >= 8
-    assert sorted(os.listdir("frames"))[-1] == f"{num_frames:05}.jpg"
+    assert names_in(folder / "frames")[-1] == f"{num_frames:05}.jpg"
 
 
 async def test_example_blendshapes_writes_a_row_per_frame(gateway: SmallGateway) -> None:
