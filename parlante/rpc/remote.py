@@ -12,15 +12,14 @@ from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 import grpc
-from google.protobuf.message import DecodeError
 from opentelemetry import trace
 
 from parlante import convert, telemetry
 from parlante.aio import cancel_and_wait, closing
 from parlante.errors import InternalError, InvalidInput, Unavailable
+from parlante.rpc.calls import responses_of, translated_errors
 from parlante.rpc.interceptors import mark_failed
 from parlante.rpc.latents import MAX_CHUNK_BYTES, read_latents
-from parlante.rpc.status import error_of
 from parlante.types import (
     MOTION_CHANNELS,
     MOTION_SPACE,
@@ -53,19 +52,6 @@ START_TIMEOUT_S: Final = 10.0
 
 def _stub(stub_class: Any, channel: grpc.aio.Channel) -> Any:
     return stub_class(channel)  # generated without types
-
-
-@contextmanager
-def _translated_errors() -> Iterator[None]:
-    try:
-        yield
-    except grpc.aio.AioRpcError as error:
-        raise error_of(error) from error
-    except DecodeError as error:
-        raise InternalError(
-            "the stage answered with bytes that are no message of this version",
-            reason="MALFORMED_RESPONSE",
-        ) from error
 
 
 @contextmanager
@@ -104,11 +90,11 @@ async def _exchange(call: Any, requests: AsyncIterator[Any]) -> AsyncIterator[An
             failure = error
             call.cancel()
 
+    responses = responses_of(call)
     sender = asyncio.create_task(send())
     try:
-        with _translated_errors():
-            async for response in call:
-                yield response
+        async for response in responses:
+            yield response
         if not half_closed:
             raise InternalError(
                 "the stage ended the stream before its input ended", reason="STREAM_ENDED_EARLY"
@@ -209,7 +195,7 @@ class RemoteEncoder:
                     chunk=image[offset : offset + MAX_CHUNK_BYTES]
                 )
 
-        with _client_span(telemetry.SPAN_ENCODE) as metadata, _translated_errors():
+        with _client_span(telemetry.SPAN_ENCODE) as metadata, translated_errors():
             response = await self._stub.CreateAvatar(
                 upload(), timeout=self._create_timeout_s, metadata=metadata
             )
@@ -238,15 +224,15 @@ class RemoteEncoder:
     async def latents(self, key: str) -> AvatarLatents:
         """Fetch latents in chunks and check them; see `parlante.ports.Encoder.latents`."""
         request = encoder_pb2.FetchLatentsRequest(key=key)
-        with _client_span(telemetry.SPAN_ENCODE) as metadata, _translated_errors():
+        with _client_span(telemetry.SPAN_ENCODE) as metadata, translated_errors():
             call = self._stub.FetchLatents(request, timeout=self._timeout_s, metadata=metadata)
             try:
-                return await read_latents(key, call)
+                return await read_latents(key, responses_of(call))
             finally:
                 call.cancel()
 
     async def _call(self, method: Any, request: Any) -> Any:
-        with _client_span(telemetry.SPAN_ENCODE) as metadata, _translated_errors():
+        with _client_span(telemetry.SPAN_ENCODE) as metadata, translated_errors():
             return await method(request, timeout=self._timeout_s, metadata=metadata)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -68,7 +69,7 @@ async def serve_fakes(
     if stages.renderer._encoder is None:
         stages.renderer._encoder = stages.encoder
     traits = MotionTraits(
-        algorithmic_delay_ms=stages.motion.algorithmic_delay_ms,
+        algorithmic_delay_ms=math.ceil(stages.motion.algorithmic_delay_ms),
         bundle_digest=stages.motion.bundle_digest,
     )
     slots = stages.slots

@@ -10,7 +10,7 @@ import grpc
 from google.protobuf.message import Message
 
 from parlante.errors import ParlanteError
-from parlante.rpc.status import error_of
+from parlante.rpc.calls import responses_of
 
 
 def open_stream(channel: grpc.aio.Channel, method: str, *, timeout: float | None = None) -> Any:
@@ -31,6 +31,7 @@ async def exchange(
 ) -> tuple[list[bytes], ParlanteError | None]:
     """Send everything, half-close, and give the responses and the error, if there was one."""
     call = open_stream(channel, method, timeout=timeout)
+    answers = responses_of(call)
     try:
         for message in messages:
             await call.write(message)
@@ -39,10 +40,10 @@ async def exchange(
         pass  # the server has answered already
     responses: list[bytes] = []
     try:
-        async for response in call:
+        async for response in answers:
             responses.append(response)  # noqa: PERF401 (what came before an error counts)
-    except grpc.aio.AioRpcError as error:
-        return responses, error_of(error)
+    except ParlanteError as error:
+        return responses, error
     return responses, None
 
 

@@ -1,0 +1,84 @@
+"""How a call ended, told truly: traps of grpc.aio on the client's side in one place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar, cast
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from parlante.errors import InternalError
+from parlante.rpc.status import error_of
+
+T = TypeVar("T")
+
+# What grpc.aio writes over the status when a message could not be sent.
+_FAILED_WRITE: Final = "Internal error from Core"
+_STATUS_WAIT_S: Final = 1.0
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Raise what the other side raised, as `ParlanteError`, in place of what grpc.aio raises."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise error_of(error) from error
+    except DecodeError as error:
+        raise InternalError(
+            "the stage answered with bytes that are no message of this version",
+            reason="MALFORMED_RESPONSE",
+        ) from error
+
+
+def responses_of(call: Any) -> AsyncIterator[Any]:
+    """Give the responses of a call, then raise the error that the other side ended it with.
+
+    When a server ends a call while the client writes, the write fails and grpc.aio puts INTERNAL
+    in the place of the status, before or after the server's own has come. So the server's is
+    noted when it comes, from the moment this is called: call it before the first write.
+    """
+    return _responses(call, _noted_ending(call))
+
+
+async def _responses(call: Any, ending: asyncio.Future[grpc.aio.AioRpcError]) -> AsyncIterator[Any]:
+    with translated_errors():
+        try:
+            # Not `read()`, which drops what has arrived already once a write has failed.
+            async for response in call:
+                yield response
+        except grpc.aio.AioRpcError as error:
+            if error.details() == _FAILED_WRITE:
+                await asyncio.wait([ending], timeout=_STATUS_WAIT_S)
+            true_error = ending.result() if ending.done() else error
+            if true_error.code() is not grpc.StatusCode.OK:
+                raise true_error from None
+
+
+def _noted_ending(call: Any) -> asyncio.Future[grpc.aio.AioRpcError]:
+    """Give a future that gets the first status of a call that is not of a failed write."""
+    ending: asyncio.Future[grpc.aio.AioRpcError] = asyncio.get_running_loop().create_future()
+
+    def note(_: Any) -> None:
+        details = _without_waiting(call.details())
+        if ending.done() or details == _FAILED_WRITE:
+            return
+        code, initial = _without_waiting(call.code()), _without_waiting(call.initial_metadata())
+        trailing = _without_waiting(call.trailing_metadata())
+        ending.set_result(grpc.aio.AioRpcError(code, initial, trailing, details, None))
+
+    call.add_done_callback(note)
+    return ending
+
+
+def _without_waiting(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that has nothing to wait for, as those about an ended call."""
+    try:
+        coroutine.send(None)
+    except StopIteration as result:
+        return cast(T, result.value)
+    coroutine.close()
+    raise RuntimeError("a call that has ended must know how")
