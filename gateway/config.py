@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,10 @@ DEFAULT_PORT: Final = 50050
 EMBEDDED: Final = "embedded"
 REMOTE: Final = "remote"
 _DEFAULTS: Final = SessionLimits()
+# Live sessions of the engines on the CPU: 3 run well on two busy cores, 6 do not
+# (tests/perf/gateway_live.py). A gateway alone only passes messages on.
+_SESSIONS_PER_CORE: Final = 2
+_REMOTE_SESSIONS: Final = 64
 
 
 def _named(help_text: str, name: str) -> dict[str, str]:
@@ -63,7 +68,14 @@ class GatewayConfig(ServerConfig):
     max_uploads: int = field(
         default=4, metadata=_named("Portraits that are taken in at once", "max_uploads")
     )
-    max_sessions: int = field(default=8, metadata=_named("Sessions at once", "max_sessions"))
+    max_sessions: int = field(
+        default=0,
+        metadata=_named(
+            f"Sessions at once; 0 takes {_REMOTE_SESSIONS} for remote wiring and "
+            f"{_SESSIONS_PER_CORE} per core for embedded",
+            "max_sessions",
+        ),
+    )
     max_session_s: int = field(
         default=_DEFAULTS.max_session_s,
         metadata=_named("Length of a session, seconds", "max_session_s"),
@@ -92,9 +104,10 @@ class GatewayConfig(ServerConfig):
         for name in ("encoder_address", "motion_address", "renderer_address"):
             if not getattr(self, name):
                 raise bad_setting(name, "HOST:PORT", "nothing")
-        for name in ("max_sessions", "max_uploads"):
-            if getattr(self, name) < 1:
-                raise bad_setting(name, ">= 1", getattr(self, name))
+        if self.max_sessions < 0:
+            raise bad_setting("max_sessions", ">= 0", self.max_sessions)
+        if self.max_uploads < 1:
+            raise bad_setting("max_uploads", ">= 1", self.max_uploads)
         self.limits()
 
     @property
@@ -103,6 +116,13 @@ class GatewayConfig(ServerConfig):
         if not self.stages_tls and self.stages_ca is None:
             return None
         return TlsFiles(ca=self.stages_ca, cert=self.tls_cert, key=self.tls_key)
+
+    @property
+    def session_capacity(self) -> int:
+        """Sessions at once."""
+        if self.max_sessions:
+            return self.max_sessions
+        return _REMOTE_SESSIONS if self.wiring == REMOTE else _SESSIONS_PER_CORE * _num_cores()
 
     def limits(self) -> SessionLimits:
         """Give the bounds of one session."""
@@ -116,3 +136,7 @@ class GatewayConfig(ServerConfig):
             )
         except ValueError as error:
             raise bad_setting("limits", "positive", error) from error
+
+
+def _num_cores() -> int:
+    return os.cpu_count() or 1

@@ -134,11 +134,15 @@ class MotionQueue:
         return [self._frames.popleft() for _ in range(num_excess)]
 
     def drop_late(self, oldest_frame_index: int) -> list[PendingFrame]:
-        """Take out frames before `oldest_frame_index`, but never the newest one."""
+        """Take out the frames before `oldest_frame_index`."""
         late = []
-        while len(self._frames) > 1 and self._frames[0].frame_index < oldest_frame_index:
+        while self._frames and self._frames[0].frame_index < oldest_frame_index:
             late.append(self._frames.popleft())
         return late
+
+    def put_back(self, frame: PendingFrame) -> None:
+        """Let a frame that was taken out be the oldest again."""
+        self._frames.appendleft(frame)
 
     def take(self, max_frames: int) -> list[PendingFrame]:
         """Take out consecutive frames from the oldest on, at most `max_frames`."""

@@ -17,7 +17,7 @@ class SessionLimits:
         max_audio_ahead_ms: Audio that is read ahead of the media clock.
         max_unread_s: How long audio, motion and events may wait for a client that does not read.
         max_motion_lag_ms: How far motion may fall behind the media clock.
-        max_lateness_ms: Frames that are later than this are not rendered, if newer ones wait.
+        max_lateness_ms: Of frames that are later than this only a few are rendered.
         max_unsent_frames: Frames between the start of rendering and the end of sending.
         prebuffer_ms: Audio that an utterance needs before it plays, unless its end is known.
         prebuffer_timeout_ms: Time after which it plays with less.
@@ -27,8 +27,8 @@ class SessionLimits:
     max_idle_s: int = 300
     max_audio_ahead_ms: int = 10_000
     max_unread_s: int = 10
-    max_motion_lag_ms: int = 10_000
-    max_lateness_ms: int = 1_000
+    max_motion_lag_ms: int = 5_000
+    max_lateness_ms: int = 600
     max_unsent_frames: int = 8
     prebuffer_ms: int = 120
     prebuffer_timeout_ms: int = 200

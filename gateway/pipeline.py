@@ -41,6 +41,7 @@ __all__ = ["Pipeline"]
 MAX_WAITING_MESSAGES: Final = 2048
 _DROP_NOTICE_INTERVAL_US: Final = 1_000_000
 _MIN_PENDING_FRAMES: Final = 4
+_LATE_FRAMES_PER_LATENESS: Final = 4  # at 2 s of lateness a frame every 0.5 s
 # Frames that may wait beside a block. A client that holds back wants what is fresh; a renderer that
 # stalls for a moment, as on a busy machine, may catch up.
 _SLACK_FRAMES: Final = {
@@ -102,6 +103,7 @@ class Pipeline:
         self._num_rendered = 0
         self._num_dropped = 0
         self._last_notice_us: int | None = None
+        self._last_late_us = 0
 
     # --- in ----------------------------------------------------------------------------------
 
@@ -187,6 +189,8 @@ class Pipeline:
                 return
             self._drop_late()
             frames = self._waiting.take(self.window.num_free)
+            if not frames:
+                continue
             self.window.take(len(frames))
             self._rendering.extend(frames)
             self._bell.ring()
@@ -249,11 +253,23 @@ class Pipeline:
         self._outbox.put(frame, self._clock.monotonic_us())
 
     def _drop_late(self) -> None:
-        if self._is_live:
-            media_us = self._clock.monotonic_us() - self._meter.start_us
-            oldest_us = media_us - self._limits.max_lateness_ms * 1000
-            late = self._waiting.drop_late(oldest_us // FRAME_DURATION_US)
-            self._note_dropped(late, DropReason.SLOW_RENDERER)
+        """Skip rendering while motion is late, so that it can catch up.
+
+        The later it is, the fewer frames are still shown; but some are, so that the picture never
+        stands still.
+        """
+        if not self._is_live:
+            return
+        now_us = self._clock.monotonic_us()
+        media_us = now_us - self._meter.start_us
+        oldest_us = media_us - self._limits.max_lateness_ms * 1000
+        late = self._waiting.drop_late(oldest_us // FRAME_DURATION_US)
+        if late and not self._waiting:
+            lateness_us = media_us - late[-1].frame_index * FRAME_DURATION_US
+            if now_us - self._last_late_us >= lateness_us // _LATE_FRAMES_PER_LATENESS:
+                self._last_late_us = now_us
+                self._waiting.put_back(late.pop())
+        self._note_dropped(late, DropReason.SLOW_RENDERER)
 
     def _note_dropped(self, frames: list[PendingFrame], reason: DropReason) -> None:
         if not frames:

@@ -34,7 +34,10 @@ async def running_gateway(
         if stages is None:
             stages = await stack.enter_async_context(open_stages(config))
         servicer = GatewayServicer(
-            stages, clock=RealClock(), limits=config.limits(), max_sessions=config.max_sessions
+            stages,
+            clock=RealClock(),
+            limits=config.limits(),
+            max_sessions=config.session_capacity,
         )
         avatars = avatar_service(stages.encoder, max_uploads=config.max_uploads)
         server = await stack.enter_async_context(RpcServer([servicer.service, avatars], config))

@@ -92,11 +92,13 @@ def test_queue_always_holds_a_whole_block() -> None:
     assert queue.drop_excess(2) == []
 
 
-def test_queue_drops_late_frames_but_never_the_newest() -> None:
+def test_queue_drops_late_frames() -> None:
     queue = MotionQueue(4)
     queue.put(pending(1, 2, 3))
-    assert indexes(queue.drop_late(3)) == [1, 2]
-    assert indexes(queue.drop_late(100)) == []
+    late = queue.drop_late(3)
+    assert indexes(late) == [1, 2]
+    queue.put_back(late[-1])
+    assert indexes(queue.take(10)) == [2, 3]
 
 
 def test_taken_frames_are_consecutive() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -28,12 +29,25 @@ def test_kubernetes_service_variables_do_no_harm() -> None:
     assert load(GatewayConfig, [], env=env).port == 50050
 
 
+def test_capacity_follows_the_wiring_unless_it_is_set() -> None:
+    assert GatewayConfig(wiring="remote").session_capacity == 64
+    assert GatewayConfig(wiring="embedded").session_capacity >= 2
+    assert GatewayConfig(max_sessions=3).session_capacity == 3
+
+
+def test_stages_are_reached_over_tls_when_asked() -> None:
+    assert GatewayConfig().stages_tls_files is None
+    tls = GatewayConfig(stages_ca=Path("ca.pem")).stages_tls_files
+    assert tls is not None
+    assert tls.ca == Path("ca.pem")
+
+
 @pytest.mark.parametrize(
     "bad",
     [
         {"wiring": "cloud"},
         {"motion_address": ""},
-        {"max_sessions": 0},
+        {"max_sessions": -1},
         {"max_uploads": 0},
         {"max_idle_s": 0},
         {"max_audio_ahead_ms": -1},

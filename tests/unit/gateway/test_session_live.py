@@ -325,3 +325,26 @@ async def test_stage_out_of_reach_is_named(converse: Any, stage: str) -> None:
         assert isinstance(error, Unavailable)
         assert (error.reason, error.metadata["stage"]) == ("STAGE_UNAVAILABLE", stage)
         assert "10.0.0.7" not in error.message
+
+
+async def test_late_motion_is_mostly_skipped_until_it_has_caught_up(converse: Any) -> None:
+    clock = VirtualClock()
+
+    class StallingMotion(FakeMotion):
+        """Stops for 3 s at frame 25, then takes 20 ms a frame: half of real time."""
+
+        async def stream(self, config: Any, inputs: Any) -> Any:
+            async with closing(super().stream(config, inputs)) as blocks:
+                async for block in blocks:
+                    pause_ms = {25: 3000}.get(block.start_frame, 20)
+                    await clock.sleep_until_us(clock.monotonic_us() + pause_ms * 1000)
+                    yield block
+
+    async with converse(motion=StallingMotion(), clock=clock, return_motion=True) as c:
+        await c.run_ms(10_000)
+        shown = [frame.media_offset_us // 1000 for frame in c.frames]
+        late = [offset for offset in shown if 1000 <= offset < 3400]
+        assert 3 <= len(late) <= 20
+        assert [o for o in shown if o >= 7000] == list(range(7000, shown[-1] + 1, 40))
+        assert shown[-1] >= 9900
+        assert len(c.motions()) == shown[-1] // 40 + 1
