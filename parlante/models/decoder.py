@@ -156,9 +156,7 @@ class Decoder:
         scratch.map_x.fill(-16.0)
         raster_flow(target, avatar.source, avatar.triangles, scratch.map_x, scratch.map_y)
         maps = (scratch.map_x, scratch.map_y)
-        cv2.remap(
-            avatar.canvas, *maps, cv2.INTER_LINEAR, scratch.rgba, borderMode=cv2.BORDER_CONSTANT
-        )
+        _sample(avatar.canvas, maps, posed[_OVAL], mesh.iod_px * pose.scale, scratch.rgba)
         out = np.empty((FRAME_SIZE_PX, FRAME_SIZE_PX, 3), np.uint8)
         blend_over(scratch.rgba, avatar.background, out)
         for eye in avatar.eyes:
@@ -230,6 +228,34 @@ def _pose(mesh: WarpMesh, pose: HeadPose, vertices: Float32Array) -> Float32Arra
         pose.shift, pose.scale, CAMERA_DISTANCE_IOD * mesh.iod_px, out,
     )  # fmt: skip
     return out
+
+
+_OVAL: Final = np.array(fm.OVAL)
+SHARP_MARGIN_IOD: Final = 0.25
+
+
+def _sample(
+    canvas: Uint8Array,
+    maps: tuple[Float32Array, Float32Array],
+    oval: Float32Array,
+    iod_px: float,
+    out: Uint8Array,
+) -> None:
+    """Fetch the pixels of a frame; the face by cubic interpolation, the rest by linear.
+
+    Linear interpolation takes a third of the fine contrast at half a pixel, so that a slowly
+    moving face would pulse between sharp and soft; cubic takes 8 %, but costs five times as much.
+    """
+    border = cv2.BORDER_CONSTANT
+    cv2.remap(canvas, *maps, cv2.INTER_LINEAR, out, borderMode=border)
+    margin = SHARP_MARGIN_IOD * iod_px
+    size = np.array(out.shape[1::-1])
+    x0, y0 = np.clip(np.floor(oval.min(0) - margin), 0, size).astype(int).tolist()
+    x1, y1 = np.clip(np.ceil(oval.max(0) + margin), 0, size).astype(int).tolist()
+    if x1 > x0 and y1 > y0:
+        face = (slice(y0, y1), slice(x0, x1))
+        map_x, map_y = maps[0][face], maps[1][face]
+        out[face] = cv2.remap(canvas, map_x, map_y, cv2.INTER_CUBIC, borderMode=border)
 
 
 # --- holes ---------------------------------------------------------------------------------

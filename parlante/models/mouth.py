@@ -98,7 +98,7 @@ def build_mouth(
     return MouthLayers(
         upper=_teeth_texture(teeth, gum, TOOTH_WIDTHS, is_upper=True),
         lower=_teeth_texture(teeth * 0.86, gum, LOWER_TOOTH_WIDTHS, is_upper=False),
-        cavity=(0.33 * lips * np.array([1.0, 0.72, 0.72])).astype(np.float32),
+        cavity=(0.42 * lips * np.array([1.0, 0.72, 0.72])).astype(np.float32),
         tongue=(0.5 * lips + 0.5 * light * np.array([168.0, 88.0, 88.0])).astype(np.float32),
         line=line.astype(np.float32),
         anchor=(closed + depth).astype(np.float32),
@@ -361,9 +361,9 @@ def _shade_mouth(
             # Tongue: a soft mound on the floor of the mouth that rises with `tongue_out`.
             floor = jaw[1] + LOWER_EDGE
             tongue_top = 0.26 * floor + 0.03 - 0.06 * tongue_out + 1.2 * x * x
-            on_tongue = _smooth((y - tongue_top) / 0.07) * _smooth((0.27 - abs(x)) / 0.10)
-            tongue_light = 0.50 + 0.42 * _smooth((y - tongue_top) / 0.18)
-            tongue_light *= 1.0 - 0.10 * _smooth(1.0 - abs(x) / 0.03)
+            on_tongue = _smooth((y - tongue_top) / 0.05) * _smooth((0.27 - abs(x)) / 0.10)
+            tongue_light = 0.56 + 0.40 * _smooth((y - tongue_top) / 0.18)
+            tongue_light *= 1.0 - 0.06 * _smooth(1.0 - abs(x) / 0.03)
             # Textures: x and y from the middle of the incisors' edges.
             tx = (x + TEXTURE_HALF_WIDTH) * TEXTURE_PX_PER_IOD
             ty = (y - UPPER_EDGE - TEXTURE_TOP) * TEXTURE_PX_PER_IOD
