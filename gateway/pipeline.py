@@ -104,6 +104,7 @@ class Pipeline:
         self._num_dropped = 0
         self._last_notice_us: int | None = None
         self._last_late_us = 0
+        self._motion_asked_us = self._renderer_asked_us = clock.monotonic_us()
 
     # --- in ----------------------------------------------------------------------------------
 
@@ -179,6 +180,7 @@ class Pipeline:
             if not self._inputs:
                 return
             item = self._inputs.popleft()
+            self._motion_asked_us = self._clock.monotonic_us()
             self._bell.ring()
             yield item
 
@@ -191,6 +193,8 @@ class Pipeline:
             frames = self._waiting.take(self.window.num_free)
             if not frames:
                 continue
+            if not self._rendering:
+                self._renderer_asked_us = self._clock.monotonic_us()
             self.window.take(len(frames))
             self._rendering.extend(frames)
             self._bell.ring()
@@ -210,6 +214,7 @@ class Pipeline:
                 f"motion must go on at frame {self._num_generated}; got {block.start_frame}"
             )
         self._num_generated += len(block.values)
+        self._meter.stage_took("motion", self._motion_asked_us)
         frames = [
             self._accept_row(block.start_frame + offset, row)
             for offset, row in enumerate(block.values)
@@ -242,6 +247,8 @@ class Pipeline:
         if not self._rendering or self._rendering[0].frame_index != rendered.frame_index:
             raise InternalError(f"the renderer gave frame {rendered.frame_index} out of turn")
         pending = self._rendering.popleft()
+        self._meter.stage_took("renderer", self._renderer_asked_us)
+        self._renderer_asked_us = self._clock.monotonic_us()
         self._num_rendered += 1
         frame = Frame(
             seq=self._num_rendered,

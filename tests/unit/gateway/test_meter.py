@@ -53,3 +53,13 @@ async def test_drops_are_counted_by_reason(converse: Any, reader: InMemoryMetric
         (dropped,) = points(reader)["parlante.frames.dropped"]
         assert dropped.attributes == {telemetry.ATTRIBUTE_REASON: "no_credit"}
         assert dropped.value == pytest.approx(20, abs=3)
+
+
+async def test_stages_are_timed(converse: Any, reader: InMemoryMetricReader) -> None:
+    async with converse() as c:
+        await c.run_ms(400)
+        timed = {
+            point.attributes[telemetry.ATTRIBUTE_STAGE]: point.count
+            for point in points(reader)["parlante.stage.duration"]
+        }
+        assert timed == {"encoder": 1, "motion": len(c.frames), "renderer": len(c.frames)}
