@@ -35,6 +35,7 @@ _COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 _WRONG_INPUT: Final = (InvalidInput, NotFound, AlreadyExists, FailedPrecondition)
+_EXTRAS: Final = "parlante[embedded,demo]"
 # "-10,5" looks like an option to argparse.
 _SIGNED_OPTIONS: Final = ("--gaze",)
 
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         package = (error.name or "").partition(".")[0]
         if package in ("parlante", "services", "gateway"):
             raise
-        _complain(f"the package {package!r} is missing; run: pip install 'parlante[embedded]'")
+        _complain(f"the package {package!r} is missing; run: pip install '{_EXTRAS}'")
         return 1
     except KeyboardInterrupt:
         _complain("interrupted")

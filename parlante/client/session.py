@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import suppress
 from types import TracebackType
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, TypeVar, cast
 
 import grpc
 import numpy as np
@@ -29,6 +30,8 @@ from parlante.v1 import gateway_pb2
 
 __all__ = ["Session"]
 
+T = TypeVar("T")
+
 # 40 ms is a frame; longer messages would delay the first frame, shorter ones only cost calls.
 _MESSAGE_MS: Final = 40
 _BURST_MESSAGE_MS: Final = 500
@@ -37,8 +40,8 @@ _INBOX_CAPACITY: Final = 32  # raw frames have 1 MB
 # The server stops reading at its limit, reports included; the client stays well below it.
 _AHEAD_SHARE: Final = 0.5
 _FAILED_WRITE: Final = "Internal error from Core"
-_STATUS_TRIES: Final = 50
-_STATUS_WAIT_S: Final = 0.02
+_STATUS_TIMEOUT_S: Final = 1.0
+_NO_ERRORS: Final = (grpc.StatusCode.OK, grpc.StatusCode.CANCELLED)
 
 
 class ConverseCall(Protocol):
@@ -48,17 +51,15 @@ class ConverseCall(Protocol):
 
     def cancel(self) -> bool: ...
 
-    def done(self) -> bool: ...
-
     def add_done_callback(self, callback: Callable[[object], None]) -> None: ...
 
-    async def code(self) -> grpc.StatusCode: ...
+    def code(self) -> Coroutine[Any, Any, grpc.StatusCode]: ...
 
-    async def details(self) -> str: ...
+    def details(self) -> Coroutine[Any, Any, str]: ...
 
-    async def initial_metadata(self) -> grpc.aio.Metadata: ...
+    def initial_metadata(self) -> Coroutine[Any, Any, grpc.aio.Metadata]: ...
 
-    async def trailing_metadata(self) -> grpc.aio.Metadata: ...
+    def trailing_metadata(self) -> Coroutine[Any, Any, grpc.aio.Metadata]: ...
 
 
 StartCall = Callable[[AsyncIterator[gateway_pb2.ConverseRequest]], ConverseCall]
@@ -92,6 +93,8 @@ class Session:
         self._start_timeout_s = start_timeout_s
         self._outbox = Outbox(capacity=_OUTBOX_CAPACITY)
         self._call: ConverseCall | None = None
+        self._status: grpc.aio.AioRpcError | None = None
+        self._status_known = asyncio.Event()
         self._error: ParlanteError | None = None
         self._last_taken: Frame | None = None
         self._inbox: Channel[SessionItem] = Channel(_INBOX_CAPACITY)
@@ -103,7 +106,7 @@ class Session:
     async def __aenter__(self) -> Session:
         await self._outbox.put(gateway_pb2.ConverseRequest(config=self._config))
         self._call = self._start_call(self._outbox.requests())
-        self._call.add_done_callback(lambda _: self._outbox.close())
+        self._call.add_done_callback(self._note_status)
         try:
             async with asyncio.timeout(self._start_timeout_s):
                 first = await self._read()
@@ -247,18 +250,45 @@ class Session:
         try:
             message = await self._call.read()
         except grpc.aio.AioRpcError:
-            raise (await _status_of(self._call) or _ended()) from None
+            raise await self._final_error() from None
         # The other possibility is grpc.aio.EOF.
         return message if isinstance(message, gateway_pb2.ConverseResponse) else None
+
+    def _note_status(self, _: object) -> None:
+        """Keep the status of the call at the moment it comes.
+
+        When a write fails because the server has just ended the call, grpc.aio puts INTERNAL over
+        the server's own status, before or after it came; the server's is the one worth keeping.
+        """
+        self._outbox.close()
+        assert self._call is not None
+        status = grpc.aio.AioRpcError(
+            _result_of(self._call.code()),
+            _result_of(self._call.initial_metadata()),
+            _result_of(self._call.trailing_metadata()),
+            details=_result_of(self._call.details()),
+            debug_error_string="",
+        )
+        if status.details() != _FAILED_WRITE:
+            self._status = self._status or status
+            self._status_known.set()
+
+    async def _final_error(self) -> ParlanteError:
+        """Give the error that the call ended with."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._status_known.wait(), _STATUS_TIMEOUT_S)
+        if self._status is None or self._status.code() in _NO_ERRORS:
+            return _ended()
+        return error_of(self._status)
 
     async def _put(self, request: gateway_pb2.ConverseRequest) -> None:
         if not await self._outbox.put(request):
             raise await self._reason_of_end()
 
     async def _reason_of_end(self) -> ParlanteError:
-        """Say why nothing more can be sent."""
-        if self._error is None and self._call is not None and self._call.done():
-            self._error = await _status_of(self._call)
+        """Say why nothing more can be sent; the pump learns it first."""
+        if self._pump is not None:
+            await asyncio.wait((self._pump,), timeout=_STATUS_TIMEOUT_S)
         return self._error or _ended()
 
     async def _wait_for_room(self, duration_s: float) -> None:
@@ -278,21 +308,14 @@ def _ended() -> ParlanteError:
     )
 
 
-async def _status_of(call: ConverseCall) -> ParlanteError | None:
-    """Give the error that a finished call ended with; None for OK and for our own cancelling."""
-    # A write that fails because the server has just ended the call makes grpc.aio put INTERNAL in
-    # the place of the status; the server's own follows within moments.
-    for _ in range(_STATUS_TRIES):
-        code, details = await call.code(), await call.details()
-        if code is not grpc.StatusCode.INTERNAL or details != _FAILED_WRITE:
-            break
-        await asyncio.sleep(_STATUS_WAIT_S)
-    if code in (grpc.StatusCode.OK, grpc.StatusCode.CANCELLED):
-        return None
-    initial, trailing = await call.initial_metadata(), await call.trailing_metadata()
-    return error_of(
-        grpc.aio.AioRpcError(code, initial, trailing, details=details, debug_error_string="")
-    )
+def _result_of(finished: Coroutine[Any, Any, T]) -> T:
+    """Give the result of a coroutine that does not wait, as a finished call's do not."""
+    try:
+        finished.send(None)
+    except StopIteration as end:
+        return cast("T", end.value)
+    finished.close()
+    raise RuntimeError("the call has not finished")
 
 
 def _as_samples(samples: Int16Array | bytes) -> Int16Array:
