@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parlante.models import face_mesh as fm
-from parlante.models.jit import kernel
+from parlante.models.eye_shading import LASHES_IOD, RIM_IOD, shade_eye
 from parlante.types import MOTION_INDEX, Float32Array, Uint8Array
 
 EYEBALL_RADIUS_IOD: Final = 0.13
@@ -29,8 +29,6 @@ UPPER_LID_FOLLOW: Final = 0.65
 LOWER_LID_FOLLOW: Final = 0.35
 
 CURVE_SAMPLES: Final = 64
-RIM_IOD: Final = 0.020  # inner side of the rim, with the lashes' roots and the wet line
-LASHES_IOD: Final = 0.030  # outer side of the rim, kept unstretched
 PATCH_MARGIN_IOD: Final = 0.18
 MIN_IRIS_IOD: Final = 0.048
 MAX_IRIS_IOD: Final = 0.080
@@ -134,7 +132,7 @@ def render_eye(
     if (high <= low).any():
         return
     x, y = slice(low[0], high[0]), slice(low[1], high[1])
-    _shade_eye(
+    shade_eye(
         image, eye.skin, eye.white, eye.iris, eye.patch_origin, eye.frame, eye.upper, eye.lower,
         upper, lower, eye.zones, shift_x, shift_y, maps[0][y, x], maps[1][y, x], map_offset[0],
         map_offset[1], out[y, x],
@@ -294,109 +292,3 @@ def _complete_iris(
     fill = np.stack([np.interp(distance, centres, table[:, k]) for k in range(3)], -1)
     seen = cv2.GaussianBlur(visible.astype(np.float32), (0, 0), 0.8)[..., None]
     return np.asarray(np.rint(patch * seen + fill * (1.0 - seen)), np.uint8)
-
-
-# --- drawing -----------------------------------------------------------------------------------
-
-
-@kernel
-def _bilinear(image: Uint8Array, x: float, y: float, channel: int) -> float:
-    x = min(max(x, 0.0), image.shape[1] - 1.001)
-    y = min(max(y, 0.0), image.shape[0] - 1.001)
-    x0, y0 = int(x), int(y)
-    fx, fy = x - x0, y - y0
-    top = image[y0, x0, channel] * (1.0 - fx) + image[y0, x0 + 1, channel] * fx
-    bottom = image[y0 + 1, x0, channel] * (1.0 - fx) + image[y0 + 1, x0 + 1, channel] * fx
-    return float(top * (1.0 - fy) + bottom * fy)
-
-
-@kernel
-def _smooth(t: float) -> float:
-    t = min(max(t, 0.0), 1.0)
-    return t * t * (3.0 - 2.0 * t)
-
-
-@kernel
-def _stretched(distance: float, band: float, zone: float, extra: float) -> float:
-    """Rest distance of skin from the rim, for its distance now: `extra` px came into the zone."""
-    if distance < band:
-        return distance
-    length = max(zone - band, 1.0)
-    stretched = max(length + extra, 0.3 * length)
-    if distance < band + stretched:
-        return band + (distance - band) * length / stretched
-    return distance - (stretched - length)
-
-
-@kernel
-def _shade_eye(
-    image: Uint8Array,
-    skin: Uint8Array,
-    white: Uint8Array,
-    iris: Uint8Array,
-    origin: npt.NDArray[np.int32],
-    frame: Float32Array,
-    rest_upper: Float32Array,
-    rest_lower: Float32Array,
-    upper: Float32Array,
-    lower: Float32Array,
-    zones: Float32Array,
-    shift_x: float,
-    shift_y: float,
-    map_x: Float32Array,
-    map_y: Float32Array,
-    offset_x: float,
-    offset_y: float,
-    out: Uint8Array,
-) -> None:
-    ax, ay, width, iod = frame[2], frame[3], frame[4], frame[5]
-    rim, lashes = RIM_IOD * iod, LASHES_IOD * iod
-    last = rest_upper.shape[0] - 1
-    for row in range(out.shape[0]):
-        for column in range(out.shape[1]):
-            px = map_x[row, column] - offset_x
-            py = map_y[row, column] - offset_y
-            dx, dy = px - frame[0], py - frame[1]
-            along = dx * ax + dy * ay
-            if along <= 0.0 or along >= width:
-                continue
-            across = dy * ax - dx * ay
-            position = along / width * last
-            k = min(int(position), last - 1)
-            f = position - k
-            u0 = rest_upper[k] * (1.0 - f) + rest_upper[k + 1] * f
-            l0 = rest_lower[k] * (1.0 - f) + rest_lower[k + 1] * f
-            u = upper[k] * (1.0 - f) + upper[k + 1] * f
-            low = lower[k] * (1.0 - f) + lower[k + 1] * f
-            inside_upper, inside_lower = across - u, low - across
-            if inside_upper < -3.0 * zones[0] or inside_lower < -3.0 * zones[1]:
-                continue
-            weight_upper = 1.0 - _smooth(inside_upper / rim)
-            weight_lower = (1.0 - _smooth(inside_lower / rim)) * (1.0 - weight_upper)
-            weight_ball = 1.0 - weight_upper - weight_lower
-            source_upper = u0 - _stretched(-inside_upper, lashes, zones[0], u - u0)
-            # Where the lid is stretched, skin without lashes takes over beyond the rim.
-            plain = _smooth((u - u0) / (0.5 * zones[0])) * _smooth((u - across) / lashes - 0.6)
-            plain *= _smooth((1.2 * zones[0] - u0 + source_upper) / (0.5 * zones[0]))
-            source_lower = l0 + _stretched(-inside_lower, rim, zones[1], l0 - low)
-            for channel in range(3):
-                value = 0.0
-                if weight_upper > 0.0:
-                    sx = frame[0] + along * ax - source_upper * ay
-                    sy = frame[1] + along * ay + source_upper * ax
-                    lid = _bilinear(image, sx, sy, channel)
-                    if plain > 0.0:
-                        lash_free = _bilinear(skin, sx - origin[0], sy - origin[1], channel)
-                        lid += plain * (lash_free - lid)
-                    value += weight_upper * lid
-                if weight_lower > 0.0:
-                    sx = frame[0] + along * ax - source_lower * ay
-                    sy = frame[1] + along * ay + source_lower * ax
-                    value += weight_lower * _bilinear(image, sx, sy, channel)
-                if weight_ball > 0.0:
-                    bx, by = px - origin[0], py - origin[1]
-                    matte = _bilinear(iris, bx - shift_x, by - shift_y, 3) / 255.0
-                    ball = _bilinear(white, bx, by, channel)
-                    ball += matte * (_bilinear(iris, bx - shift_x, by - shift_y, channel) - ball)
-                    value += weight_ball * ball
-                out[row, column, channel] = np.uint8(value + 0.5)

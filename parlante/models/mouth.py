@@ -6,33 +6,24 @@ of the portrait: its own teeth where it shows them, else the white of its eyes.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from parlante.models import face_mesh as fm
-from parlante.models.jit import kernel
+from parlante.models.mouth_shading import shade_mouth
+from parlante.models.teeth import (
+    LOWER_TOOTH_WIDTHS,
+    TOOTH_WIDTHS,
+    teeth_texture,
+)
 from parlante.types import Float32Array, Uint8Array
 
 Float64Array = npt.NDArray[np.float64]
 
-# Sizes in inter-ocular distances; one is about 88 mm.
-TOOTH_WIDTHS: Final = (0.098, 0.076, 0.070, 0.056, 0.045)  # upper, from the middle outwards
-LOWER_TOOTH_WIDTHS: Final = (0.060, 0.066, 0.070, 0.058, 0.050)
-TOOTH_HEIGHT: Final = 0.115
-UPPER_EDGE: Final = 0.040  # of the middle incisors below the line of closed lips
-LOWER_EDGE: Final = 0.004  # of the lower incisors below the same line, jaw closed
-ARCH_DEPTH: Final = 3.0  # depth = ARCH_DEPTH x^2: the arch falls back to the sides
-TEETH_BEHIND_LIPS: Final = 0.07
-
-TEXTURE_PX_PER_IOD: Final = 192.0
-TEXTURE_HALF_WIDTH: Final = 0.36
-TEXTURE_TOP: Final = -0.20
-TEXTURE_BOTTOM: Final = 0.10
+TEETH_BEHIND_LIPS_IOD: Final = 0.07
 CURVE_SAMPLES: Final = 96
 RIM_INSET_IOD: Final = 0.012
 TEETH_SEARCH_IOD: Final = 0.025
@@ -43,7 +34,7 @@ class MouthLayers:
     """The mouth of one portrait.
 
     Attributes:
-        upper: uint8 [h, w, 4], upper teeth and gum with matte, TEXTURE_PX_PER_IOD px per IOD.
+        upper: uint8 [h, w, 4], upper teeth and gum with matte, `TEXTURE_PX_PER_IOD`.
         lower: uint8 [h, w, 4], lower teeth and gum, edge upwards.
         cavity: float32 [3], RGB of the dark at the back.
         tongue: float32 [3], RGB.
@@ -90,14 +81,14 @@ def build_mouth(
     closed = 0.35 * upper_rim[4] + 0.65 * lower_rim[4] if aperture > 0.03 else upper_rim[4]
     if shows_teeth:
         closed = 0.7 * upper_rim[4] + 0.3 * lower_rim[4]
-    depth = TEETH_BEHIND_LIPS * axes[2]
+    depth = TEETH_BEHIND_LIPS_IOD * axes[2]
     light = float(np.clip(lips.mean() / 130.0, 0.35, 1.15))
     gum = np.array([176.0, 96.0, 92.0]) * light * 0.8
     dark = gap[gap.mean(1) <= np.quantile(gap.mean(1), 0.3)].mean(0)
     line = np.minimum(0.42 * lips, 0.9 * dark + 8.0)
     return MouthLayers(
-        upper=_teeth_texture(teeth, gum, TOOTH_WIDTHS, is_upper=True),
-        lower=_teeth_texture(teeth * 0.86, gum, LOWER_TOOTH_WIDTHS, is_upper=False),
+        upper=teeth_texture(teeth, gum, TOOTH_WIDTHS, is_upper=True),
+        lower=teeth_texture(teeth * 0.86, gum, LOWER_TOOTH_WIDTHS, is_upper=False),
         cavity=(0.42 * lips * np.array([1.0, 0.72, 0.72])).astype(np.float32),
         tongue=(0.5 * lips + 0.5 * light * np.array([168.0, 88.0, 88.0])).astype(np.float32),
         line=line.astype(np.float32),
@@ -171,58 +162,6 @@ def _teeth_colour(
     return np.asarray(np.clip(guess, 60.0, 235.0))
 
 
-# --- textures ----------------------------------------------------------------------------------
-
-
-def _teeth_texture(
-    teeth: Float64Array, gum: Float64Array, widths: tuple[float, ...], *, is_upper: bool
-) -> Uint8Array:
-    """A row of teeth on its gum: RGBA; y counts from the incisors' edge, + = towards the edge."""
-    step = 1.0 / TEXTURE_PX_PER_IOD
-    x = np.arange(-TEXTURE_HALF_WIDTH, TEXTURE_HALF_WIDTH, step)
-    y = np.arange(TEXTURE_TOP, TEXTURE_BOTTOM, step)
-    xx, yy = np.meshgrid(x, y)
-    away = np.abs(xx)
-    crown = np.zeros_like(xx)  # 1 on a tooth
-    relief = np.ones_like(xx)  # shading within a tooth
-    left = 0.0
-    for index, width in enumerate(widths):
-        right = left + width
-        t = (away - left) / width * 2.0 - 1.0  # -1 .. 1 across the tooth
-        inside = (t >= -1.0) & (t < 1.0)
-        round_off = (0.014, 0.016, 0.018, 0.012, 0.010)[index]
-        drop = (0.0, 0.007, 0.001, 0.007, 0.009)[index] if is_upper else 0.003 * index
-        rise = 0.35 * away**2 if is_upper else 0.15 * away**2
-        edge = -drop - rise - round_off * np.clip(np.abs(t), 0, 1) ** 5
-        tooth = _ramp((edge - yy) / 0.012)
-        crown = np.where(inside, tooth, crown)
-        shade = 1.0 - 0.16 * np.clip(np.abs(t), 0, 1) ** 6 - 0.04 * np.clip(t, 0, 1)
-        relief = np.where(inside, shade, relief)
-        left = right
-    crown = np.where(away < left, crown, 0.0)
-    root = -TOOTH_HEIGHT * (1.0 if is_upper else 0.85) + 0.10 * away**2
-    on_gum = _ramp((root - yy) / 0.02)
-    along = np.clip(-yy / TOOTH_HEIGHT, 0.0, 1.0)
-    light = relief * (1.0 - 0.55 * np.clip(away / 0.34, 0, 1) ** 2.0) * (1.0 - 0.18 * along)
-    # The edge of an incisor lets the dark shine through and looks a little blue-grey.
-    translucent = np.clip(1.0 + (yy + 0.4 * away**2) / 0.03, 0.0, 1.0)[..., None]
-    colour = teeth * (1.0 - 0.10 * translucent) * light[..., None]
-    gum_light = (1.0 - 0.8 * np.clip(away / 0.34, 0, 1) ** 2)[..., None]
-    colour = colour * (1.0 - on_gum[..., None]) + gum * gum_light * on_gum[..., None]
-    rgba = np.dstack([colour, 255.0 * np.maximum(crown, on_gum * (away < left))])
-    rgba = cv2.GaussianBlur(rgba, (0, 0), 0.9)
-    texture = np.clip(np.rint(rgba), 0, 255).astype(np.uint8)
-    return np.ascontiguousarray(texture if is_upper else texture[::-1])
-
-
-def _ramp(t: Float64Array) -> Float64Array:
-    t = np.clip(t, 0.0, 1.0)
-    return np.asarray(t * t * (3.0 - 2.0 * t))
-
-
-# --- drawing -----------------------------------------------------------------------------------
-
-
 def render_mouth(
     mouth: MouthLayers,
     lips: Float32Array,
@@ -260,7 +199,7 @@ def render_mouth(
     if (high <= low).any():
         return
     frame = np.array([*first, *along, width], np.float32)
-    _shade_mouth(
+    shade_mouth(
         mouth.upper, mouth.lower, mouth.cavity, mouth.tongue, mouth.line, frame, upper, lower,
         head.astype(np.float32), jaw.astype(np.float32), float(tongue_out), gap_px / px_per_iod,
         mouth.is_closed, int(low[0]), int(low[1]), out[low[1] : high[1], low[0] : high[0]],
@@ -280,108 +219,3 @@ _TAPS: Final = (
     np.exp(-0.5 * (np.arange(-6, 7) / 3.0) ** 2)
     / np.exp(-0.5 * (np.arange(-6, 7) / 3.0) ** 2).sum()
 )
-
-
-@kernel
-def _smooth(t: float) -> float:
-    t = min(max(t, 0.0), 1.0)
-    return t * t * (3.0 - 2.0 * t)
-
-
-@kernel
-def _texel(texture: Uint8Array, x: float, y: float, channel: int) -> float:
-    x0, y0 = math.floor(x), math.floor(y)
-    if x0 < 0 or y0 < 0 or x0 >= texture.shape[1] - 1 or y0 >= texture.shape[0] - 1:
-        return 0.0
-    fx, fy = x - x0, y - y0
-    top = texture[y0, x0, channel] * (1.0 - fx) + texture[y0, x0 + 1, channel] * fx
-    bottom = texture[y0 + 1, x0, channel] * (1.0 - fx) + texture[y0 + 1, x0 + 1, channel] * fx
-    return float(top * (1.0 - fy) + bottom * fy)
-
-
-@kernel
-def _shade_mouth(
-    upper_teeth: Uint8Array,
-    lower_teeth: Uint8Array,
-    cavity: Float32Array,
-    tongue: Float32Array,
-    line: Float32Array,
-    frame: Float32Array,
-    upper: Float32Array,
-    lower: Float32Array,
-    head: Float32Array,
-    jaw: Float32Array,
-    tongue_out: float,
-    gap: float,
-    keep_line: bool,
-    origin_x: int,
-    origin_y: int,
-    out: Uint8Array,
-) -> None:
-    last = upper.shape[0] - 1
-    ax, ay, width = frame[2], frame[3], frame[4]
-    determinant = head[0, 0] * head[1, 1] - head[0, 1] * head[1, 0]
-    px_per_iod = math.sqrt(max(determinant, 1e-6))
-    softness = 1.4
-    opened = _smooth(gap / 0.07)  # a narrow slit is mostly shadow
-    presence = _smooth((gap - 0.012) / 0.03) if keep_line else 1.0
-    if presence <= 0.0:
-        return
-    for row in range(out.shape[0]):
-        for column in range(out.shape[1]):
-            px, py = column + origin_x, row + origin_y
-            dx, dy = px - frame[0], py - frame[1]
-            along = dx * ax + dy * ay
-            if along <= 0.0 or along >= width:
-                continue
-            across = dy * ax - dx * ay
-            position = along / width * last
-            k = min(int(position), last - 1)
-            f = position - k
-            u = upper[k] * (1.0 - f) + upper[k + 1] * f
-            low = lower[k] * (1.0 - f) + lower[k + 1] * f
-            inside_upper, inside_lower = across - u, low - across
-            cover = min(max(inside_upper / softness + 0.5, 0.0), 1.0)
-            cover *= min(max(inside_lower / softness + 0.5, 0.0), 1.0)
-            if cover <= 0.0:
-                continue
-            cover *= presence
-            # Invert the projection of the arch: depth depends on x, two steps are enough.
-            z = 0.0
-            x, y = 0.0, 0.0
-            for _ in range(3):
-                sx = px - head[0, 3] - head[0, 2] * z
-                sy = py - head[1, 3] - head[1, 2] * z
-                x = (head[1, 1] * sx - head[0, 1] * sy) / determinant
-                y = (head[0, 0] * sy - head[1, 0] * sx) / determinant
-                z = ARCH_DEPTH * min(x * x, 0.09)
-            side = min(abs(2.0 * along / width - 1.0), 1.0)
-            depth_upper = inside_upper / px_per_iod
-            depth_lower = inside_lower / px_per_iod
-            # Tongue: a soft mound on the floor of the mouth that rises with `tongue_out`.
-            floor = jaw[1] + LOWER_EDGE
-            tongue_top = 0.26 * floor + 0.03 - 0.06 * tongue_out + 1.2 * x * x
-            on_tongue = _smooth((y - tongue_top) / 0.05) * _smooth((0.27 - abs(x)) / 0.10)
-            tongue_light = 0.56 + 0.40 * _smooth((y - tongue_top) / 0.18)
-            tongue_light *= 1.0 - 0.06 * _smooth(1.0 - abs(x) / 0.03)
-            # Textures: x and y from the middle of the incisors' edges.
-            tx = (x + TEXTURE_HALF_WIDTH) * TEXTURE_PX_PER_IOD
-            ty = (y - UPPER_EDGE - TEXTURE_TOP) * TEXTURE_PX_PER_IOD
-            lx = (x - jaw[0] + TEXTURE_HALF_WIDTH) * TEXTURE_PX_PER_IOD
-            ly = (y - floor + TEXTURE_BOTTOM) * TEXTURE_PX_PER_IOD
-            upper_matte = _texel(upper_teeth, tx, ty, 3) / 255.0
-            lower_matte = _texel(lower_teeth, lx, ly, 3) / 255.0
-            under_upper_lip = 0.66 + 0.34 * _smooth(depth_upper / 0.045)
-            over_lower_lip = 0.62 + 0.38 * _smooth(depth_lower / 0.06)
-            corners = 1.0 - 0.50 * _smooth((side - 0.50) / 0.50)
-            for channel in range(3):
-                value = cavity[channel] * (0.75 + 0.5 * _smooth(depth_upper / 0.25))
-                value += on_tongue * (tongue[channel] * tongue_light * over_lower_lip - value)
-                tooth = _texel(lower_teeth, lx, ly, channel) * over_lower_lip * 0.9
-                value += lower_matte * (tooth - value)
-                tooth = _texel(upper_teeth, tx, ty, channel) * under_upper_lip
-                value += upper_matte * (tooth - value)
-                value *= corners
-                value = line[channel] * (1.0 - opened) + value * opened
-                base = out[row, column, channel]
-                out[row, column, channel] = np.uint8(base + cover * (value - base) + 0.5)

@@ -1,0 +1,127 @@
+"""Pixel loop of the inside of the mouth."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+
+from parlante.models.jit import kernel
+from parlante.models.teeth import (
+    TEXTURE_BOTTOM,
+    TEXTURE_HALF_WIDTH,
+    TEXTURE_PX_PER_IOD,
+    TEXTURE_TOP,
+)
+from parlante.types import Float32Array, Uint8Array
+
+# In inter-ocular distances.
+UPPER_EDGE: Final = 0.040  # of the middle incisors below the line of closed lips
+LOWER_EDGE: Final = 0.004  # of the lower incisors below the same line, jaw closed
+ARCH_DEPTH: Final = 3.0  # depth = ARCH_DEPTH x^2: the arch falls back to the sides
+
+
+@kernel
+def _smooth(t: float) -> float:
+    t = min(max(t, 0.0), 1.0)
+    return t * t * (3.0 - 2.0 * t)
+
+
+@kernel
+def _texel(texture: Uint8Array, x: float, y: float, channel: int) -> float:
+    x0, y0 = math.floor(x), math.floor(y)
+    if x0 < 0 or y0 < 0 or x0 >= texture.shape[1] - 1 or y0 >= texture.shape[0] - 1:
+        return 0.0
+    fx, fy = x - x0, y - y0
+    top = texture[y0, x0, channel] * (1.0 - fx) + texture[y0, x0 + 1, channel] * fx
+    bottom = texture[y0 + 1, x0, channel] * (1.0 - fx) + texture[y0 + 1, x0 + 1, channel] * fx
+    return float(top * (1.0 - fy) + bottom * fy)
+
+
+@kernel
+def shade_mouth(
+    upper_teeth: Uint8Array,
+    lower_teeth: Uint8Array,
+    cavity: Float32Array,
+    tongue: Float32Array,
+    line: Float32Array,
+    frame: Float32Array,
+    upper: Float32Array,
+    lower: Float32Array,
+    head: Float32Array,
+    jaw: Float32Array,
+    tongue_out: float,
+    gap: float,
+    keep_line: bool,
+    origin_x: int,
+    origin_y: int,
+    out: Uint8Array,
+) -> None:
+    last = upper.shape[0] - 1
+    ax, ay, width = frame[2], frame[3], frame[4]
+    determinant = head[0, 0] * head[1, 1] - head[0, 1] * head[1, 0]
+    px_per_iod = math.sqrt(max(determinant, 1e-6))
+    softness = 1.4
+    opened = _smooth(gap / 0.07)  # a narrow slit is mostly shadow
+    presence = _smooth((gap - 0.012) / 0.03) if keep_line else 1.0
+    if presence <= 0.0:
+        return
+    for row in range(out.shape[0]):
+        for column in range(out.shape[1]):
+            px, py = column + origin_x, row + origin_y
+            dx, dy = px - frame[0], py - frame[1]
+            along = dx * ax + dy * ay
+            if along <= 0.0 or along >= width:
+                continue
+            across = dy * ax - dx * ay
+            position = along / width * last
+            k = min(int(position), last - 1)
+            f = position - k
+            u = upper[k] * (1.0 - f) + upper[k + 1] * f
+            low = lower[k] * (1.0 - f) + lower[k + 1] * f
+            inside_upper, inside_lower = across - u, low - across
+            cover = min(max(inside_upper / softness + 0.5, 0.0), 1.0)
+            cover *= min(max(inside_lower / softness + 0.5, 0.0), 1.0)
+            if cover <= 0.0:
+                continue
+            cover *= presence
+            # Invert the projection of the arch: depth depends on x, two steps are enough.
+            z = 0.0
+            x, y = 0.0, 0.0
+            for _ in range(3):
+                sx = px - head[0, 3] - head[0, 2] * z
+                sy = py - head[1, 3] - head[1, 2] * z
+                x = (head[1, 1] * sx - head[0, 1] * sy) / determinant
+                y = (head[0, 0] * sy - head[1, 0] * sx) / determinant
+                z = ARCH_DEPTH * min(x * x, 0.09)
+            side = min(abs(2.0 * along / width - 1.0), 1.0)
+            depth_upper = inside_upper / px_per_iod
+            depth_lower = inside_lower / px_per_iod
+            # Tongue: a soft mound on the floor of the mouth that rises with `tongue_out`.
+            floor = jaw[1] + LOWER_EDGE
+            tongue_top = 0.26 * floor + 0.03 - 0.06 * tongue_out + 1.2 * x * x
+            on_tongue = _smooth((y - tongue_top) / 0.05) * _smooth((0.27 - abs(x)) / 0.10)
+            tongue_light = 0.56 + 0.40 * _smooth((y - tongue_top) / 0.18)
+            tongue_light *= 1.0 - 0.06 * _smooth(1.0 - abs(x) / 0.03)
+            # Textures: x and y from the middle of the incisors' edges.
+            tx = (x + TEXTURE_HALF_WIDTH) * TEXTURE_PX_PER_IOD
+            ty = (y - UPPER_EDGE - TEXTURE_TOP) * TEXTURE_PX_PER_IOD
+            lx = (x - jaw[0] + TEXTURE_HALF_WIDTH) * TEXTURE_PX_PER_IOD
+            ly = (y - floor + TEXTURE_BOTTOM) * TEXTURE_PX_PER_IOD
+            upper_matte = _texel(upper_teeth, tx, ty, 3) / 255.0
+            lower_matte = _texel(lower_teeth, lx, ly, 3) / 255.0
+            under_upper_lip = 0.66 + 0.34 * _smooth(depth_upper / 0.045)
+            over_lower_lip = 0.62 + 0.38 * _smooth(depth_lower / 0.06)
+            corners = 1.0 - 0.50 * _smooth((side - 0.50) / 0.50)
+            for channel in range(3):
+                value = cavity[channel] * (0.75 + 0.5 * _smooth(depth_upper / 0.25))
+                value += on_tongue * (tongue[channel] * tongue_light * over_lower_lip - value)
+                tooth = _texel(lower_teeth, lx, ly, channel) * over_lower_lip * 0.9
+                value += lower_matte * (tooth - value)
+                tooth = _texel(upper_teeth, tx, ty, channel) * under_upper_lip
+                value += upper_matte * (tooth - value)
+                value *= corners
+                value = line[channel] * (1.0 - opened) + value * opened
+                base = out[row, column, channel]
+                out[row, column, channel] = np.uint8(base + cover * (value - base) + 0.5)

@@ -1,0 +1,68 @@
+"""Textures of the teeth: two rows with their gums, shaded for the light of a portrait."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from parlante.types import Uint8Array
+
+Float64Array = npt.NDArray[np.float64]
+
+# Sizes in inter-ocular distances; one is about 88 mm.
+TOOTH_WIDTHS: Final = (0.098, 0.076, 0.070, 0.056, 0.045)  # upper, from the middle outwards
+LOWER_TOOTH_WIDTHS: Final = (0.060, 0.066, 0.070, 0.058, 0.050)
+TOOTH_HEIGHT: Final = 0.115
+TEXTURE_PX_PER_IOD: Final = 192.0
+TEXTURE_HALF_WIDTH: Final = 0.36
+TEXTURE_TOP: Final = -0.20
+TEXTURE_BOTTOM: Final = 0.10
+
+
+def teeth_texture(
+    teeth: Float64Array, gum: Float64Array, widths: tuple[float, ...], *, is_upper: bool
+) -> Uint8Array:
+    """A row of teeth on its gum: RGBA; y counts from the incisors' edge, + = towards the edge."""
+    step = 1.0 / TEXTURE_PX_PER_IOD
+    x = np.arange(-TEXTURE_HALF_WIDTH, TEXTURE_HALF_WIDTH, step)
+    y = np.arange(TEXTURE_TOP, TEXTURE_BOTTOM, step)
+    xx, yy = np.meshgrid(x, y)
+    away = np.abs(xx)
+    crown = np.zeros_like(xx)  # 1 on a tooth
+    relief = np.ones_like(xx)  # shading within a tooth
+    left = 0.0
+    for index, width in enumerate(widths):
+        right = left + width
+        t = (away - left) / width * 2.0 - 1.0  # -1 .. 1 across the tooth
+        inside = (t >= -1.0) & (t < 1.0)
+        round_off = (0.014, 0.016, 0.018, 0.012, 0.010)[index]
+        drop = (0.0, 0.007, 0.001, 0.007, 0.009)[index] if is_upper else 0.003 * index
+        rise = 0.35 * away**2 if is_upper else 0.15 * away**2
+        edge = -drop - rise - round_off * np.clip(np.abs(t), 0, 1) ** 5
+        tooth = _ramp((edge - yy) / 0.012)
+        crown = np.where(inside, tooth, crown)
+        shade = 1.0 - 0.16 * np.clip(np.abs(t), 0, 1) ** 6 - 0.04 * np.clip(t, 0, 1)
+        relief = np.where(inside, shade, relief)
+        left = right
+    crown = np.where(away < left, crown, 0.0)
+    root = -TOOTH_HEIGHT * (1.0 if is_upper else 0.85) + 0.10 * away**2
+    on_gum = _ramp((root - yy) / 0.02)
+    along = np.clip(-yy / TOOTH_HEIGHT, 0.0, 1.0)
+    light = relief * (1.0 - 0.55 * np.clip(away / 0.34, 0, 1) ** 2.0) * (1.0 - 0.18 * along)
+    # The edge of an incisor lets the dark shine through and looks a little blue-grey.
+    translucent = np.clip(1.0 + (yy + 0.4 * away**2) / 0.03, 0.0, 1.0)[..., None]
+    colour = teeth * (1.0 - 0.10 * translucent) * light[..., None]
+    gum_light = (1.0 - 0.8 * np.clip(away / 0.34, 0, 1) ** 2)[..., None]
+    colour = colour * (1.0 - on_gum[..., None]) + gum * gum_light * on_gum[..., None]
+    rgba = np.dstack([colour, 255.0 * np.maximum(crown, on_gum * (away < left))])
+    rgba = cv2.GaussianBlur(rgba, (0, 0), 0.9)
+    texture = np.clip(np.rint(rgba), 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(texture if is_upper else texture[::-1])
+
+
+def _ramp(t: Float64Array) -> Float64Array:
+    t = np.clip(t, 0.0, 1.0)
+    return np.asarray(t * t * (3.0 - 2.0 * t))
