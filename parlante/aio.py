@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
-__all__ = ["Channel", "ChannelClosed", "aclose", "cancel_and_wait", "closing", "with_first"]
+__all__ = ["Channel", "ChannelClosed", "aclose", "cancel_and_wait", "closing"]
 
 
 async def cancel_and_wait(*tasks: asyncio.Task[Any]) -> None:
@@ -53,24 +53,15 @@ async def closing(iterator: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]
         await aclose(iterator)
 
 
-async def with_first(first: T, rest: AsyncIterator[T]) -> AsyncIterator[T]:
-    """Give `first`, then what `rest` gives; closing this closes `rest`."""
-    async with closing(rest) as items:
-        yield first
-        async for item in items:
-            yield item
-
-
 class ChannelClosed(Exception):
     """The channel was closed before this item was put."""
 
 
 class Channel(Generic[T]):
-    """A bounded first-in first-out queue that can end, with or without an error.
+    """A bounded first-in first-out queue that can end.
 
-    `put` waits for room (back-pressure); `put_nowait` makes room by dropping the oldest item and
-    says which. After `close` readers get what is queued and then the end; after `fail` they get
-    the error at once. Any number of writers and readers; one event loop.
+    `put` waits for room (back-pressure). After `close` readers get what is queued and then the
+    end. Any number of writers and readers on one event loop.
 
     Args:
         capacity: Items that may wait, >= 1.
@@ -82,36 +73,19 @@ class Channel(Generic[T]):
         self._capacity = capacity
         self._items: deque[T] = deque()
         self._closed = False
-        self._error: BaseException | None = None
         self._wakers: set[asyncio.Future[None]] = set()
-        self.num_dropped = 0
 
     def __len__(self) -> int:
         return len(self._items)
 
-    @property
-    def closed(self) -> bool:
-        """True after `close` or `fail`; queued items may still wait to be read."""
-        return self._closed
-
     async def put(self, item: T) -> None:
-        """Append an item, waiting for room; raises `ChannelClosed` or the error of `fail`."""
+        """Append an item, waiting for room; raises `ChannelClosed` once the channel has ended."""
         while not self._closed and len(self._items) >= self._capacity:
             await self._wait_for_change()
-        self._check_open()
+        if self._closed:
+            raise ChannelClosed
         self._items.append(item)
         self._wake()
-
-    def put_nowait(self, item: T) -> T | None:
-        """Append an item at once; returns the oldest one if it had to be dropped for it."""
-        self._check_open()
-        dropped = None
-        if len(self._items) >= self._capacity:
-            dropped = self._items.popleft()
-            self.num_dropped += 1
-        self._items.append(item)
-        self._wake()
-        return dropped
 
     async def get(self) -> T:
         """Take the oldest item, waiting for one.
@@ -121,44 +95,22 @@ class Channel(Generic[T]):
         """
         while not self._items and not self._closed:
             await self._wait_for_change()
-        if self._error is not None:
-            raise self._error
         if not self._items:
             raise StopAsyncIteration
         item = self._items.popleft()
         self._wake()
         return item
 
-    def clear(self) -> list[T]:
-        """Take all items out at once."""
-        items = list(self._items)
-        self._items.clear()
-        self._wake()
-        return items
-
     def close(self) -> None:
         """End the channel after what is queued; idempotent."""
         self._closed = True
         self._wake()
-
-    def fail(self, error: BaseException) -> None:
-        """End the channel at once with an error for readers and writers; the first one stays."""
-        if self._error is None:
-            self._error = error
-        self._items.clear()
-        self.close()
 
     def __aiter__(self) -> Channel[T]:
         return self
 
     async def __anext__(self) -> T:
         return await self.get()
-
-    def _check_open(self) -> None:
-        if self._error is not None:
-            raise self._error
-        if self._closed:
-            raise ChannelClosed
 
     async def _wait_for_change(self) -> None:
         waker = asyncio.get_running_loop().create_future()

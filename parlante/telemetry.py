@@ -26,8 +26,6 @@ logger = logging.getLogger(__name__)
 
 SCOPE: Final = "parlante"
 
-SPAN_SESSION: Final = "parlante.session"
-SPAN_UTTERANCE: Final = "parlante.utterance"
 SPAN_ENCODE: Final = "parlante.encode"
 SPAN_MOTION: Final = "parlante.motion"
 SPAN_RENDER: Final = "parlante.render"

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from parlante.aio import Channel, ChannelClosed, cancel_and_wait, closing, with_first
+from parlante.aio import Channel, ChannelClosed, cancel_and_wait, closing
 
 
 async def _count(closed: list[str]) -> AsyncIterator[int]:
@@ -68,13 +68,6 @@ async def test_closing_closes_a_generator_that_is_left_early() -> None:
     assert closed == ["closed"]
 
 
-async def test_with_first_puts_an_item_before_the_rest_and_closes_it() -> None:
-    closed: list[str] = []
-    async with closing(with_first(-1, _count(closed))) as numbers:
-        assert [await anext(numbers), await anext(numbers)] == [-1, 0]
-    assert closed == ["closed"]
-
-
 async def test_channel_gives_items_in_order_and_ends_after_close() -> None:
     channel: Channel[int] = Channel(3)
     for number in range(3):
@@ -94,13 +87,6 @@ async def test_channel_put_waits_for_room() -> None:
     assert await channel.get() == 1
 
 
-async def test_channel_put_nowait_drops_the_oldest() -> None:
-    channel: Channel[int] = Channel(2)
-    assert [channel.put_nowait(number) for number in range(4)] == [None, None, 0, 1]
-    assert channel.num_dropped == 2
-    assert channel.clear() == [2, 3]
-
-
 async def test_channel_wakes_every_reader_at_close() -> None:
     channel: Channel[int] = Channel(1)
 
@@ -113,23 +99,22 @@ async def test_channel_wakes_every_reader_at_close() -> None:
     assert await asyncio.gather(*readers) == [[], [], []]
 
 
-async def test_channel_fail_reaches_readers_and_writers_at_once() -> None:
-    channel: Channel[int] = Channel(1)
-    await channel.put(0)
-    writer = asyncio.create_task(channel.put(1))
-    await asyncio.sleep(0)
-    channel.fail(ValueError("broken"))
-    with pytest.raises(ValueError, match="broken"):
-        await writer
-    with pytest.raises(ValueError, match="broken"):
-        await channel.get()
-
-
 async def test_channel_refuses_items_after_close() -> None:
     channel: Channel[int] = Channel(1)
     channel.close()
     with pytest.raises(ChannelClosed):
         await channel.put(0)
+
+
+async def test_channel_close_ends_a_writer_that_waits() -> None:
+    channel: Channel[int] = Channel(1)
+    await channel.put(0)
+    writer = asyncio.create_task(channel.put(1))
+    await asyncio.sleep(0)
+    channel.close()
+    with pytest.raises(ChannelClosed):
+        await writer
+    assert [item async for item in channel] == [0]
 
 
 async def test_channel_keeps_items_of_a_cancelled_reader() -> None:

@@ -39,7 +39,7 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
 
 async def test_one_trace_joins_client_and_servers(spans: InMemorySpanExporter) -> None:
     async with serve_fakes() as stages:
-        with telemetry.tracer().start_as_current_span(telemetry.SPAN_SESSION) as session:
+        with telemetry.tracer().start_as_current_span("session") as session:
             info = await stages.remote_encoder.create(portrait_bytes())
 
             async def audio():  # type: ignore[no-untyped-def]
@@ -163,7 +163,7 @@ def test_collector_that_is_away_does_not_hold_the_process_up() -> None:
 _EXPORTING = """
 from parlante import telemetry
 set_up = telemetry.configure_telemetry("probe")
-with telemetry.tracer().start_as_current_span(telemetry.SPAN_SESSION):
+with telemetry.tracer().start_as_current_span(telemetry.SPAN_MOTION):
     telemetry.metrics().frames_dropped.add(3, {telemetry.ATTRIBUTE_REASON: "no_credit"})
 assert set_up.shutdown(timeout_s=10)
 """
@@ -193,7 +193,7 @@ async def test_exporters_reach_a_collector() -> None:
     assert await asyncio.wait_for(process.wait(), 30) == 0
     await collector.stop(0)
 
-    assert b"parlante.session" in received["Trace"]
+    assert b"parlante.motion" in received["Trace"]
     assert b"probe" in received["Trace"]
     assert b"parlante.frames.dropped" in received["Metrics"]
     assert b"no_credit" in received["Metrics"]
