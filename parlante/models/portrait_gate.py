@@ -33,6 +33,9 @@ MIN_OTHER_SCORE: Final = 0.75
 # A detection that the mesh denies is "not human" if it is this sure and this large.
 ANIMAL_MIN_SCORE: Final = 0.5
 ANIMAL_MIN_SHARE: Final = 0.3
+# Animals score up to 0.72, people seen from the side 0.77 to 0.95.
+CERTAIN_SCORE: Final = 0.75
+MAX_EYE_DISAGREEMENT: Final = 0.3  # of the detector's box; faces 0.0 to 0.2, covered or not
 # Smaller faces than this share of the largest are bystanders or pictures on the wall.
 MIN_RELATIVE_SIZE: Final = 0.4
 MIN_FACE_PX: Final = 64
@@ -84,17 +87,16 @@ def choose_face(tracker: FaceTracker, rgb: Uint8Array, selection: FaceSelection)
     face = _select(faces, selection)
     _check_size(face)
     _check_inside(face, rgb.shape[1], rgb.shape[0])
+    yaw = measure_face(face.points).yaw_rad
+    _check_pose(yaw)  # first, as the far eye of a profile is hidden too
     mouth, right_eye, left_eye = measure_stability(tracker, rgb, face)
     _check_human(face, mouth, min(right_eye, left_eye))
-    # A covered face has no trustworthy pose, so what is hidden comes first.
-    yaw = measure_face(face.points).yaw_rad
-    slack = 1.0 / math.cos(min(abs(yaw), MAX_YAW_RAD)) ** 2  # the far side is seen foreshortened
+    slack = 1.0 / math.cos(yaw) ** 2  # the far side is seen foreshortened
     eyes_hidden = max(right_eye, left_eye) > MAX_EYE_SPREAD * slack
     mouth_hidden = mouth > MAX_MOUTH_SPREAD * slack
     sharpness = measure_sharpness(rgb, _box(face))
     _check_sharp(sharpness, MAX_BLURRED_SHARPNESS if eyes_hidden or mouth_hidden else MIN_SHARPNESS)
     _check_visible(eyes_hidden=eyes_hidden, mouth_hidden=mouth_hidden)
-    _check_pose(yaw)
     return face
 
 
@@ -111,7 +113,7 @@ def find_faces(tracker: FaceTracker, rgb: Uint8Array) -> list[FaceLandmarks]:
             break
         face = tracker.landmarks(rgb, detection)
         is_new = all(not is_same_face(_box(face), _box(other)) for other in found)
-        if face.presence >= MIN_PRESENCE and is_new:
+        if face.presence >= MIN_PRESENCE and is_new and _agree(face, detection):
             found.append(face)
     if not found:
         raise _explain_nothing(detections, rgb)
@@ -149,13 +151,25 @@ def _box(face: FaceLandmarks) -> Float32Array:
     return np.concatenate([mesh.min(axis=0), mesh.max(axis=0)])
 
 
+def _agree(face: FaceLandmarks, detection: FaceDetection) -> bool:
+    """Tell whether mesh and detector see the eyes in the same places."""
+    eyes = np.stack(
+        [face.points[[33, 133], :2].mean(axis=0), face.points[[263, 362], :2].mean(axis=0)]
+    )
+    distance = np.linalg.norm(eyes - detection.keypoints_px[:2], axis=1).max()
+    return bool(distance <= MAX_EYE_DISAGREEMENT * detection.size_px)
+
+
 def _explain_nothing(detections: list[FaceDetection], rgb: Uint8Array) -> PortraitRejected:
     short_side_px = min(rgb.shape[:2])
     for detection in detections:
         is_large = detection.size_px >= ANIMAL_MIN_SHARE * short_side_px
-        if detection.score >= ANIMAL_MIN_SCORE and is_large:
-            is_blurred = measure_sharpness(rgb, detection.box_px) < MIN_SHARPNESS
-            return _blurry() if is_blurred else _not_human()
+        if detection.score < ANIMAL_MIN_SCORE or not is_large:
+            continue
+        if measure_sharpness(rgb, detection.box_px) < MAX_BLURRED_SHARPNESS:
+            return _blurry()
+        # The detector knows faces from the side, the mesh does not.
+        return _profile() if detection.score >= CERTAIN_SCORE else _not_human()
     return _reject(
         "NO_FACE",
         "the picture must show a person's face; none was found; use a portrait in which the face "
@@ -268,12 +282,16 @@ def _check_visible(*, eyes_hidden: bool, mouth_hidden: bool) -> None:
 
 def _check_pose(yaw: float) -> None:
     if abs(yaw) > MAX_YAW_RAD:
-        raise _reject(
-            "FACE_PROFILE",
-            f"the face must be turned at most {math.degrees(MAX_YAW_RAD):.0f} degrees from the "
-            f"camera; got about {math.degrees(abs(yaw)):.0f}; use a picture from the front",
-            yaw_degrees=f"{math.degrees(yaw):.0f}",
-        )
+        raise _profile(yaw_degrees=f"{math.degrees(yaw):.0f}")
+
+
+def _profile(**metadata: str) -> PortraitRejected:
+    return _reject(
+        "FACE_PROFILE",
+        f"the face must be turned at most {math.degrees(MAX_YAW_RAD):.0f} degrees from the "
+        f"camera; got {metadata.get('yaw_degrees', 'far more')}; use a picture from the front",
+        **metadata,
+    )
 
 
 def measure_sharpness(rgb: Uint8Array, box_px: Float32Array) -> float:
