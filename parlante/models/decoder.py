@@ -104,6 +104,7 @@ class Decoder:
         image, background = (_take(latents, name, _PICTURE) for name in ("image", "background"))
         matte = _take(latents, "matte", _PICTURE[:2])
         landmarks = _take(latents, "landmarks", (fm.NUM_LANDMARKS, 3)).astype(np.float32)
+        _check_face(landmarks)
         mesh = build_mesh(landmarks)
         eyes = build_eyes(image, landmarks)
         mouth = build_mouth(image, mesh.vertices, face_axes(mesh), white_of(eyes))
@@ -183,6 +184,7 @@ class _Scratch:
         self.rgba = np.zeros((*shape, 4), np.uint8)
 
 
+MIN_IOD_PX: Final = 16
 _PICTURE: Final = (FRAME_SIZE_PX, FRAME_SIZE_PX, 3)
 
 
@@ -197,6 +199,16 @@ def _take(latents: AvatarLatents, name: str, shape: tuple[int, ...]) -> npt.NDAr
             reason="LATENT_SPACE_MISMATCH",
         )
     return np.array(tensor, order="C")
+
+
+def _check_face(landmarks: Float32Array) -> None:
+    iod_px = fm.inter_ocular_px(landmarks)
+    if not np.isfinite(landmarks).all() or not MIN_IOD_PX <= iod_px <= FRAME_SIZE_PX:
+        raise FailedPrecondition(
+            f"landmarks of a face with eyes {MIN_IOD_PX} to {FRAME_SIZE_PX} px apart are needed; "
+            f"got {iod_px:.1f} px; encode the portrait again",
+            reason="LATENT_SPACE_MISMATCH",
+        )
 
 
 def mean_face_latents() -> AvatarLatents:

@@ -62,13 +62,14 @@ def shade_eye(
     map_y: Float32Array,
     offset_x: float,
     offset_y: float,
+    box: npt.NDArray[np.int64],
     out: Uint8Array,
 ) -> None:
     ax, ay, width, iod = frame[2], frame[3], frame[4], frame[5]
     rim, lashes = RIM_IOD * iod, LASHES_IOD * iod
     last = rest_upper.shape[0] - 1
-    for row in range(out.shape[0]):
-        for column in range(out.shape[1]):
+    for row in range(box[1], box[3]):
+        for column in range(box[0], box[2]):
             px = map_x[row, column] - offset_x
             py = map_y[row, column] - offset_y
             dx, dy = px - frame[0], py - frame[1]

@@ -131,11 +131,12 @@ def render_eye(
     high = np.minimum(np.ceil(points.max(0)).astype(int) + 4, [out.shape[1], out.shape[0]])
     if (high <= low).any():
         return
-    x, y = slice(low[0], high[0]), slice(low[1], high[1])
+    # Whole arrays and a box: a slice may have another memory layout, and compile anew.
+    box = np.concatenate([low, high])
     shade_eye(
         image, eye.skin, eye.white, eye.iris, eye.patch_origin, eye.frame, eye.upper, eye.lower,
-        upper, lower, eye.zones, shift_x, shift_y, maps[0][y, x], maps[1][y, x], map_offset[0],
-        map_offset[1], out[y, x],
+        upper, lower, eye.zones, shift_x, shift_y, maps[0], maps[1], map_offset[0],
+        map_offset[1], box, out,
     )  # fmt: skip
 
 

@@ -202,7 +202,7 @@ def render_mouth(
     shade_mouth(
         mouth.upper, mouth.lower, mouth.cavity, mouth.tongue, mouth.line, frame, upper, lower,
         head.astype(np.float32), jaw.astype(np.float32), float(tongue_out), gap_px / px_per_iod,
-        mouth.is_closed, int(low[0]), int(low[1]), out[low[1] : high[1], low[0] : high[0]],
+        mouth.is_closed, np.concatenate([low, high]), out,
     )  # fmt: skip
 
 

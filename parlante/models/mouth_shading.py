@@ -6,6 +6,7 @@ import math
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from parlante.models.jit import kernel
 from parlante.models.teeth import (
@@ -54,8 +55,7 @@ def shade_mouth(
     tongue_out: float,
     gap: float,
     keep_line: bool,
-    origin_x: int,
-    origin_y: int,
+    box: npt.NDArray[np.int64],
     out: Uint8Array,
 ) -> None:
     last = upper.shape[0] - 1
@@ -67,9 +67,8 @@ def shade_mouth(
     presence = _smooth((gap - 0.012) / 0.03) if keep_line else 1.0
     if presence <= 0.0:
         return
-    for row in range(out.shape[0]):
-        for column in range(out.shape[1]):
-            px, py = column + origin_x, row + origin_y
+    for py in range(box[1], box[3]):
+        for px in range(box[0], box[2]):
             dx, dy = px - frame[0], py - frame[1]
             along = dx * ax + dy * ay
             if along <= 0.0 or along >= width:
@@ -123,5 +122,5 @@ def shade_mouth(
                 value += upper_matte * (tooth - value)
                 value *= corners
                 value = line[channel] * (1.0 - opened) + value * opened
-                base = out[row, column, channel]
-                out[row, column, channel] = np.uint8(base + cover * (value - base) + 0.5)
+                base = out[py, px, channel]
+                out[py, px, channel] = np.uint8(base + cover * (value - base) + 0.5)

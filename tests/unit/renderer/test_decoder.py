@@ -10,6 +10,7 @@ import pytest
 
 from parlante.errors import FailedPrecondition, InvalidInput
 from parlante.models import face_mesh as fm
+from services.renderer.engine import clamp_motion
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +132,26 @@ def test_prepare_refuses_latents_of_another_space(decoder, portrait, latents_of)
     with pytest.raises(FailedPrecondition) as caught:
         decoder.prepare(latents_of(portrait, space="parlante.avatar/99"))
     assert caught.value.reason == "LATENT_SPACE_MISMATCH"
+
+
+def test_prepare_refuses_landmarks_that_are_no_face(decoder, portrait, latents_of):
+    point = np.full_like(portrait.landmarks, 256.0)
+    with pytest.raises(FailedPrecondition, match="landmarks of a face"):
+        decoder.prepare(latents_of(replace(portrait, landmarks=point)))
+
+
+def test_prepare_refuses_latents_without_a_tensor(decoder, portrait, latents_of):
+    latents = latents_of(portrait)
+    tensors = {name: t for name, t in latents.tensors.items() if name != "matte"}
+    with pytest.raises(FailedPrecondition, match="matte"):
+        decoder.prepare(replace(latents, tensors=tensors))
+
+
+def test_render_survives_any_motion_within_the_limits(decoder, avatar):
+    random = np.random.default_rng(3)
+    for _ in range(40):
+        motion = clamp_motion(random.normal(0.0, 1.5, 60).astype(np.float32))
+        assert decoder.render(avatar, motion).shape == (512, 512, 3)
 
 
 def test_prepare_accepts_read_only_latents(decoder, portrait, latents_of, motion):
