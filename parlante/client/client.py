@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -20,8 +19,8 @@ from parlante.convert import (
     frame_encoding_to_proto,
 )
 from parlante.errors import InvalidInput, Unavailable
+from parlante.rpc.calls import translated_errors
 from parlante.rpc.channel import open_channel
-from parlante.rpc.status import error_of
 from parlante.rpc.tls import TlsFiles
 from parlante.types import (
     MODEL_SAMPLE_RATE_HZ,
@@ -121,7 +120,7 @@ class ParlanteClient:
             face_index=selection.index,
         )
         data = await asyncio.to_thread(_read_portrait, portrait)
-        with _translated_errors():
+        with translated_errors():
             answer = await self._avatars.CreateAvatar(
                 _upload(config, data), timeout=self._timeout_s
             )
@@ -130,7 +129,7 @@ class ParlanteClient:
     async def get_avatar(self, name: str) -> AvatarInfo:
         """Look an avatar up; raises `NotFound`."""
         request = encoder_pb2.GetAvatarRequest(name=name)
-        with _translated_errors():
+        with translated_errors():
             answer = await self._avatars.GetAvatar(request, timeout=self._timeout_s)
         return avatar_from_proto(answer.avatar)
 
@@ -140,7 +139,7 @@ class ParlanteClient:
         token = ""
         while True:
             request = encoder_pb2.ListAvatarsRequest(page_token=token)
-            with _translated_errors():
+            with translated_errors():
                 answer = await self._avatars.ListAvatars(request, timeout=self._timeout_s)
             found.extend(avatar_from_proto(avatar) for avatar in answer.avatars)
             token = answer.next_page_token
@@ -150,7 +149,7 @@ class ParlanteClient:
     async def delete_avatar(self, name: str) -> None:
         """Forget an avatar; raises `NotFound`."""
         request = encoder_pb2.DeleteAvatarRequest(name=name)
-        with _translated_errors():
+        with translated_errors():
             await self._avatars.DeleteAvatar(request, timeout=self._timeout_s)
 
     # --- conversation --------------------------------------------------------------------------
@@ -230,14 +229,6 @@ class ParlanteClient:
     @property
     def _avatars(self) -> encoder_pb2_grpc.EncoderServiceStub:
         return encoder_pb2_grpc.EncoderServiceStub(self._channel)  # type: ignore[no-untyped-call]
-
-
-@contextmanager
-def _translated_errors() -> Iterator[None]:
-    try:
-        yield
-    except grpc.aio.AioRpcError as error:
-        raise error_of(error) from error
 
 
 def _read_portrait(portrait: Portrait) -> bytes:

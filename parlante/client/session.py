@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Final, Protocol
 
-import grpc
 import numpy as np
 
-from parlante.aio import Channel, ChannelClosed, cancel_and_wait
+from parlante.aio import Channel, ChannelClosed, aclose, cancel_and_wait
 from parlante.client.messages import (
     Frame,
     Pacing,
@@ -24,13 +22,11 @@ from parlante.client.messages import (
 from parlante.client.outbox import Outbox
 from parlante.convert import controls_to_proto
 from parlante.errors import Expired, InternalError, InvalidInput, ParlanteError, Unavailable
-from parlante.rpc.status import error_of
+from parlante.rpc.calls import responses_of
 from parlante.types import Controls, Int16Array
 from parlante.v1 import gateway_pb2
 
 __all__ = ["Session"]
-
-T = TypeVar("T")
 
 # 40 ms is a frame; longer messages would delay the first frame, shorter ones only cost calls.
 _MESSAGE_MS: Final = 40
@@ -39,27 +35,15 @@ _OUTBOX_CAPACITY: Final = 16
 _INBOX_CAPACITY: Final = 32  # raw frames have 1 MB
 # The server stops reading at its limit, reports included; the client stays well below it.
 _AHEAD_SHARE: Final = 0.5
-_FAILED_WRITE: Final = "Internal error from Core"
-_STATUS_TIMEOUT_S: Final = 1.0
-_NO_ERRORS: Final = (grpc.StatusCode.OK, grpc.StatusCode.CANCELLED)
+_STATUS_TIMEOUT_S: Final = 2.0
 
 
 class ConverseCall(Protocol):
-    """The part of a gRPC stream call that a session uses."""
-
-    async def read(self) -> gateway_pb2.ConverseResponse | object: ...
+    """The part of a gRPC stream call that a session uses; `responses_of` reads it."""
 
     def cancel(self) -> bool: ...
 
     def add_done_callback(self, callback: Callable[[object], None]) -> None: ...
-
-    def code(self) -> Coroutine[Any, Any, grpc.StatusCode]: ...
-
-    def details(self) -> Coroutine[Any, Any, str]: ...
-
-    def initial_metadata(self) -> Coroutine[Any, Any, grpc.aio.Metadata]: ...
-
-    def trailing_metadata(self) -> Coroutine[Any, Any, grpc.aio.Metadata]: ...
 
 
 StartCall = Callable[[AsyncIterator[gateway_pb2.ConverseRequest]], ConverseCall]
@@ -78,6 +62,7 @@ class Session:
     """
 
     info: SessionInfo
+    _responses: AsyncIterator[gateway_pb2.ConverseResponse]
 
     def __init__(
         self,
@@ -93,8 +78,6 @@ class Session:
         self._start_timeout_s = start_timeout_s
         self._outbox = Outbox(capacity=_OUTBOX_CAPACITY)
         self._call: ConverseCall | None = None
-        self._status: grpc.aio.AioRpcError | None = None
-        self._status_known = asyncio.Event()
         self._error: ParlanteError | None = None
         self._last_taken: Frame | None = None
         self._inbox: Channel[SessionItem] = Channel(_INBOX_CAPACITY)
@@ -106,7 +89,8 @@ class Session:
     async def __aenter__(self) -> Session:
         await self._outbox.put(gateway_pb2.ConverseRequest(config=self._config))
         self._call = self._start_call(self._outbox.requests())
-        self._call.add_done_callback(self._note_status)
+        self._call.add_done_callback(lambda _: self._outbox.close())
+        self._responses = responses_of(self._call)
         try:
             async with asyncio.timeout(self._start_timeout_s):
                 first = await self._read()
@@ -209,10 +193,12 @@ class Session:
         """End the session at once and free what it holds. Idempotent."""
         self._outbox.close()
         self._inbox.close()
-        if self._call is not None:
-            self._call.cancel()
+        if self._call is None:
+            return
+        self._call.cancel()
         if self._pump is not None:
             await cancel_and_wait(self._pump)
+        await aclose(self._responses)
 
     # --- inside --------------------------------------------------------------------------------
 
@@ -246,40 +232,11 @@ class Session:
 
     async def _read(self) -> gateway_pb2.ConverseResponse | None:
         """Read an answer; None at the end of the session."""
-        assert self._call is not None
         try:
-            message = await self._call.read()
-        except grpc.aio.AioRpcError:
-            raise await self._final_error() from None
-        # The other possibility is grpc.aio.EOF.
-        return message if isinstance(message, gateway_pb2.ConverseResponse) else None
-
-    def _note_status(self, _: object) -> None:
-        """Keep the status of the call at the moment it comes.
-
-        When a write fails because the server has just ended the call, grpc.aio puts INTERNAL over
-        the server's own status, before or after it came; the server's is the one worth keeping.
-        """
-        self._outbox.close()
-        assert self._call is not None
-        status = grpc.aio.AioRpcError(
-            _result_of(self._call.code()),
-            _result_of(self._call.initial_metadata()),
-            _result_of(self._call.trailing_metadata()),
-            details=_result_of(self._call.details()),
-            debug_error_string="",
-        )
-        if status.details() != _FAILED_WRITE:
-            self._status = self._status or status
-            self._status_known.set()
-
-    async def _final_error(self) -> ParlanteError:
-        """Give the error that the call ended with."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._status_known.wait(), _STATUS_TIMEOUT_S)
-        if self._status is None or self._status.code() in _NO_ERRORS:
-            return _ended()
-        return error_of(self._status)
+            message: gateway_pb2.ConverseResponse = await anext(self._responses)
+        except StopAsyncIteration:
+            return None
+        return message
 
     async def _put(self, request: gateway_pb2.ConverseRequest) -> None:
         if not await self._outbox.put(request):
@@ -306,16 +263,6 @@ def _ended() -> ParlanteError:
     return Unavailable(
         "the session has ended or was finished; open a new one", reason="SESSION_ENDED"
     )
-
-
-def _result_of(finished: Coroutine[Any, Any, T]) -> T:
-    """Give the result of a coroutine that does not wait, as a finished call's do not."""
-    try:
-        finished.send(None)
-    except StopIteration as end:
-        return cast("T", end.value)
-    finished.close()
-    raise RuntimeError("the call has not finished")
 
 
 def _as_samples(samples: Int16Array | bytes) -> Int16Array:
