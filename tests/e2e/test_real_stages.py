@@ -173,7 +173,8 @@ async def test_idle_face_is_alive_with_its_mouth_shut(open_gateways: Any, portra
             *(talk(channel, portrait, None, idle_s=3.0) for channel in channels.values())
         )
     for idle in talks:
-        assert len(idle.frames) >= 25
+        assert len(idle.motion) >= 50  # frames may be dropped on a busy machine, motion never
+        assert idle.frames
         assert all(frame.idle for frame in idle.frames)
         # In inter-ocular distances; see the calibration of the channels.
         aperture = 0.5 * idle.channel("jawOpen") * (1 - idle.channel("mouthClose"))
