@@ -209,7 +209,7 @@ def _warp_crop(rgb: Uint8Array, to_crop: Float32Array, size: int) -> Float32Arra
     """Cut a crop as float32 [size, size, 3] in [0, 1], smoothed first where it shrinks a lot."""
     zoom = float(np.sqrt(abs(np.linalg.det(to_crop[:, :2]))))
     if zoom < 0.5:
-        rgb, to_crop = _shrink(rgb, to_crop, zoom)
+        rgb, to_crop = _shrink(rgb, to_crop, size, zoom)
     # The networks' coordinates count from the corner of a pixel, OpenCV's from its middle.
     centred = to_crop.astype(np.float64)
     centred[:, 2] += centred[:, :2] @ [0.5, 0.5] - 0.5
@@ -219,18 +219,24 @@ def _warp_crop(rgb: Uint8Array, to_crop: Float32Array, size: int) -> Float32Arra
     return np.asarray(crop.astype(np.float32) / np.float32(255.0), np.float32)
 
 
-def _shrink(rgb: Uint8Array, to_crop: Float32Array, zoom: float) -> tuple[Uint8Array, Float32Array]:
+def _shrink(
+    rgb: Uint8Array, to_crop: Float32Array, size: int, zoom: float
+) -> tuple[Uint8Array, Float32Array]:
     """Cut out what the crop needs and shrink it, so that bilinear sampling does not alias."""
     height, width = rgb.shape[:2]
+    back = cv2.invertAffineTransform(to_crop)
+    corners = np.array([[0, 0], [size, 0], [0, size], [size, size]]) @ back[:, :2].T + back[:, 2]
     factor = int(1.0 / zoom)
-    small = cv2.resize(
-        rgb,
-        (max(1, width // factor), max(1, height // factor)),
-        interpolation=cv2.INTER_AREA,
-    )
-    scale = np.array([width / small.shape[1], height / small.shape[0]])
+    limits = np.array([width, height])
+    low = np.clip(np.floor(corners.min(axis=0)).astype(int) - factor, 0, limits - 1)
+    high = np.clip(np.ceil(corners.max(axis=0)).astype(int) + factor, low + 1, limits)
+    part = rgb[low[1] : high[1], low[0] : high[0]]
+    extent = high - low
+    target = np.maximum(extent // factor, 1)
+    small = cv2.resize(part, target.tolist(), interpolation=cv2.INTER_AREA)
     adapted = to_crop.copy()
-    adapted[:, :2] = to_crop[:, :2] * scale
+    adapted[:, 2] += to_crop[:, :2] @ low
+    adapted[:, :2] = to_crop[:, :2] * (extent / target)
     return small, adapted
 
 
