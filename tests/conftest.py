@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
-# Threads that a library keeps for the life of the process, by the beginning of their names.
-_PROCESS_THREADS = ("pymp-", "ThreadPoolExecutor-grpc", "OtelBatch", "grpc", "asyncio_")
+# Threads of the event loop's own executor end with the loop, which is after the test.
+_LOOP_THREADS = "asyncio_"
 _PATIENCE_S = 2.0
 
 
@@ -21,7 +21,7 @@ def _threads() -> set[threading.Thread]:
         thread
         for thread in threading.enumerate()
         if thread.is_alive()
-        and not thread.name.startswith(_PROCESS_THREADS)
+        and not thread.name.startswith(_LOOP_THREADS)
         and not (thread.daemon and "_poll_wrapper" in thread.name)  # grpc.aio's own poller
     }
 
