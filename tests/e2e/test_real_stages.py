@@ -82,6 +82,10 @@ Channels = dict[str, grpc.aio.Channel]
 def open_gateways(tmp_path: Path) -> Callable[[], Any]:
     """Open one gateway per wiring over the same engines; give channels by wiring."""
 
+    weights = pytest.importorskip("parlante.models.motion_weights").DEFAULT_WEIGHTS
+    if not weights.exists():
+        pytest.skip(f"the motion weights are not installed ({weights.name})")
+
     @asynccontextmanager
     async def opened() -> AsyncIterator[Channels]:
         config = GatewayConfig(host="127.0.0.1", port=0, wiring=EMBEDDED, store_dir=tmp_path)
