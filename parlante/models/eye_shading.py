@@ -12,6 +12,7 @@ from parlante.types import Float32Array, Uint8Array
 
 RIM_IOD: Final = 0.020  # inner side of the rim, with the lashes' roots and the wet line
 LASHES_IOD: Final = 0.030  # outer side of the rim, kept unstretched
+OVERHANG: Final = 0.3  # of the eye's width, beyond the corners
 
 
 @kernel
@@ -44,6 +45,28 @@ def _stretched(distance: float, band: float, zone: float, extra: float) -> float
 
 
 @kernel
+def _covered(
+    value: float,
+    skin: Uint8Array,
+    x: float,
+    y: float,
+    origin: npt.NDArray[np.int32],
+    channel: int,
+    blink: float,
+) -> float:
+    """Cover white of the eye that lies outside the tracked lids, as far as the eye is shut."""
+    if blink <= 0.0:
+        return value
+    px, py = x - origin[0], y - origin[1]
+    if px < 0.0 or py < 0.0 or px > skin.shape[1] - 1 or py > skin.shape[0] - 1:
+        return value
+    stray = _bilinear(skin, px, py, 3) / 255.0 * blink
+    if stray <= 0.0:
+        return value
+    return value + stray * (_bilinear(skin, px, py, channel) - value)
+
+
+@kernel
 def shade_eye(
     image: Uint8Array,
     skin: Uint8Array,
@@ -56,6 +79,7 @@ def shade_eye(
     upper: Float32Array,
     lower: Float32Array,
     zones: Float32Array,
+    blink: float,
     shift_x: float,
     shift_y: float,
     map_x: Float32Array,
@@ -74,10 +98,10 @@ def shade_eye(
             py = map_y[row, column] - offset_y
             dx, dy = px - frame[0], py - frame[1]
             along = dx * ax + dy * ay
-            if along <= 0.0 or along >= width:
+            if along <= -OVERHANG * width or along >= (1.0 + OVERHANG) * width:
                 continue
             across = dy * ax - dx * ay
-            position = along / width * last
+            position = min(max(along / width, 0.0), 1.0) * last
             k = min(int(position), last - 1)
             f = position - k
             u0 = rest_upper[k] * (1.0 - f) + rest_upper[k + 1] * f
@@ -104,11 +128,12 @@ def shade_eye(
                     if plain > 0.0:
                         lash_free = _bilinear(skin, sx - origin[0], sy - origin[1], channel)
                         lid += plain * (lash_free - lid)
-                    value += weight_upper * lid
+                    value += weight_upper * _covered(lid, skin, sx, sy, origin, channel, blink)
                 if weight_lower > 0.0:
                     sx = frame[0] + along * ax - source_lower * ay
                     sy = frame[1] + along * ay + source_lower * ax
-                    value += weight_lower * _bilinear(image, sx, sy, channel)
+                    lid = _bilinear(image, sx, sy, channel)
+                    value += weight_lower * _covered(lid, skin, sx, sy, origin, channel, blink)
                 if weight_ball > 0.0:
                     bx, by = px - origin[0], py - origin[1]
                     matte = _bilinear(iris, bx - shift_x, by - shift_y, 3) / 255.0

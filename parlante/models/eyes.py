@@ -30,6 +30,8 @@ LOWER_LID_FOLLOW: Final = 0.35
 
 CURVE_SAMPLES: Final = 64
 PATCH_MARGIN_IOD: Final = 0.18
+STRAY_REDNESS: Final = 0.4  # of the skin's; the white of eyes has less
+STRAY_REACH_IOD: Final = 0.09
 MIN_IRIS_IOD: Final = 0.048
 MAX_IRIS_IOD: Final = 0.080
 
@@ -45,7 +47,8 @@ class EyeLayers:
         lower: float32 [64], of the lower rim.
         zones: float32 [2], px above the upper and below the lower rim that stretch.
         patch_origin: int32 [2], x and y of the patches in the portrait.
-        skin: uint8 [h, w, 3], the lids without lashes, which would smear when stretched.
+        skin: uint8 [h, w, 4], the lids without lashes, which would smear when stretched; the
+            matte marks white of the eye that the tracker left outside the lids.
         white: uint8 [h, w, 3], the eyeball without iris, complete.
         iris: uint8 [h, w, 4], the iris, complete, with its matte.
         bounds: int32, landmarks around the area that the eye changes.
@@ -135,7 +138,7 @@ def render_eye(
     box = np.concatenate([low, high])
     shade_eye(
         image, eye.skin, eye.white, eye.iris, eye.patch_origin, eye.frame, eye.upper, eye.lower,
-        upper, lower, eye.zones, shift_x, shift_y, maps[0], maps[1], map_offset[0],
+        upper, lower, eye.zones, blink, shift_x, shift_y, maps[0], maps[1], map_offset[0],
         map_offset[1], box, out,
     )  # fmt: skip
 
@@ -247,8 +250,32 @@ def _eyeball(
     alpha = np.clip((1.25 - distance) / 0.25, 0.0, 1.0)
     alpha = np.rint(255.0 * alpha * alpha * (3.0 - 2.0 * alpha))
     lashes = LASHES_IOD * iod
-    skin = _without_lashes(patch, (inside_upper < -lashes) | (inside_lower < -lashes), iod)
-    return skin, white, np.dstack([disc, alpha.astype(np.uint8)])
+    is_skin = (inside_upper < -lashes) | (inside_lower < -lashes)
+    stray = _stray_white(patch, is_skin, (inside_upper > 0) & (inside_lower > 0), iod)
+    skin = _without_lashes(patch, is_skin & (stray < 64), iod)
+    return np.dstack([skin, stray]), white, np.dstack([disc, alpha.astype(np.uint8)])
+
+
+def _stray_white(
+    patch: Uint8Array,
+    is_skin: npt.NDArray[np.bool_],
+    is_open: npt.NDArray[np.bool_],
+    iod: float,
+) -> Uint8Array:
+    """Matte of white around the eye: light without the red of skin (paintings, turned heads)."""
+    colours = patch.astype(np.float32)
+    total = np.maximum(colours.sum(-1), 1.0)
+    redness = (colours[..., 0] - colours[..., 1]) / total
+    if not is_skin.any():
+        return np.zeros(patch.shape[:2], np.uint8)
+    is_white = redness < STRAY_REDNESS * np.median(redness[is_skin])
+    is_white &= total > 0.7 * np.median(total[is_skin])
+    reach = 2 * round(STRAY_REACH_IOD * iod) + 1
+    near = cv2.dilate(
+        is_open.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
+    )
+    stray = cv2.dilate((is_white & (near > 0)).astype(np.uint8) * 255, np.ones((3, 3), np.uint8))
+    return np.asarray(cv2.GaussianBlur(stray, (0, 0), 1.0), np.uint8)
 
 
 def _without_lashes(patch: Uint8Array, is_skin: npt.NDArray[np.bool_], iod: float) -> Uint8Array:
@@ -256,6 +283,9 @@ def _without_lashes(patch: Uint8Array, is_skin: npt.NDArray[np.bool_], iod: floa
     size = max(3, 2 * round(0.03 * iod) + 1)
     shape = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
     closed = cv2.morphologyEx(patch, cv2.MORPH_CLOSE, shape).astype(np.float32)
+    light = closed.sum(-1)
+    if is_skin.any():  # brows, lashes and what the tracker left of the iris are no skin
+        is_skin = is_skin & (light > 0.5 * np.median(light[is_skin]))
     weight = is_skin.astype(np.float32) + 1e-4
     blurred = cv2.GaussianBlur(closed * weight[..., None], (0, 0), 0.025 * iod)
     total = cv2.GaussianBlur(weight, (0, 0), 0.025 * iod)

@@ -88,7 +88,7 @@ def build_mouth(
     line = np.minimum(0.42 * lips, 0.9 * dark + 8.0)
     return MouthLayers(
         upper=teeth_texture(teeth, gum, TOOTH_WIDTHS, is_upper=True),
-        lower=teeth_texture(teeth * 0.86, gum, LOWER_TOOTH_WIDTHS, is_upper=False),
+        lower=teeth_texture(teeth * [0.90, 0.84, 0.80], gum, LOWER_TOOTH_WIDTHS, is_upper=False),
         cavity=(0.42 * lips * np.array([1.0, 0.72, 0.72])).astype(np.float32),
         tongue=(0.5 * lips + 0.5 * light * np.array([168.0, 88.0, 88.0])).astype(np.float32),
         line=line.astype(np.float32),
@@ -155,7 +155,7 @@ def _teeth_colour(
     """Colour of a front tooth in full light."""
     guess = white.astype(np.float64)
     guess *= np.clip(1.65 * lips.mean(), 110.0, 225.0) / max(float(guess.mean()), 1.0)
-    guess = 0.45 * guess + 0.55 * guess.mean() * np.array([1.04, 1.0, 0.93])
+    guess = 0.45 * guess + 0.55 * guess.mean() * np.array([1.05, 1.0, 0.90])
     if shown is not None:
         seen = shown[shown.mean(1) >= np.quantile(shown.mean(1), 0.5)].mean(0)
         guess = 0.65 * seen + 0.35 * guess
