@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from parlante.models import face_mesh
 from parlante.models.alignment import CropPlan, cut_crop, plan_crop
+from parlante.models.border import close_borders
 from parlante.models.face_coefficients import canonicalize, measure_face, measures_to_motion
 from parlante.models.face_tracker import FaceLandmarks, FaceTracker
 from parlante.models.identity import encode_identity
-from parlante.models.inpaint import fill_background
 from parlante.models.matting import make_matte
 from parlante.models.portrait_gate import choose_face
 from parlante.models.tracker_files import tracker_digest
@@ -93,13 +93,14 @@ class PortraitEncoder:
         """
         face = choose_face(self._tracker, rgb, selection)
         plan = plan_crop(face.points)
-        crop, _shown = cut_crop(rgb, plan)
+        crop, shown = cut_crop(rgb, plan)
         start = FaceLandmarks(points=_to_crop(face.points, plan), presence=face.presence)
         landmarks = self._tracker.landmarks(crop, start, num_passes=2).points
         matte = make_matte(self._tracker, rgb, plan, crop, landmarks)
+        crop, matte, background = close_borders(crop, shown, matte, landmarks)
         canonical, _rotation = canonicalize(landmarks)
         tensors: dict[str, npt.NDArray[np.generic]] = {
-            "background": fill_background(crop, matte),
+            "background": background,
             "canonical": canonical[: face_mesh.NUM_SKIN_LANDMARKS],
             "identity": encode_identity(canonical),
             "image": crop,

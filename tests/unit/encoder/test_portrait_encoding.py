@@ -172,3 +172,23 @@ def test_key_depends_on_pixels_shape_and_bundle() -> None:
 def test_bundle_digest_is_stable() -> None:
     assert bundle_digest() == bundle_digest()
     assert len(bundle_digest()) == 64
+
+
+@pytest.fixture(scope="module")
+def cut_at_the_hair(
+    tracker: FaceTracker, astronaut: Uint8Array, astronaut_face: FaceLandmarks
+) -> AvatarLatents:
+    """Latents of the astronaut with the top of the hair outside the picture."""
+    top = int(astronaut_face.points[face_mesh.FOREHEAD, 1]) - 12
+    return PortraitEncoder().encode(np.ascontiguousarray(astronaut[top:]), FaceSelection())
+
+
+def test_hair_cut_by_the_border_becomes_no_pillar(cut_at_the_hair: AvatarLatents) -> None:
+    matte = cut_at_the_hair.tensors["matte"]
+    assert matte[:25].max() == 0
+    assert matte[110, 256] > 200
+
+
+def test_beyond_the_border_lies_background(cut_at_the_hair: AvatarLatents) -> None:
+    image, background = (cut_at_the_hair.tensors[name] for name in ("image", "background"))
+    np.testing.assert_allclose(image[:20].astype(int), background[:20].astype(int), atol=2)
