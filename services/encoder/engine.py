@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol, Self, TypeVar
 
+from parlante import telemetry
 from parlante.errors import NotFound, Overloaded, Unavailable
 from parlante.media.image import decode_image
 from parlante.models.portrait_encoder import PortraitEncoder, bundle_digest, content_key
@@ -290,9 +291,11 @@ class EncoderEngine:
             return _Encoded(latents, rgb.shape[1], rgb.shape[0], from_cache=True)
         started_s = time.perf_counter()
         latents = maker.encode(rgb, selection)
-        encode_ms = (time.perf_counter() - started_s) * 1e3
-        self._mean_encode_ms += 0.2 * (encode_ms - self._mean_encode_ms)
+        encode_s = time.perf_counter() - started_s
+        self._mean_encode_ms += 0.2 * (encode_s * 1e3 - self._mean_encode_ms)
         self._count(num_encoded=1)
+        telemetry.metrics().latent_cache_misses.add(1)
+        telemetry.metrics().stage_duration.record(encode_s, {telemetry.ATTRIBUTE_STAGE: "encoder"})
         self._cache.put(latents)
         return _Encoded(latents, rgb.shape[1], rgb.shape[0], from_cache=False)
 
@@ -329,6 +332,9 @@ class EncoderEngine:
 
     def _count(self, **added: int) -> None:
         with self._stats_lock:
+            num_hits = added.get("num_memory_hits", 0) + added.get("num_disk_hits", 0)
+            if num_hits:
+                telemetry.metrics().latent_cache_hits.add(num_hits)
             counts = {field: getattr(self._stats, field) + n for field, n in added.items()}
             self._stats = replace(self._stats, **counts)
 

@@ -7,6 +7,7 @@ import pytest
 
 from parlante.models import face_mesh
 from parlante.models.face_coefficients import (
+    TRACKED_GAZE_SHARE,
     canonicalize,
     load_reference,
     measure_face,
@@ -89,8 +90,8 @@ def test_shut_eye_becomes_a_blink_of_its_side(face: Float32Array) -> None:
 def test_gaze_follows_the_irises(face: Float32Array) -> None:
     level = measure_face(face)
     irises = [face_mesh.RIGHT_IRIS[0], face_mesh.LEFT_IRIS[0]]
-    face[irises, 0] += 0.13 * np.sin(0.3) * 150
-    face[irises, 1] += 0.02 * 150
+    face[irises, 0] += TRACKED_GAZE_SHARE[0] * 0.13 * np.sin(0.3) * 150
+    face[irises, 1] += 0.01 * 150
     moved = measure_face(face)
     assert moved.gaze_yaw_rad - level.gaze_yaw_rad == pytest.approx(0.3, abs=0.01)
     assert moved.gaze_pitch_rad > level.gaze_pitch_rad + 0.1
