@@ -23,6 +23,7 @@ from parlante.models.eyes import EyeLayers, build_eyes, render_eye, white_of
 from parlante.models.face_coefficients import load_reference
 from parlante.models.face_mesh import Int32Array
 from parlante.models.face_rig import FaceRig, build_rig, face_axes
+from parlante.models.lip_opening import refine_lips
 from parlante.models.mouth import MouthLayers, build_mouth, render_mouth
 from parlante.models.warp import (
     CAMERA_DISTANCE_IOD,
@@ -105,6 +106,7 @@ class Decoder:
         matte = _take(latents, "matte", _PICTURE[:2])
         landmarks = _take(latents, "landmarks", (fm.NUM_LANDMARKS, 3)).astype(np.float32)
         _check_face(landmarks)
+        landmarks = refine_lips(image, landmarks)
         mesh = build_mesh(landmarks)
         eyes = build_eyes(image, landmarks)
         mouth = build_mouth(image, mesh.vertices, face_axes(mesh), white_of(eyes))
@@ -289,10 +291,10 @@ def _with_flaps(mesh: WarpMesh, mouth: MouthLayers) -> tuple[Float32Array, Int32
     n = len(mesh.vertices)
     source = mesh.vertices[:, :2].copy()
     # Where teeth or dark shine into the rim's pixels they are taken from the lip itself.
-    for rows, insets in zip((fm.UPPER_LIP_ROWS, fm.LOWER_LIP_ROWS), mouth.rim_insets, strict=True):
+    for rows in (fm.UPPER_LIP_ROWS, fm.LOWER_LIP_ROWS):
         rim, outside = list(rows[0]), list(rows[3])
         way = source[outside] - source[rim]
-        share = np.minimum(insets / np.maximum(np.hypot(*way.T), 1.0), 0.45)[:, None]
+        share = np.minimum(mouth.rim_inset_px / np.maximum(np.hypot(*way.T), 1.0), 0.45)[:, None]
         source[rim] += way * share
         for row in rows[1:3]:  # the rows between stay in order
             source[list(row)] += share * 0.7 * (source[outside] - source[list(row)])

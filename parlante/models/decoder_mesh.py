@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Final
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import coo_matrix, csr_matrix
 from scipy.spatial import Delaunay
 
 from parlante.models import face_mesh as fm
@@ -107,28 +109,48 @@ def _untangle(skin: Float64Array) -> Float64Array:
     skin[inner] += CORNER_EXTENSION * (skin[outer_corners] - skin[inner])
     for share, row in zip((0.3, 0.65), middle, strict=True):
         skin[row] = skin[rim] + share * (skin[outer] - skin[rim])
-    fixed = {*rim, *outer, *(i for row in middle for i in row)}
-    fixed |= {*fm.RIGHT_EYE, *fm.LEFT_EYE, fm.CHIN, fm.FOREHEAD}
+    lips = [*rim, *outer, *(i for row in middle for i in row)]
+    rigid = [*fm.RIGHT_EYE, *fm.LEFT_EYE, fm.CHIN, fm.FOREHEAD]
+    # The lips keep their place even where a three-quarter view folds their far corner: moving
+    # them tears the photo's lips at rest.
+    return _relax(skin, fixed=[*lips, *rigid], min_area=1.0, num_rounds=30)
+
+
+def _areas(skin: Float64Array) -> Float64Array:
+    """Twice the signed area of each skin triangle, px^2."""
+    a, b, c = (skin[fm.skin_triangles()[:, k], :2] for k in range(3))
+    first, second = b - a, c - a
+    return np.asarray(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0])
+
+
+def _relax(
+    skin: Float64Array, *, fixed: list[int], min_area: float, num_rounds: int
+) -> Float64Array:
+    """Move vertices of triangles below an area (`_areas`) towards the mean of their neighbours."""
     triangles = fm.skin_triangles()
-    neighbours = _neighbours(triangles)
-    for _ in range(30):
-        a, b, c = (skin[triangles[:, k], :2] for k in range(3))
-        area = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
-        folded = set(triangles[area < 1.0].ravel().tolist()) - fixed
-        if not folded:
+    average = _averaging_matrix()
+    skin = skin.copy()
+    for _ in range(num_rounds):
+        is_folded = np.zeros(len(skin), bool)
+        is_folded[triangles[_areas(skin) < min_area]] = True
+        is_folded[fixed] = False
+        if not is_folded.any():
             break
-        for vertex in folded:
-            mean = skin[neighbours[vertex]].mean(0)
-            skin[vertex] += 0.4 * (mean - skin[vertex])
+        mean = average[is_folded] @ skin
+        skin[is_folded] += 0.4 * (mean - skin[is_folded])
     return skin
 
 
-def _neighbours(triangles: Int32Array) -> dict[int, list[int]]:
-    neighbours: dict[int, set[int]] = {}
-    for triangle in triangles.tolist():
-        for vertex in triangle:
-            neighbours.setdefault(vertex, set()).update(triangle)
-    return {vertex: sorted(around - {vertex}) for vertex, around in neighbours.items()}
+@functools.cache
+def _averaging_matrix() -> csr_matrix:
+    """Rows that average the neighbours of each skin vertex."""
+    triangles = fm.skin_triangles()
+    edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+    start, end = np.concatenate([edges, edges[:, ::-1]]).T
+    shape = (fm.NUM_SKIN_LANDMARKS, fm.NUM_SKIN_LANDMARKS)
+    adjacency = coo_matrix((np.ones(len(start)), (start, end)), shape).tocsr()
+    adjacency.data[:] = 1.0
+    return csr_matrix(adjacency.multiply(1.0 / adjacency.sum(1)))
 
 
 def _flatten_depth(skin: Float64Array) -> Float64Array:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parlante.models import face_mesh as fm
+from parlante.models.lip_opening import find_opening, sample_colours
 from parlante.models.mouth_shading import shade_mouth
 from parlante.models.teeth import (
     LOWER_TOOTH_WIDTHS,
@@ -25,8 +26,7 @@ Float64Array = npt.NDArray[np.float64]
 
 TEETH_BEHIND_LIPS_IOD: Final = 0.07
 CURVE_SAMPLES: Final = 96
-RIM_INSET_IOD: Final = 0.012
-TEETH_SEARCH_IOD: Final = 0.025
+RIM_INSET_IOD: Final = 0.020
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -42,8 +42,8 @@ class MouthLayers:
         anchor: float32 [3], px of the portrait: middle of the line of closed lips, behind them.
         axes: float32 [3, 3], rows: image right, down and back of the face, px per IOD.
         is_closed: True when the photo shows closed lips, whose own line can be kept.
-        rim_insets: float32 [2, 9], px by which the rims of upper and lower lip must be taken from
-            further out, because the photo shows teeth or dark there.
+        rim_inset_px: By how much the lips' rims must be taken from further out, because teeth or
+            dark shine into their pixels.
     """
 
     upper: Uint8Array
@@ -54,7 +54,7 @@ class MouthLayers:
     anchor: Float32Array
     axes: Float32Array
     is_closed: bool
-    rim_insets: Float32Array
+    rim_inset_px: float
 
 
 def build_mouth(
@@ -71,12 +71,12 @@ def build_mouth(
     upper_rim = landmarks[list(fm.UPPER_LIP_ROWS[0])]
     lower_rim = landmarks[list(fm.LOWER_LIP_ROWS[0])]
     iod = float(np.linalg.norm(axes[0]))
-    lips = _lip_colour(image, landmarks)
+    opening = find_opening(image, landmarks)
+    lips = opening.lips
     gap = _gap_pixels(image, upper_rim, lower_rim)
     aperture = float(np.linalg.norm(lower_rim[4] - upper_rim[4])) / iod
-    shown, insets = _find_teeth(image, upper_rim, lower_rim, lips, iod)
-    shows_teeth = len(shown) > 0
-    teeth = _teeth_colour(shown if shows_teeth else None, white, lips)
+    shows_teeth = len(opening.teeth) > 0
+    teeth = _teeth_colour(opening.teeth if shows_teeth else None, white, lips)
     is_closed = aperture < 0.035 and not shows_teeth
     closed = 0.35 * upper_rim[4] + 0.65 * lower_rim[4] if aperture > 0.03 else upper_rim[4]
     if shows_teeth:
@@ -95,58 +95,15 @@ def build_mouth(
         anchor=(closed + depth).astype(np.float32),
         axes=axes.astype(np.float32),
         is_closed=bool(is_closed),
-        rim_insets=np.zeros_like(insets) if is_closed else insets,
+        rim_inset_px=0.0 if is_closed else RIM_INSET_IOD * iod,
     )
-
-
-def _lip_colour(image: Uint8Array, landmarks: Float32Array) -> Float64Array:
-    points = landmarks[[*fm.UPPER_LIP_ROWS[2], *fm.LOWER_LIP_ROWS[2]], :2]
-    return np.asarray(_sample(image, points).mean(0))
 
 
 def _gap_pixels(image: Uint8Array, upper: Float32Array, lower: Float32Array) -> Float64Array:
     """Colours between the inner lips: [K, 3]."""
     shares = np.linspace(0.25, 0.75, 3)[:, None, None]
     points = upper[None, 1:-1, :2] * (1 - shares) + lower[None, 1:-1, :2] * shares
-    return _sample(image, points.reshape(-1, 2))
-
-
-def _find_teeth(
-    image: Uint8Array, upper: Float32Array, lower: Float32Array, lips: Float64Array, iod: float
-) -> tuple[Float64Array, Float32Array]:
-    """Teeth that the photo shows: their colours [K, 3], and the insets of both rims, [2, 9] px.
-
-    Teeth lack the red of lips, whatever their light: on 22 portraits closed lips keep more than
-    0.75 of it everywhere, and shown teeth less than 0.6 somewhere.
-    """
-    middle = 0.5 * (upper[:, :2] + lower[:, :2])
-    half = 0.5 * (lower[:, 1] - upper[:, 1])
-    reach = np.arange(-1.0, 1.01, 0.05) * (half + TEETH_SEARCH_IOD * iod)[:, None]
-    points = np.stack([np.broadcast_to(middle[:, :1], reach.shape), middle[:, 1:] + reach], -1)
-    colours = _sample(image, points.reshape(-1, 2)).reshape(*reach.shape, 3)
-    redness = _redness(colours) / max(float(_redness(lips)), 1e-3)
-    is_tooth = (redness < 0.70) & (colours.mean(-1) > 0.7 * lips.mean())
-    is_tooth[[0, -1]] = False  # beside the corners lies skin
-    insets = np.full((2, len(upper)), RIM_INSET_IOD * iod)
-    if not (is_tooth & (redness < 0.65)).any():
-        return np.zeros((0, 3)), insets.astype(np.float32)
-    for column in np.flatnonzero(is_tooth.any(1)):
-        teeth = reach[column][is_tooth[column]]
-        margin = RIM_INSET_IOD * iod - half[column]
-        insets[0, column] = max(insets[0, column], margin - teeth.min())
-        insets[1, column] = max(insets[1, column], margin + teeth.max())
-    return colours[is_tooth], insets.astype(np.float32)
-
-
-def _redness(colours: Float64Array) -> Float64Array:
-    total = np.maximum(colours.sum(-1), 1.0)
-    return np.asarray((colours[..., 0] - colours[..., 1]) / total)
-
-
-def _sample(image: Uint8Array, points: npt.NDArray[np.floating]) -> Float64Array:
-    high = np.array(image.shape[1::-1]) - 1
-    x, y = np.clip(np.rint(points), 0, high).astype(int).T
-    return np.asarray(image[y, x], np.float64)
+    return sample_colours(image, points.reshape(-1, 2))
 
 
 def _teeth_colour(
