@@ -32,6 +32,7 @@ from parlante.models.layers.causal_conv import HOP_CONTEXT
 from parlante.models.motion_dit import BLOCK_FRAMES, Cache, MotionDiT
 from parlante.models.motion_space import (
     LATENT_DIM,
+    MOUTH,
     MOUTH_SLICE,
     PoseState,
     condition,
@@ -65,11 +66,15 @@ class SamplerConfig:
         guidance: Scale of each condition.
         mouth_temperature: Scale of the noise that the mouth starts from, [0, 1]; below 1 the lips
             follow the sound more strictly than they follow chance.
+        reading_weight: How far every prediction of the mouth is drawn towards what the audio
+            encoder reads from sound alone, [0, 1]. It keeps the lips from following their own
+            momentum instead of the voice.
     """
 
     times: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25)
     guidance: GuidanceScales = field(default_factory=GuidanceScales)
     mouth_temperature: float = 0.6
+    reading_weight: float = 0.6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -220,6 +225,7 @@ def _draw(
     sampler: SamplerConfig,
 ) -> tuple[Float32Array, Cache]:
     """Sample the block's latents [T, D] and take them into the past."""
+    reading = speech[..., -len(MOUTH) :]
     keep = keep_rows(sampler.guidance)
     rows = len(keep)
     conditions = model.condition(speech.expand(rows, -1, -1), controls.expand(rows, -1, -1), keep)
@@ -227,7 +233,9 @@ def _draw(
 
     def denoise(z: Tensor, time: float) -> Tensor:
         predictions = model.denoise(z.expand(rows, -1, -1), time, conditions, cache)
-        return combine(predictions, sampler.guidance)
+        clean = combine(predictions, sampler.guidance)
+        clean[..., MOUTH_SLICE].lerp_(reading, sampler.reading_weight)
+        return clean
 
     noise = torch.from_numpy(_noise(state.seed, index, sampler))[None]
     latents = sample(denoise, noise, sampler.times)
