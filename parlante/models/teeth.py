@@ -51,7 +51,7 @@ def teeth_texture(
     root = -TOOTH_HEIGHT * (1.0 if is_upper else 0.85) + 0.10 * away**2
     on_gum = _ramp((root - yy) / 0.02)
     along = np.clip(-yy / TOOTH_HEIGHT, 0.0, 1.0)
-    light = relief * (1.0 - 0.55 * np.clip(away / 0.34, 0, 1) ** 2.0) * (1.0 - 0.18 * along)
+    light = relief * (1.0 - 0.45 * np.clip(away / 0.34, 0, 1) ** 2.0) * (1.0 - 0.18 * along)
     # The edge of an incisor lets the dark shine through and looks a little blue-grey.
     translucent = np.clip(1.0 + (yy + 0.4 * away**2) / 0.03, 0.0, 1.0)[..., None]
     colour = teeth * (1.0 - 0.10 * translucent) * light[..., None]
