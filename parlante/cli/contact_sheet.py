@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 
 import av
-from PIL import Image
+from PIL import Image, ImageOps
 
 __all__ = ["make_contact_sheet"]
 
@@ -32,12 +32,12 @@ def make_contact_sheet(
     """
     tiles: list[Image.Image] = []
     if portrait:
-        tiles.append(Image.open(io.BytesIO(portrait)).convert("RGB"))
+        tiles.append(ImageOps.exif_transpose(Image.open(io.BytesIO(portrait))).convert("RGB"))
     tiles += _pictures(video, columns * rows - len(tiles))
     sheet = Image.new("RGB", (columns * tile_px, rows * tile_px))
     for index, tile in enumerate(tiles):
         place = (index % columns * tile_px, index // columns * tile_px)
-        sheet.paste(tile.resize((tile_px, tile_px), Image.Resampling.LANCZOS), place)
+        sheet.paste(ImageOps.fit(tile, (tile_px, tile_px)), place)
     sheet.save(output)
 
 

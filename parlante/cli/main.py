@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -42,6 +43,8 @@ _SIGNED_OPTIONS: Final = ("--gaze",)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; gives the exit code."""
+    # Before grpc is imported: its core would tell the terminal of every closed connection.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     arguments = _join_signed(list(sys.argv[1:] if argv is None else argv))
     try:
         return _dispatch(arguments)
