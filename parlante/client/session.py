@@ -84,6 +84,8 @@ class Session:
         self._pump: asyncio.Task[None] | None = None
         self._start_sample = 0
         self._audio_end_s = 0.0
+        self._num_interrupts = 0
+        self._interrupted_id = ""
         self._send_lock = asyncio.Lock()
 
     async def __aenter__(self) -> Session:
@@ -124,6 +126,8 @@ class Session:
     async def send_audio(self, samples: Int16Array | bytes, *, utterance_id: str = "") -> None:
         """Send speech; long pieces are split, and sending waits rather than run too far ahead.
 
+        An `interrupt` meanwhile ends it early: what was not sent is dropped, as on the server.
+
         Args:
             samples: int16 [S] at the session's rate, or the same as little-endian bytes.
             utterance_id: A new id begins a new utterance; "" goes on with the current one.
@@ -137,9 +141,12 @@ class Session:
         message_ms = _MESSAGE_MS if self._pacing is Pacing.LIVE else _BURST_MESSAGE_MS
         step = rate_hz * message_ms // 1000
         async with self._send_lock:  # audio of two tasks must not get mixed up
+            num_interrupts = self._num_interrupts
             for offset in range(0, len(values), step):
                 piece = values[offset : offset + step]
                 await self._wait_for_room(len(piece) / rate_hz)
+                if self._num_interrupts != num_interrupts and self._concerns(utterance_id):
+                    return
                 await self._put(
                     gateway_pb2.ConverseRequest(
                         audio=gateway_pb2.AudioInput(
@@ -166,6 +173,8 @@ class Session:
     async def interrupt(self, utterance_id: str = "") -> None:
         """Stop speaking now; an INTERRUPTED event and a finished utterance follow."""
         self._audio_end_s = 0.0
+        self._num_interrupts += 1
+        self._interrupted_id = utterance_id
         message = gateway_pb2.Interrupt(utterance_id=utterance_id)
         await self._put(gateway_pb2.ConverseRequest(interrupt=message))
 
@@ -247,6 +256,10 @@ class Session:
         if self._pump is not None:
             await asyncio.wait((self._pump,), timeout=_STATUS_TIMEOUT_S)
         return self._error or _ended()
+
+    def _concerns(self, utterance_id: str) -> bool:
+        """Tell whether the last interrupt was for this utterance; "" stands for any."""
+        return not self._interrupted_id or self._interrupted_id == utterance_id
 
     async def _wait_for_room(self, duration_s: float) -> None:
         """Stay within the audio the server takes ahead of a clock that runs in real time."""

@@ -15,7 +15,8 @@ from PIL import Image
 
 from gateway.stages import Stages
 from parlante.cli import bench, doctor
-from parlante.cli.embedded import EmbeddedGateway
+from parlante.cli.embedded import EmbeddedGateway, store_dir
+from services.encoder.config import default_store_dir
 from tests.fakes.small_gateway import small_gateway
 
 Run = Callable[..., tuple[int, str, str]]
@@ -143,6 +144,14 @@ def test_doctor_fails_when_the_store_cannot_be_written(
     monkeypatch.setenv("PARLANTE_STORE_DIR", str(file / "store"))
     (store,) = [check for check in doctor.examine() if check.name == "store"]
     assert (store.ok, store.needed) == (False, True)
+
+
+def test_commands_and_services_share_a_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PARLANTE_STORE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert store_dir() == default_store_dir()
 
 
 # --- bench and demo ----------------------------------------------------------------------------

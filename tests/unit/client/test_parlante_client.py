@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +226,29 @@ async def test_interrupt_cuts_an_utterance_short(client: ParlanteClient) -> None
                 break
     assert finished is not None
     assert finished.interrupted
+
+
+async def test_interrupt_ends_sending_as_well() -> None:
+    limits = SessionLimits(max_audio_ahead_ms=400)
+    async with session_with(limits=limits) as session:
+        sending = asyncio.create_task(session.send_audio(speech(30)))
+        await asyncio.sleep(0.3)
+        assert not sending.done()
+        await session.interrupt()
+        await asyncio.wait_for(sending, timeout=1)
+
+
+async def test_interrupt_of_another_utterance_lets_sending_go_on() -> None:
+    limits = SessionLimits(max_audio_ahead_ms=400)
+    async with session_with(limits=limits) as session:
+        sending = asyncio.create_task(session.send_audio(speech(30), utterance_id="second"))
+        await asyncio.sleep(0.2)
+        await session.interrupt("first")
+        await asyncio.sleep(0.3)
+        assert not sending.done()
+        sending.cancel()
+        with suppress(asyncio.CancelledError):
+            await sending
 
 
 async def test_live_credits_are_given_back_while_reading(client: ParlanteClient) -> None:
