@@ -51,7 +51,7 @@ async def embedded(config: GatewayConfig) -> AsyncIterator[Stages]:
         stack.push_async_callback(encoder.aclose)
         motion = MotionEngine.load(config.motion_weights)
         stack.push_async_callback(motion.aclose)
-        renderer = RendererEngine.create(encoder)
+        renderer = RendererEngine.create(encoder, bundle_digest=encoder.digest)
         stack.push_async_callback(renderer.aclose)
 
         async def prepare() -> int:

@@ -127,6 +127,9 @@ class AvatarStore:
     def bind(self, info: AvatarInfo) -> AvatarInfo:
         """Give a name to a key; gives the entry that holds it afterwards.
 
+        A name whose latents another model bundle made is stale, no renderer takes them any more:
+        it is given anew.
+
         Raises:
             AlreadyExists: The name belongs to another key.
             Unavailable: The disk refuses.
@@ -138,6 +141,9 @@ class AvatarStore:
             if _write_atomically(path, content, must_be_new=True):
                 return info
             holder = self._read_info(info.name)  # another process was faster
+        if holder is not None and holder.bundle_digest != info.bundle_digest:
+            _write_atomically(path, content)
+            return info
         if holder is None or holder.key != info.key:
             raise AlreadyExists(
                 f"the name {info.name!r} belongs to another portrait; choose another name, or "

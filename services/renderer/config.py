@@ -26,6 +26,9 @@ class RendererServiceConfig(ServerConfig):
     encoder_ca: Path | None = field(
         default=None, metadata=about("PEM bundle that the encoder is signed by; implies TLS")
     )
+    bundle_digest: str = field(
+        default="", metadata=about("Refuse latents of any other model bundle; empty takes all")
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,12 @@ def test_name_of_another_key_is_taken(store: AvatarStore) -> None:
         store.bind(info("anna", KEY_B))
     assert caught.value.reason == "AVATAR_NAME_TAKEN"
     assert store.load_info("anna").key == KEY_A
+
+
+def test_name_held_by_another_model_bundle_is_given_anew(store: AvatarStore) -> None:
+    store.bind(replace(info("anna"), bundle_digest="old"))
+    store.bind(info("anna", KEY_B))
+    assert store.load_info("anna").key == KEY_B
 
 
 @pytest.mark.parametrize(
