@@ -32,6 +32,7 @@ from parlante.models.layers.causal_conv import HOP_CONTEXT
 from parlante.models.motion_dit import BLOCK_FRAMES, Cache, MotionDiT
 from parlante.models.motion_space import (
     LATENT_DIM,
+    LATENT_INDEX,
     MOUTH,
     MOUTH_SLICE,
     PoseState,
@@ -54,7 +55,7 @@ BLOCK_HOPS: Final = BLOCK_FRAMES * HOPS_PER_FRAME
 # Windows of one block; the next block's begin BLOCK_SAMPLES later.
 SPAN_SAMPLES: Final = (BLOCK_HOPS - 1) * HOP_SAMPLES + WINDOW_SAMPLES
 _PRE_ROLL_SAMPLES: Final = SPAN_SAMPLES - LOOK_AHEAD_SAMPLES
-_GLIDE_PER_FRAME: Final = 1.0 - math.exp(-1.0 / (0.06 * FRAME_RATE_HZ))  # 90 % in 0.14 s
+_GLIDE_PER_FRAME: Final = 1.0 - math.exp(-1.0 / (0.03 * FRAME_RATE_HZ))  # 90 % in 0.07 s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,9 @@ class SamplerConfig:
         guidance: Scale of each condition.
         mouth_temperature: Scale of the noise that the mouth starts from, [0, 1]; below 1 the lips
             follow the sound more strictly than they follow chance.
+        blink_temperature: Scale of the noise that blinks start from. They are rare events, which
+            few-step sampling makes rarer; above 1 sets their rate right again.
+        gaze_temperature: The same for the eyes' wandering.
         reading_weight: How far every prediction of the mouth is drawn towards what the audio
             encoder reads from sound alone, [0, 1]. It keeps the lips from following their own
             momentum instead of the voice.
@@ -74,6 +78,8 @@ class SamplerConfig:
     times: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25)
     guidance: GuidanceScales = field(default_factory=GuidanceScales)
     mouth_temperature: float = 0.6
+    blink_temperature: float = 1.2
+    gaze_temperature: float = 1.8
     reading_weight: float = 0.6
 
 
@@ -254,6 +260,10 @@ def _noise(seed: int, index: int, sampler: SamplerConfig) -> Float32Array:
     ]
     noise = np.stack(draws)
     noise[:, MOUTH_SLICE] *= np.float32(sampler.mouth_temperature)
+    noise[:, LATENT_INDEX["blink"]] *= np.float32(sampler.blink_temperature)
+    noise[:, [LATENT_INDEX[n] for n in ("gazeYaw", "gazePitch")]] *= np.float32(
+        sampler.gaze_temperature
+    )
     return noise
 
 

@@ -82,7 +82,9 @@ async def test_vowels_shape_the_mouth(engine, espeak, variant):
 async def test_lips_meet_for_bilabials(engine, espeak):
     closures, opens = [], []
     for variant in ("f4", "m1", "m7"):
-        samples, rate_hz = _say(espeak, "[[mAmAmA bAbAbA pApApA]]", variant=variant, rate_wpm=140)
+        samples, rate_hz = _say(
+            espeak, "[[mA:mA:mA: bA:bA:bA: pA:pA:pA:]]", variant=variant, rate_wpm=140
+        )
         values = await animate(engine, samples, MotionConfig(sample_rate_hz=rate_hz))
         opened = aperture(values)
         closures.append(((opened[1:] < 0.025) & (opened[:-1] >= 0.025)).sum())
