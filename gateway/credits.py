@@ -68,11 +68,12 @@ class FrameWindow:
         """Free the credits of all frames up to `last_frame_seq`; an older report changes nothing.
 
         Raises:
-            InvalidInput: That frame has not been sent.
+            InvalidInput: That frame does not exist. The bound is what was taken, not what was sent:
+                a quick client reports a frame before its `send` has returned here.
         """
-        if not 0 <= last_frame_seq <= self._num_sent:
+        if not 0 <= last_frame_seq <= self._num_taken:
             raise InvalidInput(
-                f"last_frame_seq must be in [0, {self._num_sent}], the frames sent so far; "
+                f"last_frame_seq must be in [0, {self._num_taken}], the frames made so far; "
                 f"got {last_frame_seq}",
                 reason="PLAYBACK_OUT_OF_RANGE",
                 field="playback.last_frame_seq",

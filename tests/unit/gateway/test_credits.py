@@ -62,8 +62,8 @@ def test_report_goes_never_back() -> None:
     assert window.num_free == 2
 
 
-@pytest.mark.parametrize("seq", [-1, 1])
-def test_report_of_a_frame_that_was_not_sent_is_refused(seq: int) -> None:
+@pytest.mark.parametrize("seq", [-1, 2])
+def test_report_of_a_frame_that_does_not_exist_is_refused(seq: int) -> None:
     window = make_window(max_in_flight=2)
     window.take(1)
     with pytest.raises(InvalidInput) as refused:
@@ -112,3 +112,10 @@ def test_block_joins_frames() -> None:
     block = block_of(pending(3, 4))
     assert block.start_frame == 3
     assert block.values[:, 0].tolist() == [3, 4]
+
+
+def test_report_may_come_before_its_frame_counts_as_sent() -> None:
+    window = make_window(max_in_flight=1)
+    window.take(1)
+    window.report(1)
+    assert not window.is_starved
