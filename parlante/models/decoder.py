@@ -23,6 +23,7 @@ from parlante.models.eyes import EyeLayers, build_eyes, render_eye, white_of
 from parlante.models.face_coefficients import load_reference
 from parlante.models.face_mesh import Int32Array
 from parlante.models.face_rig import FaceRig, build_rig, face_axes
+from parlante.models.lip_fill import fill_opening
 from parlante.models.lip_opening import refine_lips
 from parlante.models.mouth import MouthLayers, build_mouth, render_mouth
 from parlante.models.warp import (
@@ -111,11 +112,12 @@ class Decoder:
         eyes = build_eyes(image, landmarks)
         mouth = build_mouth(image, mesh.vertices, face_axes(mesh), white_of(eyes))
         source, triangles = _with_flaps(mesh, mouth)
+        skin = image if mouth.is_closed else fill_opening(image, mesh.vertices)
         return PreparedAvatar(
             key=latents.key,
             image=image,
             background=background,
-            canvas=make_canvas(image, matte),
+            canvas=make_canvas(skin, matte),
             mesh=mesh,
             rig=build_rig(mesh),
             eyes=eyes,
@@ -290,14 +292,6 @@ def _with_flaps(mesh: WarpMesh, mouth: MouthLayers) -> tuple[Float32Array, Int32
     """Source points and triangles of the mesh with the flaps, which lie under the skin."""
     n = len(mesh.vertices)
     source = mesh.vertices[:, :2].copy()
-    # Where teeth or dark shine into the rim's pixels they are taken from the lip itself.
-    for rows in (fm.UPPER_LIP_ROWS, fm.LOWER_LIP_ROWS):
-        rim, outside = list(rows[0]), list(rows[3])
-        way = source[outside] - source[rim]
-        share = np.minimum(mouth.rim_inset_px / np.maximum(np.hypot(*way.T), 1.0), 0.45)[:, None]
-        source[rim] += way * share
-        for row in rows[1:3]:  # the rows between stay in order
-            source[list(row)] += share * 0.7 * (source[outside] - source[list(row)])
     upper, lower = source[_UPPER_RIM], source[_LOWER_RIM]
     # Closed lips: the flaps carry the photo's own line. Open ones: only the colour of the rim.
     share = 0.5 if mouth.is_closed else 0.0

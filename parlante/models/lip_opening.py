@@ -7,12 +7,14 @@ inter-ocular distances (IOD) off in a smile; the pixels say better.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from parlante.models import face_mesh as fm
 from parlante.types import Float32Array, Uint8Array
@@ -21,11 +23,16 @@ Float64Array = npt.NDArray[np.float64]
 
 SEARCH_IOD: Final = 0.025  # beyond the tracked rims
 SAMPLES_PER_COLUMN: Final = 41
+NUM_COLUMNS: Final = len(fm.UPPER_LIP_ROWS[0])
+STEPS_PER_COLUMN: Final = 4
 TOOTH_REDNESS: Final = 0.70
 SURE_TOOTH_REDNESS: Final = 0.65
 TOOTH_LIGHT: Final = 0.7
 DARK_LIGHT: Final = 0.5
+DARK_OF_LIP: Final = 0.70  # of the light of the lips beside it
 MIN_RUN: Final = 3
+CORNER_SEARCH_IOD: Final = 0.04
+CORNER_WIDTH_IOD: Final = 0.015
 MAX_SHIFT_OF_APERTURE: Final = 0.4
 
 
@@ -47,36 +54,39 @@ class LipOpening:
 
 
 def find_opening(image: Uint8Array, landmarks: Float32Array) -> LipOpening:
-    """Look at the pixels along nine columns across the mouth.
+    """Look at the pixels along many columns across the mouth.
 
     Args:
         image: uint8 [H, W, 3], RGB.
         landmarks: float32 [>= 468, >= 2], px.
     """
     iod = fm.inter_ocular_px(landmarks)
-    upper = landmarks[list(fm.UPPER_LIP_ROWS[0]), :2].astype(np.float64)
-    lower = landmarks[list(fm.LOWER_LIP_ROWS[0]), :2].astype(np.float64)
-    rows = [*fm.UPPER_LIP_ROWS[2], *fm.LOWER_LIP_ROWS[2]]
-    lips = sample_colours(image, landmarks[rows, :2]).mean(0)
+    upper = _densify(landmarks[list(fm.UPPER_LIP_ROWS[0]), :2])
+    lower = _densify(landmarks[list(fm.LOWER_LIP_ROWS[0]), :2])
+    rows = (fm.UPPER_LIP_ROWS[2], fm.LOWER_LIP_ROWS[2])
+    beside = [sample_colours(image, _densify(landmarks[list(row), :2])) for row in rows]
+    lips = sample_colours(image, landmarks[[*rows[0], *rows[1]], :2]).mean(0)
     middle = 0.5 * (upper + lower)
     half = 0.5 * np.maximum(lower[:, 1] - upper[:, 1], 0.0)
     reach = np.linspace(-1.0, 1.0, SAMPLES_PER_COLUMN) * (half + SEARCH_IOD * iod)[:, None]
     points = np.stack([np.broadcast_to(middle[:, :1], reach.shape), middle[:, 1:] + reach], -1)
     colours = sample_colours(image, points)
-    light = colours.mean(-1) / max(float(lips.mean()), 1.0)
-    redness = _redness(colours) / max(float(_redness(lips)), 1e-3)
-    is_tooth = (redness < TOOTH_REDNESS) & (light > TOOTH_LIGHT)
-    is_tooth[[0, -1]] = False  # beside the corners lies skin
-    none = np.zeros(len(upper))
+    light = colours.mean(-1)
+    redness = redness_of(colours) / max(float(redness_of(lips)), 1e-3)
+    is_tooth = (redness < TOOTH_REDNESS) & (light > TOOTH_LIGHT * max(float(lips.mean()), 1.0))
+    is_tooth[:STEPS_PER_COLUMN] = is_tooth[-STEPS_PER_COLUMN:] = False  # beside lies skin
+    none = np.zeros(NUM_COLUMNS)
     if not (is_tooth & (redness < SURE_TOOTH_REDNESS)).any():
         return LipOpening(lips=lips, teeth=np.zeros((0, 3)), upper_shift=none, lower_shift=none)
-    is_inside = is_tooth | (light < DARK_LIGHT)
-    shifts = np.array(
-        [_rim_shifts(r, i, h) for r, i, h in zip(reach, is_inside, half, strict=True)]
-    )
-    upper_shift, lower_shift = _smooth(shifts[:, 0]), _smooth(shifts[:, 1])
+    # Towards the corners the shadow is lighter, but so is what lies beside it.
+    around = np.minimum(beside[0].mean(-1), beside[1].mean(-1))[:, None]
+    is_inside = is_tooth | (light < np.maximum(DARK_LIGHT * lips.mean(), DARK_OF_LIP * around))
+    upper_shift, lower_shift = _rim_shifts(reach, is_inside, half)
     return LipOpening(
-        lips=lips, teeth=colours[is_tooth], upper_shift=upper_shift, lower_shift=lower_shift
+        lips=lips,
+        teeth=colours[is_tooth],
+        upper_shift=_smooth(_outermost(upper_shift, np.min)),
+        lower_shift=_smooth(_outermost(lower_shift, np.max)),
     )
 
 
@@ -86,7 +96,21 @@ def refine_lips(image: Uint8Array, landmarks: Float32Array) -> Float32Array:
     refined = landmarks.copy()
     refined[list(fm.UPPER_LIP_ROWS[0]), 1] += opening.upper_shift
     refined[list(fm.LOWER_LIP_ROWS[0]), 1] += opening.lower_shift
+    if len(opening.teeth) > 0:
+        iod = fm.inter_ocular_px(landmarks)
+        for corner in fm.INNER_MOUTH_CORNERS:
+            refined[corner, 1] += _corner_shift(image, landmarks[corner, :2], iod)
     return refined
+
+
+def _corner_shift(image: Uint8Array, corner: Float32Array, iod: float) -> float:
+    """By how many px the dark end of the opening lies below the tracked corner."""
+    reach = CORNER_SEARCH_IOD * np.linspace(-1.0, 1.0, SAMPLES_PER_COLUMN) * iod
+    aside = CORNER_WIDTH_IOD * np.linspace(-1.0, 1.0, 3)[:, None] * iod
+    points = np.stack(np.broadcast_arrays(corner[0] + aside, corner[1] + reach), -1)
+    light = sample_colours(image, points).mean((0, -1))
+    darkness = np.maximum(np.quantile(light, 0.7) - light, 0.0) ** 2
+    return float((darkness * reach).sum() / max(darkness.sum(), 1.0))
 
 
 def sample_colours(image: Uint8Array, points: npt.NDArray[np.floating]) -> Float64Array:
@@ -98,26 +122,48 @@ def sample_colours(image: Uint8Array, points: npt.NDArray[np.floating]) -> Float
     return np.asarray(colours, np.float64).reshape(*points.shape[:-1], 3)
 
 
-def _redness(colours: Float64Array) -> Float64Array:
+def redness_of(colours: Float64Array) -> Float64Array:
+    """Share of red beyond green, [...], of colours [..., 3]: high in lips, low in teeth."""
     total = np.maximum(colours.sum(-1), 1.0)
     return np.asarray((colours[..., 0] - colours[..., 1]) / total)
 
 
+def _densify(points: npt.NDArray[np.floating]) -> Float64Array:
+    """Points of the nine lip columns [9, 2] -> of all columns that are looked at."""
+    grid = np.linspace(0.0, len(points) - 1.0, STEPS_PER_COLUMN * (len(points) - 1) + 1)
+    known = np.arange(len(points))
+    return np.stack([np.interp(grid, known, points[:, axis]) for axis in (0, 1)], 1)
+
+
 def _rim_shifts(
-    reach: Float64Array, is_inside: npt.NDArray[np.bool_], half: float
-) -> tuple[float, float]:
-    """Shifts of both rims of a column to the ends of its longest run of inside pixels."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], is_inside.astype(np.int8), [0]])))
-    runs = edges.reshape(-1, 2)
-    if len(runs) == 0:
-        return 0.0, 0.0
-    first, end = runs[(runs[:, 1] - runs[:, 0]).argmax()]
-    if end - first < MIN_RUN:
-        return 0.0, 0.0
+    reach: Float64Array, is_inside: npt.NDArray[np.bool_], half: Float64Array
+) -> tuple[Float64Array, Float64Array]:
+    """Shifts of both rims to the ends of the stretch of each column that holds most inside."""
+    votes = np.where(is_inside, 1.0, -1.0)
+    sums = np.concatenate([np.zeros((len(votes), 1)), votes.cumsum(1)], 1)
+    totals = sums[:, None, :] - sums[:, :, None]  # [columns, first, end]
+    num_ends = sums.shape[1]
+    best = totals.reshape(len(votes), -1).argmax(1)
+    first, end = best // num_ends, best % num_ends
+    columns = np.arange(len(votes))
+    is_found = totals[columns, first, end] >= MIN_RUN
     limit = MAX_SHIFT_OF_APERTURE * 2.0 * half
-    upper = float(np.clip(reach[first] + half, -np.inf, limit))
-    lower = float(np.clip(reach[end - 1] - half, -limit, np.inf))
-    return upper, lower
+    last = reach.shape[1] - 1
+    upper = np.minimum(reach[columns, np.minimum(first, last)] + half, limit)
+    lower = np.maximum(reach[columns, np.maximum(end - 1, 0)] - half, -limit)
+    return np.where(is_found, upper, 0.0), np.where(is_found, lower, 0.0)
+
+
+def _outermost(
+    shifts: Float64Array, choose: Callable[..., npt.NDArray[np.floating]]
+) -> Float64Array:
+    """Shifts of the nine columns: the rim must leave all of the teeth around it outside the lip."""
+    calm = ndimage.median_filter(shifts, STEPS_PER_COLUMN + 1, mode="nearest")
+    half = STEPS_PER_COLUMN // 2
+    windows = np.lib.stride_tricks.sliding_window_view(
+        np.pad(calm, half, mode="edge"), 2 * half + 1
+    )
+    return np.asarray(choose(windows[::STEPS_PER_COLUMN], axis=1), np.float64)
 
 
 def _smooth(shifts: Float64Array) -> Float64Array:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from parlante.models import face_mesh as fm
 from parlante.models.lip_opening import find_opening, sample_colours
 from parlante.models.mouth_shading import shade_mouth
+from parlante.models.photo_teeth import find_teeth
 from parlante.models.teeth import (
     LOWER_TOOTH_WIDTHS,
     TOOTH_WIDTHS,
@@ -26,7 +27,6 @@ Float64Array = npt.NDArray[np.float64]
 
 TEETH_BEHIND_LIPS_IOD: Final = 0.07
 CURVE_SAMPLES: Final = 96
-RIM_INSET_IOD: Final = 0.020
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -42,8 +42,6 @@ class MouthLayers:
         anchor: float32 [3], px of the portrait: middle of the line of closed lips, behind them.
         axes: float32 [3, 3], rows: image right, down and back of the face, px per IOD.
         is_closed: True when the photo shows closed lips, whose own line can be kept.
-        rim_inset_px: By how much the lips' rims must be taken from further out, because teeth or
-            dark shine into their pixels.
     """
 
     upper: Uint8Array
@@ -54,7 +52,6 @@ class MouthLayers:
     anchor: Float32Array
     axes: Float32Array
     is_closed: bool
-    rim_inset_px: float
 
 
 def build_mouth(
@@ -86,16 +83,18 @@ def build_mouth(
     gum = np.array([176.0, 96.0, 92.0]) * light * 0.8
     dark = gap[gap.mean(1) <= np.quantile(gap.mean(1), 0.3)].mean(0)
     line = np.minimum(0.42 * lips, 0.9 * dark + 8.0)
+    anchor = closed + depth
+    own = find_teeth(image, landmarks, anchor, axes, lips, gum) if shows_teeth else None
+    upper = teeth_texture(teeth, gum, TOOTH_WIDTHS, is_upper=True) if own is None else own
     return MouthLayers(
-        upper=teeth_texture(teeth, gum, TOOTH_WIDTHS, is_upper=True),
+        upper=upper,
         lower=teeth_texture(teeth * [0.90, 0.84, 0.80], gum, LOWER_TOOTH_WIDTHS, is_upper=False),
         cavity=(0.42 * lips * np.array([1.0, 0.72, 0.72])).astype(np.float32),
         tongue=(0.5 * lips + 0.5 * light * np.array([168.0, 88.0, 88.0])).astype(np.float32),
         line=line.astype(np.float32),
-        anchor=(closed + depth).astype(np.float32),
+        anchor=anchor.astype(np.float32),
         axes=axes.astype(np.float32),
         is_closed=bool(is_closed),
-        rim_inset_px=0.0 if is_closed else RIM_INSET_IOD * iod,
     )
 
 

@@ -20,7 +20,10 @@ from parlante.types import Float32Array, Uint8Array
 # In inter-ocular distances.
 UPPER_EDGE: Final = 0.040  # of the middle incisors below the line of closed lips
 LOWER_EDGE: Final = 0.004  # of the lower incisors below the same line, jaw closed
+SHADOW_IOD: Final = 0.022  # reach of the soft shadow that the opening casts on the lips' rims
+SHADOW: Final = 0.30
 ARCH_DEPTH: Final = 3.0  # depth = ARCH_DEPTH x^2: the arch falls back to the sides
+MAX_ARCH_X: Final = 0.3
 
 
 @kernel
@@ -65,6 +68,7 @@ def shade_mouth(
     softness = 1.4
     opened = _smooth(gap / 0.07)  # a narrow slit is mostly shadow
     presence = _smooth((gap - 0.012) / 0.03) if keep_line else 1.0
+    shadow = SHADOW * presence
     if presence <= 0.0:
         return
     for py in range(box[1], box[3]):
@@ -80,6 +84,14 @@ def shade_mouth(
             u = upper[k] * (1.0 - f) + upper[k + 1] * f
             low = lower[k] * (1.0 - f) + lower[k + 1] * f
             inside_upper, inside_lower = across - u, low - across
+            end = min(along, width - along) / px_per_iod
+            near = max(-inside_upper, -inside_lower, 0.0) / px_per_iod
+            shade = shadow * math.exp(-((near / SHADOW_IOD) ** 2)) * _smooth(end / 0.10)
+            if shade > 0.004:
+                for channel in range(3):
+                    base = out[py, px, channel]
+                    tint = 1.0 - shade * (0.85 if channel == 0 else 1.0)
+                    out[py, px, channel] = np.uint8(base * tint + 0.5)
             cover = min(max(inside_upper / softness + 0.5, 0.0), 1.0)
             cover *= min(max(inside_lower / softness + 0.5, 0.0), 1.0)
             if cover <= 0.0:
@@ -93,7 +105,7 @@ def shade_mouth(
                 sy = py - head[1, 3] - head[1, 2] * z
                 x = (head[1, 1] * sx - head[0, 1] * sy) / determinant
                 y = (head[0, 0] * sy - head[1, 0] * sx) / determinant
-                z = ARCH_DEPTH * min(x * x, 0.09)
+                z = ARCH_DEPTH * min(x * x, MAX_ARCH_X * MAX_ARCH_X)
             side = min(abs(2.0 * along / width - 1.0), 1.0)
             depth_upper = inside_upper / px_per_iod
             depth_lower = inside_lower / px_per_iod

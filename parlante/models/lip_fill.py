@@ -1,0 +1,88 @@
+"""Lips continued over the open mouth of a photo.
+
+The warp takes the lips' rims from the photo. Where the photo has the mouth open, teeth and dark
+shine into the pixels of the rims and would ride along as jagged lines when the lips close.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+
+from parlante.models import face_mesh as fm
+from parlante.types import Float32Array, Uint8Array
+
+RIM_IOD: Final = 0.012  # as far as the lens blurs the opening into the lips
+STRAY_IOD: Final = 0.035  # beyond the rims, where what is dark belongs to the opening
+DARK_OF_LIP: Final = 0.72
+CORNER_IOD: Final = 0.10
+CORNER_FILL: Final = 0.5
+FILL_SIGMAS_IOD: Final = (0.012, 0.03, 0.08)
+
+
+def fill_opening(image: Uint8Array, landmarks: Float32Array) -> Uint8Array:
+    """Paint lips over what is seen between them; a copy.
+
+    Args:
+        image: uint8 [H, W, 3], RGB.
+        landmarks: float32 [>= 468, >= 2], px, with rims where the photo has them.
+    """
+    iod = fm.inter_ocular_px(landmarks)
+    outline = landmarks[list(fm.OUTER_LIPS), :2]
+    margin = 0.1 * iod
+    size = np.array(image.shape[1::-1])
+    x0, y0 = np.clip(np.floor(outline.min(0) - margin), 0, size - 2).astype(int).tolist()
+    x1, y1 = np.clip(np.ceil(outline.max(0) + margin), [x0 + 2, y0 + 2], size).astype(int).tolist()
+    patch = np.ascontiguousarray(image[y0:y1, x0:x1])
+    opening = np.zeros(patch.shape[:2], np.uint8)
+    points = np.rint((landmarks[list(fm.INNER_LIPS), :2] - [x0, y0]) * 16).astype(np.int32)
+    cv2.fillPoly(opening, [points], 255, cv2.LINE_8, 4)
+    near = cv2.dilate(opening, _disc(STRAY_IOD * iod)) > 0
+    lips = np.zeros_like(opening)
+    points = np.rint((outline - [x0, y0]) * 16).astype(np.int32)
+    cv2.fillPoly(lips, [points], 255, cv2.LINE_8, 4)
+    light = cv2.GaussianBlur(patch, (0, 0), 0.6).mean(-1)
+    # Against the light around, which falls off towards the corners and to the side of a shadow.
+    known = ((lips > 0) & (opening == 0)).astype(np.float32) + 1e-3
+    known[light < 0.5 * np.median(light[known > 0.5])] = 1e-3
+    reach = 0.12 * iod
+    around = cv2.GaussianBlur(light.astype(np.float32) * known, (0, 0), reach)
+    around /= cv2.GaussianBlur(known, (0, 0), reach)
+    hole = cv2.dilate(opening, _disc(RIM_IOD * iod))
+    hole[near & (light < DARK_OF_LIP * around)] = 255
+    hole = cv2.dilate(hole, _disc(1))
+    corners = landmarks[list(fm.INNER_MOUTH_CORNERS), :2] - [x0, y0]
+    out = image.copy()
+    out[y0:y1, x0:x1] = _fill(patch, hole, corners, iod)
+    return out
+
+
+def _fill(patch: Uint8Array, hole: Uint8Array, corners: Float32Array, iod: float) -> Uint8Array:
+    """Continue what surrounds a hole into it, the finer the nearer; without a seam."""
+    picture = patch.astype(np.float32)
+    known = (hole == 0).astype(np.float32)
+    filled = np.zeros_like(picture)
+    missing = np.ones_like(known)
+    for sigma in FILL_SIGMAS_IOD:
+        weight = cv2.GaussianBlur(known, (0, 0), sigma * iod)
+        blurred = cv2.GaussianBlur(picture * known[..., None], (0, 0), sigma * iod)
+        share = missing * np.clip(weight * 5.0, 0.0, 1.0)
+        filled += share[..., None] * blurred / np.maximum(weight, 1e-3)[..., None]
+        missing -= share
+    rest = np.maximum(1.0 - missing, 1e-3)[..., None]
+    cover = cv2.GaussianBlur(1.0 - known, (0, 0), 0.7)
+    cover = np.maximum(cover, 1.0 - known)[..., None]
+    # The seam's dark ends belong to the face as much as to the opening.
+    y, x = np.mgrid[: patch.shape[0], : patch.shape[1]]
+    for corner in corners:
+        away = np.hypot(x - corner[0], y - corner[1]) / (CORNER_IOD * iod)
+        cover *= (CORNER_FILL + (1.0 - CORNER_FILL) * np.clip(away, 0.0, 1.0) ** 2)[..., None]
+    mixed = picture + cover * (filled / rest - picture)
+    return np.asarray(np.clip(np.rint(mixed), 0, 255), np.uint8)
+
+
+def _disc(radius_px: float) -> Uint8Array:
+    size = 2 * max(round(radius_px), 1) + 1
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), np.uint8)

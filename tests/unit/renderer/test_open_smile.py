@@ -1,0 +1,75 @@
+"""A smile with teeth: the lips close over it, and it keeps its own teeth."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from parlante.models import face_mesh as fm
+from parlante.models.lip_fill import fill_opening
+
+TOOTH = (235, 230, 205)
+
+
+def paint(portrait, colour):
+    shape = np.round(portrait.landmarks[list(fm.INNER_LIPS), :2] * 16).astype(np.int32)
+    cv2.fillPoly(portrait.image, [shape], colour, cv2.LINE_AA, 4)
+    return portrait
+
+
+@pytest.fixture(scope="module")
+def smiling(draw):
+    return paint(draw(gap=0.14), TOOTH)
+
+
+@pytest.fixture(scope="module")
+def avatar(decoder, smiling, latents_of):
+    return decoder.prepare(latents_of(smiling))
+
+
+def mouth_of(frame, portrait):
+    points = portrait.landmarks[list(fm.OUTER_LIPS), :2]
+    (x0, y0), (x1, y1) = points.min(0).astype(int), points.max(0).astype(int)
+    return frame[y0:y1, x0:x1].astype(int)
+
+
+def count_teeth(frame, portrait):
+    mouth = mouth_of(frame, portrait)
+    return int(((mouth[..., 1] > 150) & (mouth[..., 0] - mouth[..., 1] < 25)).sum())
+
+
+def test_fill_leaves_lips_only(smiling):
+    filled = fill_opening(smiling.image, smiling.landmarks)
+    assert count_teeth(smiling.image, smiling) > 400
+    assert count_teeth(filled, smiling) == 0
+
+
+def test_fill_leaves_the_face_beyond_the_lips(smiling):
+    filled = fill_opening(smiling.image, smiling.landmarks)
+    changed = np.abs(filled.astype(int) - smiling.image).max(-1) > 0
+    y, x = np.nonzero(changed)
+    outline = smiling.landmarks[list(fm.OUTER_LIPS), :2]
+    margin = 0.05 * smiling.iod_px
+    assert x.min() > outline[:, 0].min() - margin
+    assert x.max() < outline[:, 0].max() + margin
+    assert y.min() > outline[:, 1].min() - margin
+    assert y.max() < outline[:, 1].max() + margin
+
+
+def test_closed_lips_hide_the_teeth(decoder, avatar, smiling, motion):
+    assert count_teeth(decoder.render(avatar, motion()), smiling) == 0
+
+
+def test_opened_smile_shows_the_teeth_of_the_photo(decoder, avatar, smiling, motion):
+    frame = decoder.render(avatar, motion(jawOpen=0.3))
+    assert count_teeth(frame, smiling) > 250
+    mouth = mouth_of(frame, smiling)
+    light = mouth[mouth.sum(-1) >= np.quantile(mouth.sum(-1), 0.99)].mean(0)
+    assert light == pytest.approx(TOOTH, abs=30)
+
+
+def test_open_mouth_without_teeth_gets_drawn_ones(decoder, draw, latents_of, avatar):
+    dark = decoder.prepare(latents_of(draw(gap=0.14)))
+    assert dark.mouth.upper.shape == avatar.mouth.upper.shape
+    assert np.abs(dark.mouth.upper.astype(int) - avatar.mouth.upper).max() > 50
