@@ -21,6 +21,7 @@ from parlante.types import Float32Array, Uint8Array
 UPPER_EDGE: Final = 0.040  # of the middle incisors below the line of closed lips
 LOWER_EDGE: Final = 0.004  # of the lower incisors below the same line, jaw closed
 SHADOW_IOD: Final = 0.022  # reach of the soft shadow that the opening casts on the lips' rims
+TIP_IOD: Final = 0.05
 SHADOW: Final = 0.30
 ARCH_DEPTH: Final = 3.0  # depth = ARCH_DEPTH x^2: the arch falls back to the sides
 MAX_ARCH_X: Final = 0.3
@@ -66,9 +67,10 @@ def shade_mouth(
     determinant = head[0, 0] * head[1, 1] - head[0, 1] * head[1, 0]
     px_per_iod = math.sqrt(max(determinant, 1e-6))
     softness = 1.4
-    opened = _smooth(gap / 0.07)  # a narrow slit is mostly shadow
+    opened = _smooth(gap / 0.055)  # a narrow slit is mostly shadow
     presence = _smooth((gap - 0.012) / 0.03) if keep_line else 1.0
     shadow = SHADOW * presence
+    wide = _smooth((gap - 0.10) / 0.15)
     if presence <= 0.0:
         return
     for py in range(box[1], box[3]):
@@ -96,7 +98,8 @@ def shade_mouth(
             cover *= min(max(inside_lower / softness + 0.5, 0.0), 1.0)
             if cover <= 0.0:
                 continue
-            cover *= presence
+            # The corners of a wide mouth are round: skin bridges their tips.
+            cover *= presence * (1.0 - wide * (1.0 - _smooth(end / TIP_IOD)))
             # Invert the projection of the arch: depth depends on x, two steps are enough.
             z = 0.0
             x, y = 0.0, 0.0
