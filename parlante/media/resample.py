@@ -90,9 +90,12 @@ class Resampler:
         base = position // MODEL_SAMPLE_RATE_HZ
         step = math.gcd(self.rate_hz, MODEL_SAMPLE_RATE_HZ)
         phase = (position % MODEL_SAMPLE_RATE_HZ) // step
-        taps = np.arange(1 - self._half, self._half + 1)
-        window = signal[(base - state.first_sample)[:, None] + taps]
-        output = (window * _kernels(self.rate_hz)[phase]).sum(axis=1, dtype=np.float32)
+        if last > first:
+            windows = np.lib.stride_tricks.sliding_window_view(signal, 2 * self._half)
+            window = windows[base - state.first_sample + 1 - self._half]
+            output = np.einsum("nt,nt->n", window, _kernels(self.rate_hz)[phase])
+        else:
+            output = np.zeros(0, np.float32)
         keep_from = last * self.rate_hz // MODEL_SAMPLE_RATE_HZ + 1 - self._half
         cut = min(len(signal), max(0, keep_from - state.first_sample))
         return output, ResamplerState(signal[cut:].copy(), state.first_sample + cut, last)

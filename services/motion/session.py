@@ -31,6 +31,7 @@ from parlante.models.audio_features import (
 from parlante.models.layers.causal_conv import HOP_CONTEXT
 from parlante.models.motion_dit import BLOCK_FRAMES, Cache, MotionDiT
 from parlante.models.motion_space import (
+    HEAD_SLICE,
     LATENT_DIM,
     LATENT_INDEX,
     MOUTH,
@@ -67,6 +68,7 @@ class SamplerConfig:
         guidance: Scale of each condition.
         mouth_temperature: Scale of the noise that the mouth starts from, [0, 1]; below 1 the lips
             follow the sound more strictly than they follow chance.
+        head_temperature: Scale of the noise that head motion starts from; few steps calm it.
         blink_temperature: Scale of the noise that blinks start from. They are rare events, which
             few-step sampling makes rarer; above 1 sets their rate right again.
         gaze_temperature: The same for the eyes' wandering.
@@ -78,6 +80,7 @@ class SamplerConfig:
     times: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25)
     guidance: GuidanceScales = field(default_factory=GuidanceScales)
     mouth_temperature: float = 0.6
+    head_temperature: float = 1.2
     blink_temperature: float = 1.2
     gaze_temperature: float = 1.8
     reading_weight: float = 0.6
@@ -260,6 +263,7 @@ def _noise(seed: int, index: int, sampler: SamplerConfig) -> Float32Array:
     ]
     noise = np.stack(draws)
     noise[:, MOUTH_SLICE] *= np.float32(sampler.mouth_temperature)
+    noise[:, HEAD_SLICE] *= np.float32(sampler.head_temperature)
     noise[:, LATENT_INDEX["blink"]] *= np.float32(sampler.blink_temperature)
     noise[:, [LATENT_INDEX[n] for n in ("gazeYaw", "gazePitch")]] *= np.float32(
         sampler.gaze_temperature
