@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
@@ -12,6 +13,10 @@ from parlante.types import Float32Array, Uint8Array
 
 RIM_IOD: Final = 0.020  # inner side of the rim, with the lashes' roots and the wet line
 LASHES_IOD: Final = 0.030  # outer side of the rim, kept unstretched
+LID_DARKEST: Final = 0.86  # light of a lid at its lashes, against its middle
+FOLD_IOD: Final = 0.03  # above the rim of the open eye
+FOLD_WIDTH_IOD: Final = 0.025
+FOLD: Final = 0.14
 OVERHANG: Final = 0.3  # of the eye's width, beyond the corners
 
 
@@ -118,6 +123,11 @@ def shade_eye(
             # Where the lid is stretched, skin without lashes takes over beyond the rim.
             plain = _smooth((u - u0) / (0.5 * zones[0])) * _smooth((u - across) / lashes - 0.6)
             plain *= _smooth((1.2 * zones[0] - u0 + source_upper) / (0.5 * zones[0]))
+            # A lid is round over the eyeball, with a fold where it goes into the socket.
+            height = (u - across) / max(u - u0, 1.0)
+            lid_light = LID_DARKEST + (1.0 - LID_DARKEST) * _smooth(height / 0.5)
+            fold = math.exp(-((((u0 - across) / iod - FOLD_IOD) / FOLD_WIDTH_IOD) ** 2))
+            lid_light -= FOLD * fold * _smooth(blink)
             source_lower = l0 + _stretched(-inside_lower, rim, zones[1], l0 - low)
             for channel in range(3):
                 value = 0.0
@@ -127,6 +137,7 @@ def shade_eye(
                     lid = _bilinear(image, sx, sy, channel)
                     if plain > 0.0:
                         lash_free = _bilinear(skin, sx - origin[0], sy - origin[1], channel)
+                        lash_free *= lid_light
                         lid += plain * (lash_free - lid)
                     value += weight_upper * _covered(lid, skin, sx, sy, origin, channel, blink)
                 if weight_lower > 0.0:

@@ -32,6 +32,10 @@ CURVE_SAMPLES: Final = 64
 PATCH_MARGIN_IOD: Final = 0.18
 STRAY_REDNESS: Final = 0.4  # of the skin's; the white of eyes has less
 STRAY_REACH_IOD: Final = 0.09
+UPPER_SKIN_SHARE: Final = 0.55
+LIT_REACH_IOD: Final = 0.09
+LID_COLOUR: Final = 0.6
+MAX_LID_GAIN: Final = 1.2
 MIN_IRIS_IOD: Final = 0.048
 MAX_IRIS_IOD: Final = 0.080
 
@@ -252,7 +256,10 @@ def _eyeball(
     lashes = LASHES_IOD * iod
     is_skin = (inside_upper < -lashes) | (inside_lower < -lashes)
     stray = _stray_white(patch, is_skin, (inside_upper > 0) & (inside_lower > 0), iod)
-    skin = _without_lashes(patch, is_skin & (stray < 64), iod)
+    is_skin &= stray < 64
+    skin = _without_lashes(patch, is_skin, iod)
+    beside = (is_skin & (inside_upper < -lashes), is_skin & (inside_lower < -lashes))
+    skin = _with_lid_colour(patch, skin, beside, iod)
     return np.dstack([skin, stray]), white, np.dstack([disc, alpha.astype(np.uint8)])
 
 
@@ -290,6 +297,38 @@ def _without_lashes(patch: Uint8Array, is_skin: npt.NDArray[np.bool_], iod: floa
     blurred = cv2.GaussianBlur(closed * weight[..., None], (0, 0), 0.025 * iod)
     total = cv2.GaussianBlur(weight, (0, 0), 0.025 * iod)
     return np.asarray(np.clip(blurred / total[..., None], 0, 255), np.uint8)
+
+
+def _with_lid_colour(
+    patch: Uint8Array,
+    skin: Uint8Array,
+    beside: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]],
+    iod: float,
+) -> Uint8Array:
+    """Give lids the colour of lit skin above and below the eye.
+
+    What little is seen of an upper lid lies in the shadow of its fold: stretched over the eye it
+    would look grey and flat.
+    """
+    light = patch.astype(np.float32).sum(-1)
+    total, weights = np.zeros(patch.shape, np.float32), np.zeros(patch.shape[:2], np.float32)
+    for is_beside, share in zip(beside, (UPPER_SKIN_SHARE, 1.0 - UPPER_SKIN_SHARE), strict=True):
+        if not is_beside.any():
+            continue
+        low, high = np.quantile(light[is_beside], (0.5, 0.95))
+        lit = (is_beside & (light >= low) & (light <= high)).astype(np.float32)
+        weight = cv2.GaussianBlur(lit, (0, 0), LIT_REACH_IOD * iod) + 1e-4 * float(lit.mean())
+        mean = patch[lit > 0].mean(0) * 1e-4 * float(lit.mean())
+        colour = cv2.GaussianBlur(patch * lit[..., None], (0, 0), LIT_REACH_IOD * iod) + mean
+        total += share * colour / np.maximum(weight, 1e-9)[..., None]
+        weights += share
+    target = total / np.maximum(weights, 1e-6)[..., None]
+    own = np.maximum(skin.mean(-1, keepdims=True), 1.0)
+    lit_light = np.maximum(target.mean(-1, keepdims=True), 1.0)
+    light = np.minimum(0.4 * own + 0.6 * lit_light, MAX_LID_GAIN * own)
+    hue = (1.0 - LID_COLOUR) * skin / own + LID_COLOUR * target / lit_light
+    mixed = np.where(weights[..., None] > 0, hue * light, skin)
+    return np.asarray(np.clip(np.rint(mixed), 0, 255), np.uint8)
 
 
 def _complete_white(patch: Uint8Array, known: npt.NDArray[np.bool_]) -> Uint8Array:

@@ -164,3 +164,15 @@ def test_prepare_accepts_read_only_latents(decoder, portrait, latents_of, motion
         for tensor in latents.tensors.values():
             tensor.flags.writeable = True
     assert frame.shape == (512, 512, 3)
+
+
+def test_lid_in_shadow_gets_the_colour_of_skin(decoder, draw, latents_of, motion):
+    shaded = draw()
+    lid = np.round(shaded.landmarks[[33, *fm.RIGHT_UPPER_LID, 133], :2]).astype(np.int32)
+    width = round(0.07 * shaded.iod_px)
+    shadow = cv2.polylines(np.zeros((512, 512), np.uint8), [lid - [0, width]], False, 1, width)
+    shaded.image[shadow > 0] = (96, 94, 92)  # the fold of a deep-set eye
+    frame = decoder.render(decoder.prepare(latents_of(shaded)), motion(eyeBlink=1.0))
+    x, y = shaded.landmarks[fm.RIGHT_IRIS[0], :2].astype(int)
+    red, green, _ = frame[y - 4 : y + 1, x - 3 : x + 4].reshape(-1, 3).mean(0)
+    assert red / green > 1.08
