@@ -63,6 +63,7 @@ class PreparedAvatar:
         mouth: Inside of the mouth.
         triangles: int32 [M, 3], of mesh and lip flaps, far ones first.
         source: float32 [N, 2], px of the canvas, of mesh and flap vertices.
+        yaw: How far the portrait itself is turned, rad.
     """
 
     key: str
@@ -75,6 +76,7 @@ class PreparedAvatar:
     mouth: MouthLayers
     triangles: Int32Array
     source: Float32Array
+    yaw: float
 
     @property
     def num_bytes(self) -> int:
@@ -110,7 +112,8 @@ class Decoder:
         landmarks = refine_lips(image, landmarks)
         mesh = build_mesh(landmarks)
         eyes = build_eyes(image, landmarks)
-        mouth = build_mouth(image, mesh.vertices, face_axes(mesh), white_of(eyes))
+        axes = face_axes(mesh)
+        mouth = build_mouth(image, mesh.vertices, axes, white_of(eyes))
         source, triangles = _with_flaps(mesh, mouth)
         skin = image if mouth.is_closed else fill_opening(image, mesh.vertices)
         return PreparedAvatar(
@@ -123,6 +126,7 @@ class Decoder:
             eyes=eyes,
             mouth=mouth,
             triangles=triangles,
+            yaw=float(np.arctan2(axes[0, 2], axes[0, 0])),
             source=source + np.array(CANVAS_OFFSET, np.float32),
         )
 
@@ -154,7 +158,7 @@ class Decoder:
         motion = np.ascontiguousarray(motion, np.float32)
         scratch = self._scratch()
         mesh = avatar.mesh
-        pose = HeadPose.from_motion(motion, mesh.iod_px)
+        pose = HeadPose.from_motion(motion, mesh.iod_px, avatar.yaw)
         moved = avatar.rig.displace(motion, mesh.vertices)
         posed = _pose(mesh, pose, moved)
         target = np.concatenate([posed, _flap_targets(posed)])

@@ -16,6 +16,12 @@ from parlante.types import MOTION_INDEX, Float32Array, Uint8Array
 # Distance of the virtual camera in inter-ocular distances: a portrait lens at about two metres.
 CAMERA_DISTANCE_IOD: Final = 20.0
 
+# A portrait turned by less than the first is free to turn; from the second it is fully damped.
+FREE_YAW: Final = 0.15
+DAMPED_YAW: Final = 0.45
+MAX_YAW_TO_FRONT: Final = 0.11
+MAX_YAW_FROM_FRONT: Final = 0.22
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadPose:
@@ -32,18 +38,41 @@ class HeadPose:
     scale: float
 
     @classmethod
-    def from_motion(cls, motion: Float32Array, iod_px: float) -> HeadPose:
-        """Read the pose channels of a motion frame, float32 [60]."""
+    def from_motion(cls, motion: Float32Array, iod_px: float, portrait_yaw: float) -> HeadPose:
+        """Read the pose channels of a motion frame, float32 [60].
+
+        Args:
+            motion: float32 [60].
+            iod_px: Inter-ocular distance, px.
+            portrait_yaw: How far the portrait itself is turned, rad; turns of a portrait that is
+                not frontal are damped, see `damp_yaw`.
+        """
         yaw, pitch, roll, x, y, log_scale = (
             float(motion[MOTION_INDEX[name]])
             for name in ("headYaw", "headPitch", "headRoll", "headX", "headY", "headLogScale")
         )
+        yaw = damp_yaw(yaw, portrait_yaw)
         shift = np.array([x * iod_px, y * iod_px], np.float32)
         return cls(
             rotation=rotation_matrix(yaw, pitch, roll).astype(np.float32),
             shift=shift,
             scale=math.exp(log_scale),
         )
+
+
+def damp_yaw(yaw: float, portrait_yaw: float) -> float:
+    """Limit a turn to what a turned portrait can give.
+
+    The side of a three-quarter view that is turned away has hardly any pixels: turned to the
+    front, it would be a smear. Nearly frontal portraits are not damped.
+
+    Args:
+        yaw: Turn relative to the portrait, rad.
+        portrait_yaw: Turn of the portrait, rad.
+    """
+    share = min(max((abs(portrait_yaw) - FREE_YAW) / (DAMPED_YAW - FREE_YAW), 0.0), 1.0)
+    limit = MAX_YAW_TO_FRONT if yaw * portrait_yaw < 0.0 else MAX_YAW_FROM_FRONT
+    return (1.0 - share) * yaw + share * limit * math.tanh(yaw / limit)
 
 
 @kernel

@@ -1,0 +1,24 @@
+"""Turns of the head, limited to what a portrait can give."""
+
+from __future__ import annotations
+
+import pytest
+
+from parlante.models.warp import damp_yaw
+
+
+@pytest.mark.parametrize("yaw", [-0.4, 0.0, 0.3])
+def test_frontal_portraits_turn_as_asked(yaw):
+    assert damp_yaw(yaw, 0.1) == yaw
+
+
+def test_three_quarter_view_hardly_turns_to_the_front():
+    assert 0.0 < damp_yaw(0.4, -0.6) < 0.12
+
+
+def test_three_quarter_view_turns_further_away_than_to_the_front():
+    assert -0.25 < damp_yaw(-0.4, -0.6) < -damp_yaw(0.4, -0.6)
+
+
+def test_small_turns_are_hardly_damped():
+    assert damp_yaw(0.03, -0.6) == pytest.approx(0.03, rel=0.05)
