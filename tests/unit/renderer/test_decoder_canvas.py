@@ -1,0 +1,44 @@
+"""What lies beyond the portrait's frame."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from parlante.models.decoder_canvas import PAD_SIDE_PX, PAD_TOP_PX, make_canvas
+
+BOTTOM = PAD_TOP_PX + 512
+
+
+@pytest.fixture(scope="module")
+def canvas():
+    """A person whose shoulders leave the frame at the bottom, in a striped shirt."""
+    matte = np.zeros((512, 512), np.uint8)
+    shoulders = np.array([[200, 300], [312, 300], [420, 512], [92, 512]])
+    cv2.fillPoly(matte, [shoulders], 255)
+    image = np.full((512, 512, 3), 60, np.uint8)
+    image[:, ::8] = image[:, 1::8] = image[:, 2::8] = 200
+    return make_canvas(image, matte)
+
+
+def test_portrait_itself_is_kept(canvas):
+    inside = canvas[PAD_TOP_PX:BOTTOM, PAD_SIDE_PX : PAD_SIDE_PX + 512, :3]
+    assert set(np.unique(inside)) == {60, 200}
+
+
+def test_outline_of_shoulders_goes_on_below_the_frame(canvas):
+    widths = [(canvas[BOTTOM + below, :, 3] > 127).sum() for below in (-2, 30, 80)]
+    assert widths[1] > widths[0] + 15
+    assert widths[2] > widths[1] + 15
+
+
+def test_nobody_is_beyond_sides_that_the_outline_does_not_reach(canvas):
+    assert canvas[PAD_TOP_PX:BOTTOM, : PAD_SIDE_PX + 60, 3].max() == 0
+    assert canvas[:, : PAD_SIDE_PX // 2, 3].max() == 0
+
+
+def test_cloth_below_the_frame_shows_no_streaks(canvas):
+    middle = slice(PAD_SIDE_PX + 200, PAD_SIDE_PX + 312)
+    assert np.ptp(canvas[BOTTOM - 4, middle, 0].astype(int)) > 100
+    assert np.ptp(canvas[BOTTOM + 60, middle, 0].astype(int)) < 15
