@@ -115,7 +115,7 @@ class Decoder:
         axes = face_axes(mesh)
         mouth = build_mouth(image, mesh.vertices, axes, white_of(eyes))
         source, triangles = _with_flaps(mesh, mouth)
-        skin = image if mouth.is_closed else fill_opening(image, mesh.vertices)
+        skin = fill_opening(image, mesh.vertices) if mouth.shows_teeth else image
         return PreparedAvatar(
             key=latents.key,
             image=image,

@@ -28,6 +28,10 @@ STEPS_PER_COLUMN: Final = 4
 TOOTH_REDNESS: Final = 0.70
 SURE_TOOTH_REDNESS: Final = 0.65
 TOOTH_LIGHT: Final = 0.7
+MIN_LIP_REDNESS: Final = 0.025
+GREY_TOOTH_LIGHT: Final = 0.95
+GREY_TOOTH_SHARE: Final = 0.5  # of the opening
+GREY_APERTURE_IOD: Final = 0.09
 DARK_LIGHT: Final = 0.5
 DARK_OF_LIP: Final = 0.70  # of the light of the lips beside it
 MIN_RUN: Final = 3
@@ -74,6 +78,12 @@ def find_opening(image: Uint8Array, landmarks: Float32Array) -> LipOpening:
     light = colours.mean(-1)
     redness = redness_of(colours) / max(float(redness_of(lips)), 1e-3)
     is_tooth = (redness < TOOTH_REDNESS) & (light > TOOTH_LIGHT * max(float(lips.mean()), 1.0))
+    if is_grey(lips):  # without colour, only what is bright in a wide open mouth is sure
+        is_open = np.abs(reach) < half[:, None]
+        is_tooth = is_open & (light > GREY_TOOTH_LIGHT * lips.mean())
+        is_tooth &= 2.0 * half.max() > GREY_APERTURE_IOD * iod
+        is_tooth &= is_tooth.sum() > GREY_TOOTH_SHARE * is_open.sum()
+        redness = np.zeros_like(redness)
     is_tooth[:STEPS_PER_COLUMN] = is_tooth[-STEPS_PER_COLUMN:] = False  # beside lies skin
     none = np.zeros(NUM_COLUMNS)
     if not (is_tooth & (redness < SURE_TOOTH_REDNESS)).any():
@@ -120,6 +130,11 @@ def sample_colours(image: Uint8Array, points: npt.NDArray[np.floating]) -> Float
         image, flat[:, :1], flat[:, 1:], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     return np.asarray(colours, np.float64).reshape(*points.shape[:-1], 3)
+
+
+def is_grey(lips: Float64Array) -> bool:
+    """Whether lips of a mean colour [3] have no red to tell them from teeth."""
+    return float(redness_of(lips)) < MIN_LIP_REDNESS
 
 
 def redness_of(colours: Float64Array) -> Float64Array:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parlante.models import face_mesh as fm
-from parlante.models.lip_opening import find_opening, sample_colours
+from parlante.models.lip_opening import find_opening, redness_of, sample_colours
 from parlante.models.mouth_shading import shade_mouth
 from parlante.models.photo_teeth import find_teeth
 from parlante.models.teeth import (
@@ -27,6 +27,7 @@ Float64Array = npt.NDArray[np.float64]
 
 TEETH_BEHIND_LIPS_IOD: Final = 0.07
 CURVE_SAMPLES: Final = 96
+FULL_REDNESS: Final = 0.06  # of lips, see `redness_of`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -42,6 +43,7 @@ class MouthLayers:
         anchor: float32 [3], px of the portrait: middle of the line of closed lips, behind them.
         axes: float32 [3, 3], rows: image right, down and back of the face, px per IOD.
         is_closed: True when the photo shows closed lips, whose own line can be kept.
+        shows_teeth: True when the photo shows teeth.
     """
 
     upper: Uint8Array
@@ -52,6 +54,7 @@ class MouthLayers:
     anchor: Float32Array
     axes: Float32Array
     is_closed: bool
+    shows_teeth: bool
 
 
 def build_mouth(
@@ -73,14 +76,16 @@ def build_mouth(
     gap = _gap_pixels(image, upper_rim, lower_rim)
     aperture = float(np.linalg.norm(lower_rim[4] - upper_rim[4])) / iod
     shows_teeth = len(opening.teeth) > 0
-    teeth = _teeth_colour(opening.teeth if shows_teeth else None, white, lips)
+    teeth = _tinted(_teeth_colour(opening.teeth if shows_teeth else None, white, lips), lips)
+    lower_teeth = _tinted(teeth * [0.90, 0.84, 0.80], lips)
     is_closed = aperture < 0.035 and not shows_teeth
     closed = 0.35 * upper_rim[4] + 0.65 * lower_rim[4] if aperture > 0.03 else upper_rim[4]
     if shows_teeth:
         closed = 0.7 * upper_rim[4] + 0.3 * lower_rim[4]
     depth = TEETH_BEHIND_LIPS_IOD * axes[2]
     light = float(np.clip(lips.mean() / 130.0, 0.35, 1.15))
-    gum = np.array([176.0, 96.0, 92.0]) * light * 0.8
+    gum = _tinted(np.array([176.0, 96.0, 92.0]) * light * 0.8, lips)
+    flesh = _tinted(light * np.array([168.0, 88.0, 88.0]), lips)
     dark = gap[gap.mean(1) <= np.quantile(gap.mean(1), 0.3)].mean(0)
     line = np.minimum(0.42 * lips, 0.9 * dark + 8.0)
     anchor = closed + depth
@@ -88,14 +93,21 @@ def build_mouth(
     upper = teeth_texture(teeth, gum, TOOTH_WIDTHS, is_upper=True) if own is None else own
     return MouthLayers(
         upper=upper,
-        lower=teeth_texture(teeth * [0.90, 0.84, 0.80], gum, LOWER_TOOTH_WIDTHS, is_upper=False),
-        cavity=(0.42 * lips * np.array([1.0, 0.72, 0.72])).astype(np.float32),
-        tongue=(0.5 * lips + 0.5 * light * np.array([168.0, 88.0, 88.0])).astype(np.float32),
+        lower=teeth_texture(lower_teeth, gum, LOWER_TOOTH_WIDTHS, is_upper=False),
+        cavity=_tinted(0.42 * lips * np.array([1.0, 0.72, 0.72]), lips).astype(np.float32),
+        tongue=(0.5 * lips + 0.5 * flesh).astype(np.float32),
         line=line.astype(np.float32),
         anchor=anchor.astype(np.float32),
         axes=axes.astype(np.float32),
         is_closed=bool(is_closed),
+        shows_teeth=shows_teeth,
     )
+
+
+def _tinted(flesh: Float64Array, lips: Float64Array) -> Float64Array:
+    """Colour of flesh in a picture that may have less colour than skin has, or none."""
+    share = min(max(float(redness_of(lips)) / FULL_REDNESS, 0.0), 1.0)
+    return np.asarray(share * flesh + (1.0 - share) * flesh.mean() * lips / lips.mean())
 
 
 def _gap_pixels(image: Uint8Array, upper: Float32Array, lower: Float32Array) -> Float64Array:

@@ -92,8 +92,7 @@ def shade_mouth(
             if shade > 0.004:
                 for channel in range(3):
                     base = out[py, px, channel]
-                    tint = 1.0 - shade * (0.85 if channel == 0 else 1.0)
-                    out[py, px, channel] = np.uint8(base * tint + 0.5)
+                    out[py, px, channel] = np.uint8(base * (1.0 - shade) + 0.5)
             cover = min(max(inside_upper / softness + 0.5, 0.0), 1.0)
             cover *= min(max(inside_lower / softness + 0.5, 0.0), 1.0)
             if cover <= 0.0:

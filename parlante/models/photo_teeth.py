@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parlante.models import face_mesh as fm
-from parlante.models.lip_opening import redness_of
+from parlante.models.lip_opening import is_grey, redness_of
 from parlante.models.mouth_shading import ARCH_DEPTH, MAX_ARCH_X, UPPER_EDGE
 from parlante.models.teeth import (
     TEXTURE_BOTTOM,
@@ -65,7 +65,8 @@ def find_teeth(
     ).astype(np.float64)
     is_tooth = _between_lips(points, landmarks)
     is_tooth &= colours.mean(-1) > TOOTH_LIGHT * lips.mean()
-    is_tooth &= redness_of(colours) < TOOTH_REDNESS * float(redness_of(lips))
+    if not is_grey(lips):
+        is_tooth &= redness_of(colours) < TOOTH_REDNESS * float(redness_of(lips))
     shape = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, CLOSING_TEXELS)
     seen = cv2.morphologyEx(is_tooth.astype(np.uint8), cv2.MORPH_CLOSE, shape) > 0
     top = seen.argmax(0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -73,3 +75,19 @@ def test_open_mouth_without_teeth_gets_drawn_ones(decoder, draw, latents_of, ava
     dark = decoder.prepare(latents_of(draw(gap=0.14)))
     assert dark.mouth.upper.shape == avatar.mouth.upper.shape
     assert np.abs(dark.mouth.upper.astype(int) - avatar.mouth.upper).max() > 50
+
+
+def to_grey(portrait):
+    grey = np.repeat(portrait.image.mean(-1, keepdims=True), 3, -1).astype(np.uint8)
+    return replace(portrait, image=grey)
+
+
+def test_grey_smile_keeps_its_teeth_and_gets_no_colour(decoder, smiling, latents_of, motion):
+    avatar = decoder.prepare(latents_of(to_grey(smiling)))
+    assert avatar.mouth.shows_teeth
+    mouth = mouth_of(decoder.render(avatar, motion(jawOpen=0.4)), smiling)
+    assert np.ptp(mouth, axis=-1).max() <= 24
+
+
+def test_grey_closed_lips_show_no_teeth(decoder, draw, latents_of):
+    assert not decoder.prepare(latents_of(to_grey(draw()))).mouth.shows_teeth
