@@ -35,7 +35,7 @@ def augment(log_mel: Float32Array, rng: np.random.Generator) -> Float32Array:
         if rng.random() < 0.5:
             energy = _room(energy, rng)
         energy *= _breath(energy.shape, rng)
-        energy = energy * np.exp(_band_limit(rng))
+        energy = energy * np.exp(_band_limit(rng) + _mask(rng))
         noise = _noise(energy, rng)
         if rng.random() < 0.1:  # other people far away
             other = np.exp(log_mel[order[row]].astype(np.float64))
@@ -86,6 +86,16 @@ def _band_limit(rng: np.random.Generator) -> np.ndarray:
         gain[int(rng.integers(28, 34)) :] = -12.0
     if kind < 0.10 or kind > 0.9:
         gain[: int(rng.integers(1, 5))] = -6.0
+    return gain
+
+
+def _mask(rng: np.random.Generator) -> np.ndarray:
+    """Log gain [M] that takes out a few bands, so that no one band is relied on (SpecAugment)."""
+    gain = np.zeros(NUM_MELS)
+    for _ in range(int(rng.integers(0, 3))):
+        width = int(rng.integers(1, 6))
+        start = int(rng.integers(0, NUM_MELS - width))
+        gain[start : start + width] = rng.uniform(-8.0, -2.0)
     return gain
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Final
 
@@ -28,9 +28,9 @@ from parlante.models.audio_features import (
 )
 from parlante.models.motion_space import LATENT_SCALE, MOUTH, head_latents
 from parlante.training.behaviour import draw_behaviour, draw_controls, emotion_mouth
-from parlante.training.espeak import Espeak, Voice
-from parlante.training.texts import pick_language, pick_text
-from parlante.training.visemes import Phone, mouth_targets
+from parlante.training.speakers import Speakers, open_speakers
+from parlante.training.speech import Speech
+from parlante.training.visemes import Phone, mouth_targets, viseme_labels
 from parlante.types import MODEL_SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, Float32Array
 
 logger = logging.getLogger(__name__)
@@ -39,13 +39,14 @@ CLIP_FRAMES: Final = 800  # 32 s
 CLIP_SAMPLES: Final = CLIP_FRAMES * SAMPLES_PER_FRAME
 # The first window of a hop-aligned frame starts here: the look-ahead moves sound against motion.
 FIRST_WINDOW_SAMPLE: Final = HOP_SAMPLES + LOOK_AHEAD_SAMPLES - WINDOW_SAMPLES
-VERSION: Final = 2  # of what is drawn; part of the cache key
+VERSION: Final = 3  # of what is drawn; part of the cache key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusConfig:
-    """How much to make: clips of 32 s, performances of each, and the seed of it all."""
+    """How much to make: who speaks, clips of 32 s, performances of each, the seed of it all."""
 
+    speakers: str = "espeak"
     num_clips: int = 360
     num_performances: int = 2
     seed: int = 1
@@ -60,12 +61,14 @@ class Corpus:
         latents: float16 [C, V, T, D], unit variance.
         conditions: float16 [C, V, T, 10].
         activity: float16 [C, T], 1 = speaking.
+        visemes: uint8 [C, T], index into `VISEMES`.
     """
 
     log_mel: np.ndarray
     latents: np.ndarray
     conditions: np.ndarray
     activity: np.ndarray
+    visemes: np.ndarray
 
     @property
     def num_clips(self) -> int:
@@ -82,38 +85,48 @@ class Take:
     amplitude: float
 
 
+_ARRAYS: Final = tuple(field.name for field in fields(Corpus))
+
+
 def load_or_make(config: CorpusConfig, cache: Path) -> Corpus:
     """Read the corpus from the cache folder, or make it and put it there."""
     key = hashlib.sha256(repr((VERSION, sorted(asdict(config).items()))).encode()).hexdigest()[:16]
     path = cache / f"motion-{key}.npz"
-    names = ("log_mel", "latents", "conditions", "activity")
     if not path.exists():
         corpus = make(config)
         cache.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part.npz")
-        np.savez(part, **{name: getattr(corpus, name) for name in names})
+        np.savez(part, **{name: getattr(corpus, name) for name in _ARRAYS})
         part.rename(path)
     with np.load(path) as stored:
-        return Corpus(*(stored[name] for name in names))
+        return Corpus(*(stored[name] for name in _ARRAYS))
+
+
+def join(corpora: list[Corpus]) -> Corpus:
+    """Put corpora of equal numbers of performances together, in an order that mixes them evenly."""
+    position = np.concatenate([(np.arange(c.num_clips) + 0.5) / c.num_clips for c in corpora])
+    order = np.argsort(position, kind="stable")
+    return Corpus(*(np.concatenate([getattr(c, name) for c in corpora])[order] for name in _ARRAYS))
 
 
 def make(config: CorpusConfig) -> Corpus:
     """Synthesise the corpus."""
-    espeak = Espeak()
-    variants = [v for v in espeak.variants() if "obo" not in v]  # no robots
+    speakers = open_speakers(config.speakers)
     clips = []
     for index in range(config.num_clips):
         rng = np.random.default_rng((config.seed, index))
-        clips.append(_clip(espeak, variants, config.num_performances, rng))
+        clips.append(_clip(speakers, config.num_performances, rng))
         if index % 50 == 49:
             logger.info("corpus: %d of %d clips", index + 1, config.num_clips)
-    return Corpus(*(np.stack(part).astype(np.float16) for part in zip(*clips, strict=True)))
+    # Everything real goes to half precision; labels stay as they are.
+    parts = [np.stack(part) for part in zip(*clips, strict=True)]
+    return Corpus(*(p if p.dtype == np.uint8 else p.astype(np.float16) for p in parts))
 
 
 def _clip(
-    espeak: Espeak, variants: list[str], num_performances: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    take = record(espeak, variants, rng)
+    speakers: Speakers, num_performances: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    take = record(speakers, rng)
     padded = np.concatenate([take.audio[FIRST_WINDOW_SAMPLE:], np.zeros(4096, np.float32)])
     energies = mel_energies(padded)[: CLIP_FRAMES * HOPS_PER_FRAME]
     log_mel = np.log(np.maximum(energies, ENERGY_FLOOR) / ENERGY_FLOOR)
@@ -121,7 +134,7 @@ def _clip(
     activity, loudness = _activity(take)
     performances = [_perform(mouth, activity, loudness, rng) for _ in range(num_performances)]
     latents, conditions = (np.stack(part) for part in zip(*performances, strict=True))
-    return log_mel, latents, conditions, activity
+    return log_mel, latents, conditions, activity, viseme_labels(take.phones, CLIP_FRAMES)
 
 
 def _perform(
@@ -149,18 +162,17 @@ def _activity(take: Take) -> tuple[Float32Array, Float32Array]:
     return active, ((level - spoken.mean()) / max(float(spoken.std()), 0.3)).astype(np.float32)
 
 
-def record(espeak: Espeak, variants: list[str], rng: np.random.Generator) -> Take:
+def record(speakers: Speakers, rng: np.random.Generator) -> Take:
     """Fill one clip with utterances, pauses and sounds that are no speech."""
     audio = np.zeros(CLIP_SAMPLES + SAMPLES_PER_FRAME, np.float32)
     phones: list[Phone] = []
-    language = pick_language(rng)
-    voice = _draw_voice(language, variants, rng)
+    talk = speakers.draw(rng)
     tract = float(np.exp(rng.normal(0.0, 0.10)))  # > 1: shorter vocal tract, higher formants
     now_s = float(rng.choice((rng.uniform(0.0, 0.3), rng.uniform(0.3, 3.0))))
     if rng.random() < 0.04:  # a clip in which nobody speaks
         now_s = 1e9
     while now_s * MODEL_SAMPLE_RATE_HZ < CLIP_SAMPLES - 8000:
-        said = _say(espeak, pick_text(language, rng), voice, tract, now_s, rng)
+        said = _say(next(talk), tract, now_s, rng)
         start = int(now_s * MODEL_SAMPLE_RATE_HZ)
         room = min(len(said.audio), len(audio) - start)
         audio[start : start + room] += said.audio[:room]
@@ -175,31 +187,19 @@ def record(espeak: Espeak, variants: list[str], rng: np.random.Generator) -> Tak
     return Take(audio, phones, float(rng.uniform(0.8, 1.2)))
 
 
-def _draw_voice(language: str, variants: list[str], rng: np.random.Generator) -> Voice:
-    variant = "" if rng.random() < 0.1 else str(rng.choice(variants))
-    return Voice(
-        language=language,
-        variant=variant,
-        rate_wpm=int(rng.uniform(110, 230)),
-        pitch=int(rng.uniform(15, 90)),
-        pitch_range=int(rng.uniform(20, 99)),
-    )
-
-
-def _say(
-    espeak: Espeak, text: str, voice: Voice, tract: float, start_s: float, rng: np.random.Generator
-) -> Take:
-    speech = espeak.speak(text, voice)
+def _say(speech: Speech, tract: float, start_s: float, rng: np.random.Generator) -> Take:
     samples = speech.samples.astype(np.float32) / 32768.0
     rate = speech.sample_rate_hz * tract  # played faster, formants move up
     audio = soxr.resample(samples, rate, MODEL_SAMPLE_RATE_HZ).astype(np.float32)
     peak = float(np.abs(audio).max(initial=1e-3))
+    marks_stress = any("ˈ" in phone.ipa for phone in speech.phones)
+    weak = 0.92 if marks_stress else 1.0
     phones = [
         Phone(
             p.ipa,
             start_s + p.start_s / tract,
             start_s + p.end_s / tract,
-            (1.15 if "ˈ" in p.ipa else 0.92) * float(rng.normal(1.0, 0.06)),
+            (1.15 if "ˈ" in p.ipa else weak) * float(rng.normal(1.0, 0.06)),
         )
         for p in speech.phones
     ]
@@ -209,7 +209,9 @@ def _say(
 def _gaps(phones: list[Phone], num_samples: int) -> list[tuple[int, int]]:
     """Sample ranges of at least 0.6 s in which nobody speaks."""
     rate = MODEL_SAMPLE_RATE_HZ
-    edges = [0.0, *(t for p in phones for t in (p.start_s, p.end_s)), num_samples / rate]
+    total_s = num_samples / rate
+    times = [min(t, total_s) for p in phones for t in (p.start_s, p.end_s)]
+    edges = [0.0, *times, total_s]
     pairs = zip(edges[::2], edges[1::2], strict=True)
     return [(int((a + 0.15) * rate), int((b - 0.15) * rate)) for a, b in pairs if b - a > 0.6]
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 import espeakng_loader
 import numpy as np
 
+from parlante.training.speech import Speech
 from parlante.training.visemes import Phone
 from parlante.types import Int16Array
 
@@ -58,15 +59,6 @@ class Voice:
     rate_wpm: int = 165
     pitch: int = 50
     pitch_range: int = 50
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Speech:
-    """Synthesised speech: int16 [S] at `sample_rate_hz`, and its phonemes in order."""
-
-    samples: Int16Array
-    sample_rate_hz: int
-    phones: list[Phone]
 
 
 class Espeak:

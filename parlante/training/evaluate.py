@@ -1,8 +1,9 @@
 """Judge trained weights: ``python -m parlante.training.evaluate --weights FILE [--wav FOLDER]``.
 
-Prints one JSON object. Synthetic part: voices and texts drawn from a seed that training never
-used, compared with their viseme targets. Recorded part: wav files, judged without a truth: shut in
-silence, open in speech, head, blink and smoothness statistics against those of real people.
+Prints one JSON object. Synthetic part: speakers drawn from a seed that training never used (or,
+with ``--speakers held_out``, voices it never heard), compared with their viseme targets. Recorded
+part: wav files, judged without a truth: shut in silence, open in speech, head, blink and smoothness
+statistics against those of real people.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from parlante.models.audio_features import Float64Array
 from parlante.models.motion_dit import BLOCK_FRAMES
 from parlante.ports import Motion
 from parlante.training.corpus import CLIP_FRAMES, record
-from parlante.training.espeak import Espeak
+from parlante.training.speakers import POPULATIONS, open_speakers
 from parlante.training.visemes import mouth_targets
 from parlante.types import (
     FRAME_RATE_HZ,
@@ -134,13 +135,14 @@ def _best_lag_ms(made: Float64Array, truth: Float64Array) -> int:
     return int((int(np.argmax(scores)) - 5) * 1000 / FRAME_RATE_HZ)
 
 
-async def judge_synthetic(engine: Motion, num_clips: int, seed: int) -> dict[str, float]:
+async def judge_synthetic(
+    engine: Motion, num_clips: int, seed: int, population: str
+) -> dict[str, float]:
     """Compare with viseme targets on new synthetic speakers; means over clips."""
-    espeak = Espeak()
-    variants = espeak.variants()
+    speakers = open_speakers(population)
     rows: list[dict[str, float]] = []
     for index in range(num_clips):
-        take = record(espeak, variants, np.random.default_rng((seed, index)))
+        take = record(speakers, np.random.default_rng((seed, index)))
         if not take.phones:
             continue
         samples = (take.audio * 32767).astype(np.int16)[: CLIP_FRAMES * 640]
@@ -149,12 +151,14 @@ async def judge_synthetic(engine: Motion, num_clips: int, seed: int) -> dict[str
         truth[:, _mouth_columns()] = mouth_targets(take.phones, CLIP_FRAMES, take.amplitude)
         opened, wanted = aperture(values), aperture(truth)
         closed = truth[:, MOTION_INDEX["mouthClose"]] > 0.95
+        parted = wanted > 0.06
         rows.append(
             {
                 "aperture_correlation": _correlation(opened, wanted),
                 "width_correlation": _correlation(width(values), width(truth)),
                 "aperture_lag_ms": _best_lag_ms(opened, wanted),
                 "bilabials_shut": float((opened[closed] < 0.025).mean()) if closed.any() else 1.0,
+                "shut_elsewhere": float((opened[parted] < 0.025).mean()),
                 "aperture_ratio": float(opened.mean() / max(1e-6, wanted.mean())),
             }
         )
@@ -193,6 +197,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Judge motion weights.")
     parser.add_argument("--weights", type=Path, default=None)
     parser.add_argument("--wav", type=Path, default=None, help="folder of 16-bit wav recordings")
+    parser.add_argument("--speakers", choices=POPULATIONS, default="espeak")
     parser.add_argument("--num-clips", type=int, default=6)
     parser.add_argument("--seed", type=int, default=987_654)
     arguments = parser.parse_args()
@@ -203,7 +208,9 @@ def main() -> None:
         await engine.warm_up()
         try:
             report: dict[str, Any] = {
-                "synthetic": await judge_synthetic(engine, arguments.num_clips, arguments.seed)
+                "synthetic": await judge_synthetic(
+                    engine, arguments.num_clips, arguments.seed, arguments.speakers
+                )
             }
             if recordings:
                 report["recordings"] = await judge_recordings(engine, recordings)

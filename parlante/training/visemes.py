@@ -167,6 +167,24 @@ def mouth_targets(phones: list[Phone], num_frames: int, amplitude: float = 1.0) 
     return _sample(curves, num_frames)
 
 
+def viseme_labels(phones: list[Phone], num_frames: int) -> np.ndarray:
+    """Which viseme each frame shows.
+
+    Returns:
+        uint8 [T], index into `VISEMES`; where lips meet at any time of a frame, it is a closure.
+    """
+    now_s = np.arange(num_frames) / FRAME_RATE_HZ + LEAD_S
+    labels = np.zeros(num_frames, np.uint8)
+    segments = _segments(phones, num_frames / FRAME_RATE_HZ + 0.2)
+    for viseme, start, end, _ in segments:
+        labels[(now_s >= start) & (now_s < end)] = VISEMES.index(viseme)
+    half_s = 0.35 / FRAME_RATE_HZ
+    for viseme, start, end, _ in segments:
+        if viseme == "PP":
+            labels[(now_s >= start - half_s) & (now_s < end + half_s)] = VISEMES.index("PP")
+    return labels
+
+
 def _sample(curves: np.ndarray, num_frames: int) -> Float32Array:
     """Take frames from the fine grid; closures keep their peak, the rest is box-averaged."""
     half = int(0.015 * GRID_HZ)

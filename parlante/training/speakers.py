@@ -1,0 +1,73 @@
+"""Synthetic speakers: who speaks in a clip, and how.
+
+`Speakers.draw` gives one speaker as an endless iterator of utterances; a clip takes what it needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final, Protocol
+
+import numpy as np
+
+from parlante.training.espeak import Espeak, Voice
+from parlante.training.recorded_voices import HELD_OUT_VOICES, TRAINING_VOICES, RecordedVoices
+from parlante.training.speech import Speech
+from parlante.training.texts import pick_language, pick_text
+
+
+class Speakers(Protocol):
+    """A population of speakers."""
+
+    def draw(self, rng: np.random.Generator) -> Iterator[Speech]:
+        """Draw one speaker, who says one thing after another without end."""
+        ...
+
+
+class EspeakSpeakers:
+    """Formant synthesis: any language, voice, rate and pitch."""
+
+    def __init__(self) -> None:
+        self._espeak = Espeak()
+        self._variants = [v for v in self._espeak.variants() if "obo" not in v]  # no robots
+
+    def draw(self, rng: np.random.Generator) -> Iterator[Speech]:
+        """Draw one speaker, who says one thing after another without end."""
+        language = pick_language(rng)
+        variant = "" if rng.random() < 0.1 else str(rng.choice(self._variants))
+        voice = Voice(
+            language=language,
+            variant=variant,
+            rate_wpm=int(rng.uniform(110, 230)),
+            pitch=int(rng.uniform(15, 90)),
+            pitch_range=int(rng.uniform(20, 99)),
+        )
+        return self._talk(voice, rng)
+
+    def _talk(self, voice: Voice, rng: np.random.Generator) -> Iterator[Speech]:
+        while True:
+            yield self._espeak.speak(pick_text(voice.language, rng), voice)
+
+
+_POPULATIONS: Final[dict[str, Callable[[], Speakers]]] = {
+    "espeak": EspeakSpeakers,
+    "recorded": lambda: RecordedVoices(TRAINING_VOICES),
+    "held_out": lambda: RecordedVoices(HELD_OUT_VOICES),
+}
+POPULATIONS: Final = tuple(_POPULATIONS)
+
+
+def open_speakers(population: str) -> Speakers:
+    """Start the engines of a population.
+
+    Args:
+        population: "espeak"; "recorded", voices of flite and festival; or "held_out", two of
+            those that training never hears.
+
+    Raises:
+        ValueError: There is no such population.
+        EngineMissing: flite or festival is not installed.
+    """
+    if population not in _POPULATIONS:
+        raise ValueError(f"speakers must be one of {POPULATIONS}; got {population!r}")
+    return _POPULATIONS[population]()
