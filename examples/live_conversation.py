@@ -25,11 +25,14 @@ async def speak(session: Session, audio: Path) -> None:
     """Send a mono 16-bit file in real time, look aside half-way, and finish."""
     samples, rate_hz = soundfile.read(audio, dtype="int16")
     step = rate_hz * CHUNK_MS // 1000
+    clock = asyncio.get_running_loop().time
+    started_s = clock()
     for start in range(0, len(samples), step):
         await session.send_audio(samples[start : start + step])
         if start <= len(samples) // 2 < start + step:
             await session.update(Controls(gaze_yaw_rad=0.2, emotion={"happy": 0.5}))
-        await asyncio.sleep(CHUNK_MS / 1000)
+        # Wait for a point in time, not for a while: sleeps that are a little long would add up.
+        await asyncio.sleep(started_s + (start + step) / rate_hz - clock())
     await session.end_utterance()
     await session.finish()
 
