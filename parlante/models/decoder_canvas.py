@@ -23,6 +23,11 @@ CANVAS_HEIGHT_PX: Final = FRAME_SIZE_PX + PAD_TOP_PX + PAD_BOTTOM_PX
 SIDE_REACH_PX: Final = 40.0  # pixels of the portrait that a side's continuation is stretched from
 BOTTOM_REACH_PX: Final = 12.0
 CLOTH_BLUR_PX: Final = 45.0
+STREAK_BLUR_PX: Final = 25  # twice
+STREAK_REACH_PX: Final = 30.0
+OUTLINE_ROWS: Final = 24  # of the outline's last part, whose direction is kept
+MAX_WIDENING_SLOPE: Final = 2.0
+WIDENING_PX: Final = 90.0
 SHOULDER_RADIUS_PX: Final = 70.0
 MAX_SHOULDER_SLOPE: Final = 1.5
 
@@ -47,11 +52,13 @@ def make_canvas(image: Uint8Array, matte: Uint8Array) -> Uint8Array:
     colour_x = (
         np.clip(x, 0, last) + _saturate(left, SIDE_REACH_PX) - _saturate(right, SIDE_REACH_PX)
     )
-    matte_x = np.clip(x, 0, last)
     colour_y = _continue_down(y[:, None] - drop[None])
-    shape = colour_y.shape
-    colour_map = np.broadcast_to(colour_x[None], shape).astype(np.float32)
-    matte_map = np.broadcast_to(matte_x[None], shape).astype(np.float32)
+    inwards = _widening(matte, x, np.maximum(y - last, 0))
+    limits = (-SIDE_REACH_PX, last + SIDE_REACH_PX)
+    colour_map = np.clip(colour_x[None] + inwards, *limits).astype(np.float32)
+    # Where the outline leaves at the bottom, nobody is beyond the portrait's sides.
+    ends = np.where(matte[-1, [0, -1]] > 127, (0, last), (-2, last + 2))
+    matte_map = np.clip(x[None] + inwards, *ends).astype(np.float32)
     canvas = cv2.remap(
         rgba, colour_map, colour_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
@@ -60,7 +67,7 @@ def make_canvas(image: Uint8Array, matte: Uint8Array) -> Uint8Array:
         matte_map,
         colour_y,
         cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
+        borderMode=cv2.BORDER_CONSTANT,
     )
     _round_off_top(canvas)
     _calm_down(canvas, rgba, y[:, None] - drop[None])
@@ -79,6 +86,34 @@ def soften_matte(matte: Uint8Array) -> Uint8Array:
     alpha = np.clip((smooth - 0.06) / 0.5, 0.0, 1.0)
     alpha = alpha * alpha * (3.0 - 2.0 * alpha)
     return np.asarray(np.rint(alpha * 255.0), np.uint8)
+
+
+def _widening(matte: Uint8Array, x: Float32Array, below: Float32Array) -> Float32Array:
+    """How far inwards each canvas pixel is taken from, so that the outline of shoulders goes on.
+
+    Args:
+        matte: uint8 [512, 512].
+        x: float32 [W], column of the portrait.
+        below: float32 [H], px below the portrait, 0 inside.
+
+    Returns:
+        float32 [H, W], px.
+    """
+    bottom, above = matte[-1] > 127, matte[-1 - OUTLINE_ROWS] > 127
+    out = np.zeros((len(below), len(x)), np.float32)
+    if not bottom.any() or not above.any():
+        return out
+    last = matte.shape[1] - 1
+    ends, ends_above = (np.flatnonzero(row)[[0, -1]] for row in (bottom, above))
+    middle = 0.5 * float(ends.sum())
+    half = max(0.5 * float(np.ptp(ends)), 4.0)
+    for end, end_above, sign in zip(ends, ends_above, (1.0, -1.0), strict=True):
+        if end in (0, last):  # the outline leaves the frame at the side
+            continue
+        slope = min(max(sign * float(end_above - end) / OUTLINE_ROWS, 0.0), MAX_WIDENING_SLOPE)
+        aside = np.clip(sign * (middle - x) / half, 0.0, 1.0).astype(np.float32)
+        out += sign * _saturate(slope * below, WIDENING_PX)[:, None] * aside[None]
+    return out
 
 
 def _saturate(distance: Float32Array, reach: float) -> Float32Array:
@@ -123,12 +158,24 @@ def _calm_down(canvas: Uint8Array, rgba: Uint8Array, y: Float32Array) -> None:
     ]
     cloth = (np.stack(blurred[:3], -1) / blurred[3][:, None]).astype(np.float32)
     start = PAD_TOP_PX + FRAME_SIZE_PX
-    share = np.clip((y[start:] - np.float32(FRAME_SIZE_PX)) / np.float32(160), 0, np.float32(0.85))
-    below = canvas[start:, :, :3]
+    depth = y[start:] - np.float32(FRAME_SIZE_PX)
+    share = np.clip(depth / np.float32(160), 0, np.float32(0.85))
+    share_soft = np.clip(depth / np.float32(STREAK_REACH_PX), 0, 1)
+    below = canvas[start:]
+    # The stretched last rows are all streaks: blurred sideways, and only within the person.
+    weight = below[..., 3].astype(np.float32) / 255.0 + np.float32(1e-3)
+    total = _blur_sideways(weight)
     for channel in range(3):
         plane = below[..., channel].astype(np.float32)
+        soft = _blur_sideways(plane * weight) / total
+        plane += share_soft * (soft - plane)
         plane += share * (cloth[None, :, channel] - plane)
         below[..., channel] = plane
+
+
+def _blur_sideways(plane: Float32Array) -> Float32Array:
+    size = (STREAK_BLUR_PX, 1)
+    return np.asarray(cv2.blur(cv2.blur(plane, size), size), np.float32)
 
 
 def _shoulder_drop(border: Uint8Array, distance: Float32Array) -> Float32Array:
