@@ -42,39 +42,55 @@ STILL_POINTS: Final = (
     *fm.LEFT_EYE, *fm.LEFT_LID_CREASE, *fm.LEFT_BELOW_LID,
 )  # fmt: skip
 
+# Share of a lip that a press or a roll may take away; both together must leave some of it.
+MAX_THINNING: Final = 0.38
+
 CHEEKS: Final = (50, 280)  # image left, image right
 NOSE_WINGS: Final = (129, 358)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LipHandles:
-    """The lip vertices with their place: upper or lower, row, and u in [-1, 1] along the mouth."""
+    """The lip vertices with their place: upper or lower, row, and u in [-1, 1] along the mouth.
+
+    `thickness` is the height of the lip in each vertex's column, IOD; 0 at the corners.
+    """
 
     vertices: npt.NDArray[np.int64]
     is_upper: npt.NDArray[np.bool_]
     is_corner: npt.NDArray[np.bool_]
     row: Float64Array  # 0 = rim, 1 = outside
     u: Float64Array
+    thickness: Float64Array
     centre: Float64Array
 
     @classmethod
     def of(cls, face: Float64Array) -> LipHandles:
         centre = 0.5 * (face[fm.UPPER_LIP_CENTRE] + face[fm.LOWER_LIP_CENTRE])
-        entries: list[tuple[int, bool, bool, float, float]] = []
+        entries: list[tuple[int, bool, bool, float, float, float]] = []
+        heights = {
+            vertex: abs(float(face[lip[3][column], 1] - face[lip[0][column], 1]))
+            for lip in (fm.UPPER_LIP_ROWS, fm.LOWER_LIP_ROWS)
+            for row in lip
+            for column, vertex in enumerate(row)
+        }
         rows = zip(fm.UPPER_LIP_ROWS, fm.LOWER_LIP_ROWS, fm.LIP_ROW_CORNERS, strict=True)
         for index, (upper, lower, corners) in enumerate(rows):
             half = [abs(float(face[c, 0] - centre[0])) for c in corners]
             for vertex in (*upper, *lower, *corners):
                 x = float(face[vertex, 0] - centre[0])
                 u = float(np.clip(x / half[int(x > 0)], -1.0, 1.0))
-                entries.append((vertex, vertex in upper, vertex in corners, index / 3.0, u))
-        vertices, is_upper, is_corner, row, u_all = zip(*entries, strict=True)
+                is_corner = vertex in corners
+                height = heights.get(vertex, 0.0)
+                entries.append((vertex, vertex in upper, is_corner, index / 3.0, u, height))
+        vertices, is_upper, is_corner_all, row, u_all, thickness = zip(*entries, strict=True)
         return cls(
             vertices=np.array(vertices),
             is_upper=np.array(is_upper),
-            is_corner=np.array(is_corner),
+            is_corner=np.array(is_corner_all),
             row=np.array(row),
             u=np.array(u_all),
+            thickness=np.array(thickness),
             centre=centre,
         )
 
@@ -85,6 +101,12 @@ class LipHandles:
     @property
     def lower_rim(self) -> list[int]:
         return list(fm.LOWER_LIP_ROWS[0])
+
+    def thinned(self, amount: Float64Array) -> Float64Array:
+        """Displacement along y that thins the lips by an amount, which thin lips do not reach."""
+        most = MAX_THINNING * self.thickness
+        inwards = np.where(self.is_upper, 1.0, -1.0) * ~self.is_corner
+        return np.asarray(inwards * self.row * np.minimum(amount, most), np.float64)
 
     def field(
         self, num_vertices: int, *, x: Float64Array | float = 0.0, y: Float64Array | float = 0.0,
@@ -148,7 +170,7 @@ def channel_fields(lips: LipHandles, face: Float64Array) -> list[tuple[str, Floa
         half = np.where(u > 0, 1.0, 0.0) if left else np.where(u < 0, 1.0, 0.0)
         curl = half * size**1.6
         thin = np.where(upper, 0.018, -0.018) * ~lips.is_corner * row * side
-        press = np.where(upper, 0.045, -0.05) * ~lips.is_corner * row * side * (1 - 0.5 * size)
+        press = lips.thinned(np.where(upper, 0.045, 0.05) * (1 - 0.5 * size)) * side
         out += [
             (f"mouthSmile{name}", lips.field(n, x=0.18 * x * half, y=-0.10 * curl + thin)),
             (f"mouthFrown{name}", lips.field(n, y=0.07 * curl, x=0.02 * x * half)),
@@ -161,10 +183,10 @@ def channel_fields(lips: LipHandles, face: Float64Array) -> list[tuple[str, Floa
             (f"mouthLowerDown{name}", lips.field(n, y=lower * LOWER_DOWN * bulge * side)),
             (f"mouthUpperUp{name}", lips.field(n, y=-UPPER_UP * upper * bulge * side)),
         ]
-    roll = row * (1 - 0.6 * size**2)
+    roll = lips.thinned(np.where(upper, 0.055, 0.075) * (1 - 0.6 * size**2))
     out += [
-        ("mouthRollLower", lips.field(n, y=-0.075 * lower * roll, z=0.03 * lower * (1 - row))),
-        ("mouthRollUpper", lips.field(n, y=0.055 * upper * roll, z=0.03 * upper * (1 - row))),
+        ("mouthRollLower", lips.field(n, y=lower * roll, z=0.03 * lower * (1 - row))),
+        ("mouthRollUpper", lips.field(n, y=upper * roll, z=0.03 * upper * (1 - row))),
         ("mouthShrugLower", _chin_up(lips, n)),
         ("mouthShrugUpper", lips.field(n, y=-0.03 * bulge * (upper + 0.8 * lower))),
     ]

@@ -27,6 +27,7 @@ Float64Array = npt.NDArray[np.float64]
 
 TEETH_BEHIND_LIPS_IOD: Final = 0.07
 CURVE_SAMPLES: Final = 96
+LINE_IOD: Final = 0.002  # of the seam between pressed lips that the photo has open
 FULL_REDNESS: Final = 0.06  # of lips, see `redness_of`
 
 
@@ -87,7 +88,8 @@ def build_mouth(
     gum = _tinted(np.array([176.0, 96.0, 92.0]) * light * 0.8, lips)
     flesh = _tinted(light * np.array([168.0, 88.0, 88.0]), lips)
     dark = gap[gap.mean(1) <= np.quantile(gap.mean(1), 0.3)].mean(0)
-    line = np.minimum(0.42 * lips, 0.9 * dark + 8.0)
+    shadow = _tinted(0.42 * lips * np.array([1.1, 0.82, 0.78]), lips)
+    line = np.minimum(shadow, 0.9 * dark + 8.0)
     anchor = closed + depth
     own = find_teeth(image, landmarks, anchor, axes, lips, gum) if shows_teeth else None
     upper = teeth_texture(teeth, gum, TOOTH_WIDTHS, is_upper=True) if own is None else own
@@ -159,8 +161,12 @@ def render_mouth(
     local = (lips - first) @ np.array([[along[0], -along[1]], [along[1], along[0]]])
     upper, lower = _outline(local[:11], width), _outline(local[11:], width)
     px_per_iod = float(np.hypot(head[0, 0], head[1, 0]))
+    if not mouth.is_closed:  # pressed lips cross a little; their line must not come and go
+        middle = 0.5 * (upper + lower)
+        half = np.maximum(lower - upper, LINE_IOD * px_per_iod * _BULGE) * 0.5
+        upper, lower = middle - half, middle + half
     gap_px = float(np.max(lower - upper))
-    if gap_px < 0.05:
+    if mouth.is_closed and gap_px < 0.05:
         return
     low = np.maximum(np.floor(lips.min(0)).astype(int) - 4, 0)
     high = np.minimum(np.ceil(lips.max(0)).astype(int) + 5, [out.shape[1], out.shape[0]])
@@ -183,6 +189,7 @@ def _outline(points: Float32Array, width: float) -> Float32Array:
     return np.asarray(np.convolve(padded, _TAPS, mode="valid"), np.float32)
 
 
+_BULGE: Final = np.sin(np.linspace(0.0, np.pi, CURVE_SAMPLES)).astype(np.float32)
 _TAPS: Final = (
     np.exp(-0.5 * (np.arange(-6, 7) / 3.0) ** 2)
     / np.exp(-0.5 * (np.arange(-6, 7) / 3.0) ** 2).sum()

@@ -91,6 +91,17 @@ def test_mouth_channels_leave_the_eyes(moved, motion):
     assert np.abs(shift[[*fm.RIGHT_EYE, *fm.LEFT_EYE]]).max() < 1e-5
 
 
+def test_pressed_and_rolled_lips_do_not_vanish(avatar, rig, motion):
+    values = motion(mouthPress=1.0, mouthRollUpper=1.0, mouthRollLower=1.0)
+    moved = rig.displace(values, avatar.mesh.vertices)
+    for rows, sign in ((fm.UPPER_LIP_ROWS, -1.0), (fm.LOWER_LIP_ROWS, 1.0)):
+        rim, outside = list(rows[0]), list(rows[3])
+        before = sign * (avatar.mesh.vertices[outside, 1] - avatar.mesh.vertices[rim, 1])
+        after = sign * (moved[outside, 1] - moved[rim, 1])
+        assert (after > 0.05 * before).all()
+        assert (after < 0.7 * before).all()
+
+
 def test_brows_rise_and_fall_as_calibrated(moved, motion):
     inner = [107, 336]
     assert moved(motion(browInnerUp=1.0))[inner, 1] == pytest.approx(-0.12, abs=0.02)
