@@ -1,7 +1,9 @@
-"""The crop: one fixed framing of head and shoulders for every portrait.
+"""The crop: one framing of head and shoulders for every portrait.
 
 Policy, as shares of the square frame: the face oval (hairline to chin) is 0.45 high, its top lies
 at 0.25, so that hair has room above and the shoulders show below; the oval is centred sideways.
+A picture that shows less around the face is framed closer, up to an oval of 0.75, and the frame is
+moved a little to stay inside it: real pixels look better than made-up ones.
 The crop is never rotated: a tilted head stays tilted and its roll goes into the pose.
 """
 
@@ -20,6 +22,9 @@ __all__ = ["CropPlan", "cut_crop", "plan_crop", "sample_square"]
 
 OVAL_HEIGHT: Final = 0.45
 OVAL_TOP: Final = 0.25
+MAX_OVAL_HEIGHT: Final = 0.75
+# How far the frame may be moved to stay inside the picture, as a share of its size.
+MAX_SHIFT: Final = 0.10
 # A turned or nodding head shows a shorter oval; this is the least height by width.
 MIN_OVAL_ASPECT: Final = 1.15
 # Outside the picture the blur grows to this share of the frame.
@@ -46,21 +51,37 @@ class CropPlan:
         return FRAME_SIZE_PX / self.size_px
 
 
-def plan_crop(points: Float32Array) -> CropPlan:
+def plan_crop(points: Float32Array, width_px: int, height_px: int) -> CropPlan:
     """Frame a face.
 
     Args:
         points: Landmarks, float32 [>= 468, >= 2], picture px.
+        width_px: Width of the picture.
+        height_px: Height of the picture.
     """
     oval = points[list(face_mesh.OVAL), :2]
     low, high = oval.min(axis=0), oval.max(axis=0)
     width, height = (float(v) for v in high - low)
     height = max(height, MIN_OVAL_ASPECT * width)
-    size = height / OVAL_HEIGHT
+    full = height / OVAL_HEIGHT
+    size = min(full, max(float(min(width_px, height_px)), height / MAX_OVAL_HEIGHT))
     centre_x = float(low[0] + high[0]) / 2
-    middle_y = float(low[1] + high[1]) / 2
-    top = middle_y - (OVAL_TOP + OVAL_HEIGHT / 2) * size
-    return CropPlan(left_px=centre_x - size / 2, top_px=top, size_px=size)
+    # Closer up, hair and chin share what room there is in the same proportion.
+    above = OVAL_TOP / (1.0 - OVAL_HEIGHT) * (size - height)
+    top = float(low[1] + high[1]) / 2 - height / 2 - above
+    return CropPlan(
+        left_px=_move_inside(centre_x - size / 2, size, width_px),
+        top_px=_move_inside(top, size, height_px),
+        size_px=size,
+    )
+
+
+def _move_inside(start: float, size: float, limit: int) -> float:
+    """Move a span into [0, limit] as far as is allowed; one that is too long stays."""
+    if size > limit:
+        return start
+    shift = float(np.clip(start, 0.0, limit - size)) - start
+    return start + float(np.clip(shift, -MAX_SHIFT * size, MAX_SHIFT * size))
 
 
 def cut_crop(rgb: Uint8Array, plan: CropPlan) -> tuple[Uint8Array, Uint8Array]:

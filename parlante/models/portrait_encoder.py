@@ -34,7 +34,7 @@ from parlante.types import (
 __all__ = ["PortraitEncoder", "bundle_digest", "content_key"]
 
 # Raise it with every change that alters what the encoder makes of the same pixels.
-ENCODER_VERSION: Final = "1"
+ENCODER_VERSION: Final = "2"
 
 
 def bundle_digest() -> str:
@@ -92,7 +92,7 @@ class PortraitEncoder:
             PortraitRejected: The picture is no usable portrait; `reason` says why.
         """
         face = choose_face(self._tracker, rgb, selection)
-        plan = plan_crop(face.points)
+        plan = plan_crop(face.points, rgb.shape[1], rgb.shape[0])
         crop, shown = cut_crop(rgb, plan)
         start = FaceLandmarks(points=_to_crop(face.points, plan), presence=face.presence)
         landmarks = self._tracker.landmarks(crop, start, num_passes=2).points
