@@ -17,6 +17,9 @@ LID_DARKEST: Final = 0.86  # light of a lid at its lashes, against its middle
 FOLD_IOD: Final = 0.03  # above the rim of the open eye
 FOLD_WIDTH_IOD: Final = 0.025
 FOLD: Final = 0.14
+SHUT_RIM: Final = -0.6  # of the rim's inner side is left when shut: a little less than none
+LASH_LINE: Final = 0.30  # darkness of the line between shut lids
+LASH_LINE_IOD: Final = 0.014
 OVERHANG: Final = 0.3  # of the eye's width, beyond the corners
 
 
@@ -119,7 +122,9 @@ def shade_eye(
             weight_upper = 1.0 - _smooth(inside_upper / rim)
             weight_lower = (1.0 - _smooth(inside_lower / rim)) * (1.0 - weight_upper)
             weight_ball = 1.0 - weight_upper - weight_lower
-            source_upper = u0 - _stretched(-inside_upper, lashes, zones[0], u - u0)
+            # Within the eye a shutting lid has only its rim, not the eyeball that was below it.
+            within = rim * (1.0 - (1.0 - SHUT_RIM) * blink)
+            source_upper = u0 - _stretched(-min(inside_upper, within), lashes, zones[0], u - u0)
             # Where the lid is stretched, skin without lashes takes over beyond the rim.
             plain = _smooth((u - u0) / (0.5 * zones[0])) * _smooth((u - across) / lashes - 0.6)
             plain *= _smooth((1.2 * zones[0] - u0 + source_upper) / (0.5 * zones[0]))
@@ -128,7 +133,11 @@ def shade_eye(
             lid_light = LID_DARKEST + (1.0 - LID_DARKEST) * _smooth(height / 0.5)
             fold = math.exp(-((((u0 - across) / iod - FOLD_IOD) / FOLD_WIDTH_IOD) ** 2))
             lid_light -= FOLD * fold * _smooth(blink)
-            source_lower = l0 + _stretched(-inside_lower, rim, zones[1], l0 - low)
+            source_lower = l0 + _stretched(-min(inside_lower, within), rim, zones[1], l0 - low)
+            seam = (across - 0.5 * (u + low)) / (LASH_LINE_IOD * iod)
+            line = 1.0 - LASH_LINE * _smooth(2.0 * blink - 1.0) * math.exp(-seam * seam) * _smooth(
+                4.0 * min(position, last - position) / last
+            )
             for channel in range(3):
                 value = 0.0
                 if weight_upper > 0.0:
@@ -151,4 +160,4 @@ def shade_eye(
                     ball = _bilinear(white, bx, by, channel)
                     ball += matte * (_bilinear(iris, bx - shift_x, by - shift_y, channel) - ball)
                     value += weight_ball * ball
-                out[row, column, channel] = np.uint8(value + 0.5)
+                out[row, column, channel] = np.uint8(value * line + 0.5)

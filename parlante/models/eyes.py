@@ -34,8 +34,9 @@ STRAY_REDNESS: Final = 0.4  # of the skin's; the white of eyes has less
 STRAY_REACH_IOD: Final = 0.09
 UPPER_SKIN_SHARE: Final = 0.55
 LIT_REACH_IOD: Final = 0.09
-LID_COLOUR: Final = 0.6
+LID_COLOUR: Final = 0.7
 MAX_LID_GAIN: Final = 1.2
+LEAST_LID_LIGHT: Final = 0.6  # of the skin's below the eye
 MIN_IRIS_IOD: Final = 0.048
 MAX_IRIS_IOD: Final = 0.080
 
@@ -311,12 +312,16 @@ def _with_lid_colour(
     would look grey and flat.
     """
     light = patch.astype(np.float32).sum(-1)
+    below = light[beside[1]]
+    least = LEAST_LID_LIGHT * float(np.median(below)) if len(below) else 0.0  # brows are darker
     total, weights = np.zeros(patch.shape, np.float32), np.zeros(patch.shape[:2], np.float32)
     for is_beside, share in zip(beside, (UPPER_SKIN_SHARE, 1.0 - UPPER_SKIN_SHARE), strict=True):
         if not is_beside.any():
             continue
         low, high = np.quantile(light[is_beside], (0.5, 0.95))
-        lit = (is_beside & (light >= low) & (light <= high)).astype(np.float32)
+        lit = (is_beside & (light >= max(low, least)) & (light <= high)).astype(np.float32)
+        if not lit.any():
+            continue
         weight = cv2.GaussianBlur(lit, (0, 0), LIT_REACH_IOD * iod) + 1e-4 * float(lit.mean())
         mean = patch[lit > 0].mean(0) * 1e-4 * float(lit.mean())
         colour = cv2.GaussianBlur(patch * lit[..., None], (0, 0), LIT_REACH_IOD * iod) + mean
@@ -325,7 +330,7 @@ def _with_lid_colour(
     target = total / np.maximum(weights, 1e-6)[..., None]
     own = np.maximum(skin.mean(-1, keepdims=True), 1.0)
     lit_light = np.maximum(target.mean(-1, keepdims=True), 1.0)
-    light = np.minimum(0.4 * own + 0.6 * lit_light, MAX_LID_GAIN * own)
+    light = np.minimum(0.4 * own + 0.6 * lit_light, np.maximum(MAX_LID_GAIN * own, least / 3.0))
     hue = (1.0 - LID_COLOUR) * skin / own + LID_COLOUR * target / lit_light
     mixed = np.where(weights[..., None] > 0, hue * light, skin)
     return np.asarray(np.clip(np.rint(mixed), 0, 255), np.uint8)

@@ -176,3 +176,14 @@ def test_lid_in_shadow_gets_the_colour_of_skin(decoder, draw, latents_of, motion
     x, y = shaded.landmarks[fm.RIGHT_IRIS[0], :2].astype(int)
     red, green, _ = frame[y - 4 : y + 1, x - 3 : x + 4].reshape(-1, 3).mean(0)
     assert red / green > 1.08
+
+
+def test_shut_lids_meet_in_a_dark_line(decoder, draw, latents_of, motion):
+    shiny = draw()
+    rim = np.round(shiny.landmarks[list(fm.RIGHT_UPPER_LID[2:5]), :2]).astype(np.int32)
+    cv2.polylines(shiny.image, [rim], False, (255, 255, 255), 3)  # light on the wet rim
+    frame = decoder.render(decoder.prepare(latents_of(shiny)), motion(eyeBlink=1.0))
+    x, y = shiny.landmarks[145, :2].astype(int)
+    light = frame[y - 6 : y + 7, x - 3 : x + 4].mean((1, 2))
+    assert light.min() < 0.85 * light[-1]
+    assert light.max() < 1.05 * light[-1]  # nothing of the eyeball
