@@ -89,6 +89,15 @@ def test_the_index_comes_first(tmp_path: Path, pictures: list[tuple[bytes, bool]
     assert 0 < data.index(b"moov") < data.index(b"mdat")
 
 
+def test_the_file_says_that_it_is_synthetic(
+    tmp_path: Path, pictures: list[tuple[bytes, bool]]
+) -> None:
+    path = tmp_path / "out.mp4"
+    write(path, pictures, click(16_000))
+    with av.open(str(path)) as container:
+        assert "Synthetic" in container.metadata["comment"]
+
+
 def test_an_existing_file_stays_when_writing_fails(
     tmp_path: Path, pictures: list[tuple[bytes, bool]]
 ) -> None:
