@@ -46,7 +46,8 @@ def fill_opening(image: Uint8Array, landmarks: Float32Array) -> Uint8Array:
     light = cv2.GaussianBlur(patch, (0, 0), 0.6).mean(-1)
     # Against the light around, which falls off towards the corners and to the side of a shadow.
     known = ((lips > 0) & (opening == 0)).astype(np.float32) + 1e-3
-    known[light < 0.5 * np.median(light[known > 0.5])] = 1e-3
+    if (known > 0.5).any():
+        known[light < 0.5 * np.median(light[known > 0.5])] = 1e-3
     reach = 0.12 * iod
     around = cv2.GaussianBlur(light.astype(np.float32) * known, (0, 0), reach)
     around /= cv2.GaussianBlur(known, (0, 0), reach)

@@ -109,7 +109,8 @@ def build_mouth(
 def _tinted(flesh: Float64Array, lips: Float64Array) -> Float64Array:
     """Colour of flesh in a picture that may have less colour than skin has, or none."""
     share = min(max(float(redness_of(lips)) / FULL_REDNESS, 0.0), 1.0)
-    return np.asarray(share * flesh + (1.0 - share) * flesh.mean() * lips / lips.mean())
+    hue = np.maximum(lips, 1.0) / max(float(lips.mean()), 1.0)
+    return np.asarray(share * flesh + (1.0 - share) * flesh.mean() * hue)
 
 
 def _gap_pixels(image: Uint8Array, upper: Float32Array, lower: Float32Array) -> Float64Array:

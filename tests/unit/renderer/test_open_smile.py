@@ -91,3 +91,10 @@ def test_grey_smile_keeps_its_teeth_and_gets_no_colour(decoder, smiling, latents
 
 def test_grey_closed_lips_show_no_teeth(decoder, draw, latents_of):
     assert not decoder.prepare(latents_of(to_grey(draw()))).mouth.shows_teeth
+
+
+@pytest.mark.parametrize("level", [0, 255])
+def test_picture_without_any_contrast_is_rendered(decoder, smiling, latents_of, motion, level):
+    plain = replace(smiling, image=np.full_like(smiling.image, level))
+    frame = decoder.render(decoder.prepare(latents_of(plain)), motion(jawOpen=0.3))
+    assert frame.shape == (512, 512, 3)
