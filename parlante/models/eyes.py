@@ -37,6 +37,7 @@ LIT_REACH_IOD: Final = 0.09
 LID_COLOUR: Final = 0.7
 MAX_LID_GAIN: Final = 1.2
 LEAST_LID_LIGHT: Final = 0.6  # of the skin's below the eye
+HIDDEN_WHITE_GREY: Final = 0.6  # how much less colour than lit skin a white has
 MIN_IRIS_IOD: Final = 0.048
 MAX_IRIS_IOD: Final = 0.080
 
@@ -337,9 +338,11 @@ def _with_lid_colour(
 
 
 def _complete_white(patch: Uint8Array, known: npt.NDArray[np.bool_]) -> Uint8Array:
-    if known.sum() < 12:  # hardly any white to be seen: take the lightest pixels as a guess
-        light = patch.reshape(-1, 3)
-        colour = light[light.sum(1) >= np.quantile(light.sum(1), 0.85)].mean(0)
+    if known.sum() < 12:  # hardly any white to be seen: guess it from the light on the skin
+        pixels = patch.reshape(-1, 3)
+        low, high = np.quantile(pixels.sum(1), (0.5, 0.8))  # neither brows nor what is behind
+        lit = pixels[(pixels.sum(1) >= low) & (pixels.sum(1) <= high)].mean(0)
+        colour = lit + HIDDEN_WHITE_GREY * (lit.mean() - lit)
         return np.full_like(patch, colour.astype(np.uint8))
     mean = patch[known].mean(0)
     filled = patch.copy()

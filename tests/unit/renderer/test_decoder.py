@@ -10,6 +10,7 @@ import pytest
 
 from parlante.errors import FailedPrecondition, InvalidInput
 from parlante.models import face_mesh as fm
+from parlante.models.eyes import build_eyes
 from services.renderer.engine import clamp_motion
 
 
@@ -187,3 +188,16 @@ def test_shut_lids_meet_in_a_dark_line(decoder, draw, latents_of, motion):
     light = frame[y - 6 : y + 7, x - 3 : x + 4].mean((1, 2))
     assert light.min() < 0.85 * light[-1]
     assert light.max() < 1.05 * light[-1]  # nothing of the eyeball
+
+
+def test_hidden_white_of_an_eye_is_not_lighter_than_the_skin(draw):
+    narrow = draw()
+    for lids in ((fm.RIGHT_UPPER_LID, fm.RIGHT_LOWER_LID), (fm.LEFT_UPPER_LID, fm.LEFT_LOWER_LID)):
+        upper, lower = (list(lid) for lid in lids)
+        middle = 0.5 * (narrow.landmarks[upper] + narrow.landmarks[lower])
+        narrow.landmarks[upper], narrow.landmarks[lower] = middle, middle
+    x = narrow.landmarks[33, 0].astype(int)
+    narrow.image[:, : x - 8] = 255  # a bright window behind the head
+    skin = narrow.image[narrow.landmarks[50, 1].astype(int), narrow.landmarks[50, 0].astype(int)]
+    for eye in build_eyes(narrow.image, narrow.landmarks):
+        assert eye.white.mean() < 1.1 * skin.mean()
