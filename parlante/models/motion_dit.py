@@ -110,7 +110,8 @@ class MotionDiT(nn.Module):
         W, A = config.width, config.audio_width
         self.audio_encoder = AudioEncoder(A)
         # A direct reading of the mouth from sound alone: a training aid, and a condition.
-        self.mouth_reader = nn.Linear(A, len(MOUTH))
+        # Not linear, as a closure is all or nothing.
+        self.mouth_reader = nn.Sequential(nn.Linear(A, A), nn.GELU(), nn.Linear(A, len(MOUTH)))
         self.audio_in = nn.Linear(A + len(MOUTH), W)
         self.no_audio = nn.Parameter(torch.zeros(W))
         self.control_in = nn.Linear(CONDITION_DIM + len(CONDITION_GROUPS), W)

@@ -51,3 +51,13 @@ def load_weights(path: Path = DEFAULT_WEIGHTS) -> tuple[MotionDiT, str]:
     model.load_state_dict(state)
     model.eval()
     return model, hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def load_matching(model: MotionDiT, path: Path) -> None:
+    """Take over every tensor of a weights file whose name and shape the model has."""
+    with safe_open(path, framework="pt") as stored:
+        wanted = model.state_dict()
+        for name in set(stored.keys()) & set(wanted):
+            tensor = stored.get_tensor(name)
+            if tensor.shape == wanted[name].shape:
+                wanted[name].copy_(tensor)

@@ -30,7 +30,7 @@ def augment(log_mel: Float32Array, rng: np.random.Generator) -> Float32Array:
     out = np.empty_like(log_mel)
     order = rng.permutation(len(log_mel))
     for row, log_energy in enumerate(log_mel):
-        warped = _warp(log_energy, float(np.exp(rng.normal(0.0, 0.06))))
+        warped = _warp(log_energy, float(np.exp(rng.normal(0.0, 0.08))))
         energy = np.expm1(np.maximum(warped, 1e-3)) * np.exp(_colour(rng))
         if rng.random() < 0.5:
             energy = _room(energy, rng)

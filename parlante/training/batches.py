@@ -21,7 +21,6 @@ from parlante.models.audio_features import (
 from parlante.models.layers.causal_conv import CONTEXT_HOPS
 from parlante.training.augment import augment
 from parlante.training.corpus import CLIP_FRAMES, Corpus
-from parlante.types import Float32Array
 
 PRE_ROLL_FRAMES: Final = 100  # what the running normalisation has heard before a warm crop
 _COLD_SHARE: Final = 0.25
@@ -29,11 +28,19 @@ _COLD_SHARE: Final = 0.25
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Features [B, CONTEXT_HOPS + 4 T, F], latents [B, T, D], controls [B, T, 10]."""
+    """One batch.
+
+    Attributes:
+        features: float32 [B, CONTEXT_HOPS + 4 T, F].
+        latents: float32 [B, T, D].
+        controls: float32 [B, T, 10].
+        visemes: int64 [B, T], index into `VISEMES`.
+    """
 
     features: Tensor
     latents: Tensor
     controls: Tensor
+    visemes: Tensor
 
 
 def draw_batch(
@@ -54,8 +61,8 @@ def _crops(
     num_frames: int,
     pre_roll: int,
     rng: np.random.Generator,
-) -> tuple[Float32Array, Float32Array, Float32Array]:
-    mels, latents, controls = [], [], []
+) -> tuple[np.ndarray, ...]:
+    mels, latents, controls, visemes = [], [], [], []
     for _ in range(count):
         clip = int(rng.integers(clips.start, clips.stop))
         take = int(rng.integers(corpus.latents.shape[1]))
@@ -67,6 +74,7 @@ def _crops(
         )
         latents.append(corpus.latents[clip, take, start : start + num_frames])
         controls.append(corpus.conditions[clip, take, start : start + num_frames])
+        visemes.append(corpus.visemes[clip, start : start + num_frames])
     energies = augment(np.stack(mels).astype(np.float32), rng)
     features, _ = normalise(energies, NormaliserState.fresh(count))
     context = np.zeros((count, CONTEXT_HOPS, NUM_FEATURES), np.float32)
@@ -75,4 +83,5 @@ def _crops(
         padded[:, -(CONTEXT_HOPS + num_frames * HOPS_PER_FRAME) :],
         np.stack(latents).astype(np.float32),
         np.stack(controls).astype(np.float32),
+        np.stack(visemes).astype(np.int64),
     )

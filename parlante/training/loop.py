@@ -14,16 +14,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from parlante.diffusion.schedule import add_noise, draw_times
 from parlante.models.motion_dit import BLOCK_FRAMES, NUM_GROUPS, MotionDiT, MotionDiTConfig
 from parlante.models.motion_space import MOUTH_SLICE
-from parlante.models.motion_weights import save_weights
+from parlante.models.motion_weights import load_matching, save_weights
 from parlante.training.batches import Batch, draw_batch
 from parlante.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from parlante.training.corpus import Corpus, CorpusConfig
-from parlante.training.losses import denoising_loss, reading_loss
+from parlante.training.losses import denoising_loss, naming_loss, reading_loss
+from parlante.training.visemes import VISEMES
 
 logger = logging.getLogger(__name__)
 
@@ -33,13 +34,16 @@ class TrainingConfig:
     """A whole run.
 
     Attributes:
-        corpus: What to train on.
+        corpora: What to train on, joined.
         model: Size of the network.
         num_steps: Optimiser steps.
+        reading_steps: How many of them, at the beginning, train only the reading of sound, which
+            costs a fraction of the whole.
         batch_size: B.
         num_frames: T of a crop; a multiple of the block.
         learning_rate: Peak, reached after `warmup_steps`, then falling as a cosine.
-        warmup_steps: See above.
+        warmup_steps: See above; the fall begins anew after the reading steps.
+        naming_share: Weight of naming visemes from sound, a training aid.
         average_decay: Of the moving average of weights that is served.
         drop_condition: Probability of dropping each of the four conditions.
         hide_past: Probability that a sequence's blocks see no past.
@@ -49,13 +53,15 @@ class TrainingConfig:
         bfloat16: Whether matrix products run in bfloat16.
     """
 
-    corpus: CorpusConfig = field(default_factory=CorpusConfig)
+    corpora: tuple[CorpusConfig, ...] = (CorpusConfig(),)
     model: MotionDiTConfig = field(default_factory=MotionDiTConfig)
     num_steps: int = 5000
+    reading_steps: int = 0
     batch_size: int = 16
     num_frames: int = 96
     learning_rate: float = 1e-3
     warmup_steps: int = 200
+    naming_share: float = 0.3
     average_decay: float = 0.998
     drop_condition: float = 0.1
     hide_past: float = 0.15
@@ -65,13 +71,14 @@ class TrainingConfig:
     bfloat16: bool = True
 
 
-def train(config: TrainingConfig, corpus: Corpus, out: Path) -> Path:
+def train(config: TrainingConfig, corpus: Corpus, out: Path, start: Path | None = None) -> Path:
     """Train, or go on with a run that was cut off.
 
     Args:
         config: The run.
         corpus: Its data; the last thirtieth of the clips is held out.
         out: Folder for checkpoint and weights.
+        start: Weights to begin with instead of random ones; parts of another shape begin anew.
 
     Returns:
         Path of the weights, float16 safetensors.
@@ -79,13 +86,17 @@ def train(config: TrainingConfig, corpus: Corpus, out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
     model = MotionDiT(config.model)
+    if start is not None:
+        load_matching(model, start)
+    learner = Learner(model, nn.Linear(config.model.audio_width, len(VISEMES)))
     average = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
+        learner.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
     )
     first = 0
     if (stored := load_checkpoint(out / "checkpoint.pt")) is not None:
         model.load_state_dict(stored.model)
+        learner.namer.load_state_dict(stored.namer)
         optimizer.load_state_dict(stored.optimizer)
         average, first = stored.average, stored.step
         logger.info("resumed at step %d", first)
@@ -94,7 +105,7 @@ def train(config: TrainingConfig, corpus: Corpus, out: Path) -> Path:
     testing = range(corpus.num_clips - held_out, corpus.num_clips)
     started = time.monotonic()
     for step in range(first, config.num_steps):
-        loss = _train_step(model, optimizer, config, corpus, training, step)
+        loss = _train_step(learner, optimizer, config, corpus, training, step)
         decay = min(config.average_decay, (1.0 + step) / (10.0 + step))
         for name, tensor in model.state_dict().items():
             average[name].lerp_(tensor, 1.0 - decay)
@@ -102,15 +113,32 @@ def train(config: TrainingConfig, corpus: Corpus, out: Path) -> Path:
             rate = (time.monotonic() - started) / (step + 1 - first)
             logger.info("step %d loss %.4f, %.2f s per step", step + 1, loss, rate)
         if (step + 1) % config.checkpoint_steps == 0 or step + 1 == config.num_steps:
-            state = Checkpoint(step + 1, model.state_dict(), average, optimizer.state_dict())
+            state = Checkpoint(
+                step + 1,
+                model.state_dict(),
+                learner.namer.state_dict(),
+                average,
+                optimizer.state_dict(),
+            )
             save_checkpoint(state, out / "checkpoint.pt")
             save_weights(average, config.model, out / "motion.safetensors")
-            logger.info("step %d held out: %s", step + 1, _test(average, config, corpus, testing))
+            logger.info(
+                "step %d held out: %s", step + 1, _test(learner, average, config, corpus, testing)
+            )
     return out / "motion.safetensors"
 
 
+class Learner(nn.Module):
+    """The model, and the training aid that names visemes from its speech code."""
+
+    def __init__(self, model: MotionDiT, namer: nn.Linear) -> None:
+        super().__init__()
+        self.model = model
+        self.namer = namer
+
+
 def _train_step(
-    model: MotionDiT,
+    learner: Learner,
     optimizer: torch.optim.Optimizer,
     config: TrainingConfig,
     corpus: Corpus,
@@ -122,23 +150,40 @@ def _train_step(
     batch = draw_batch(corpus, clips, config.batch_size, config.num_frames, rng)
     for group in optimizer.param_groups:
         group["lr"] = config.learning_rate * _schedule(step, config)
-    loss, _ = _losses(model, batch, config, generator)
+    if step < config.reading_steps:
+        loss = _reading_loss(learner, batch, config)
+    else:
+        loss, _ = _losses(learner, batch, config, generator)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    torch.nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
     optimizer.step()
     return float(loss.detach())
 
 
 def _schedule(step: int, config: TrainingConfig) -> float:
+    end = config.num_steps
+    if step >= config.reading_steps:
+        step, end = step - config.reading_steps, end - config.reading_steps
+    else:
+        end = config.reading_steps
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps
-    done = (step - config.warmup_steps) / max(1, config.num_steps - config.warmup_steps)
+    done = (step - config.warmup_steps) / max(1, end - config.warmup_steps)
     return 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
+def _reading_loss(learner: Learner, batch: Batch, config: TrainingConfig) -> Tensor:
+    """Loss of the audio encoder alone."""
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.bfloat16):
+        speech, mouth = learner.model.read_audio(batch.features)
+        scores = learner.namer(speech[..., : config.model.audio_width])
+    naming = naming_loss(scores.float(), batch.visemes)
+    return reading_loss(mouth.float(), batch.latents) + config.naming_share * naming
+
+
 def _losses(
-    model: MotionDiT, batch: Batch, config: TrainingConfig, generator: torch.Generator
+    learner: Learner, batch: Batch, config: TrainingConfig, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Total loss, and the mouth as read from sound [B, T, 9]."""
     B, T, _ = batch.latents.shape
@@ -156,16 +201,26 @@ def _losses(
     past = batch.latents + roughness * normal()
     noised = add_noise(batch.latents, normal(), levels)
     hide = uniform(B) < config.hide_past
+    model = learner.model
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.bfloat16):
         speech, mouth = model.read_audio(batch.features)
+        scores = learner.namer(speech[..., : config.model.audio_width])
         conditions = model.condition(speech, batch.controls, keep)
         predicted = model(past, noised, levels, conditions, hide)
     denoising = denoising_loss(predicted.float(), batch.latents, levels)
-    return denoising + reading_loss(mouth.float(), batch.latents), mouth
+    reading = reading_loss(mouth.float(), batch.latents)
+    naming = config.naming_share * naming_loss(scores.float(), batch.visemes)
+    return denoising + reading + naming, mouth
 
 
 @torch.no_grad()
-def _test(average: dict[str, Tensor], config: TrainingConfig, corpus: Corpus, clips: range) -> str:
+def _test(
+    learner: Learner,
+    average: dict[str, Tensor],
+    config: TrainingConfig,
+    corpus: Corpus,
+    clips: range,
+) -> str:
     """Loss and correlation of the mouth read from sound, on clips not trained on."""
     model = MotionDiT(config.model)
     model.load_state_dict(average)
@@ -173,7 +228,7 @@ def _test(average: dict[str, Tensor], config: TrainingConfig, corpus: Corpus, cl
     rng = np.random.default_rng((config.seed, 2))
     generator = torch.Generator().manual_seed(config.seed)
     batch = draw_batch(corpus, clips, 4 * config.batch_size, config.num_frames, rng)
-    loss, mouth = _losses(model, batch, config, generator)
+    loss, mouth = _losses(Learner(model, learner.namer), batch, config, generator)
     truth = batch.latents[..., MOUTH_SLICE].reshape(-1, mouth.shape[-1])
     read = mouth.float().reshape(-1, mouth.shape[-1])
     pairs = zip(read.T, truth.T, strict=True)

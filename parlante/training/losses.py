@@ -19,7 +19,9 @@ from parlante.models.motion_space import (
     MOUTH_SLICE,
     SIDES_SLICE,
 )
+from parlante.training.visemes import VISEMES
 
+CLOSURE_WEIGHT: Final = 2.0  # of lips that meet, when visemes are named
 MOTION_SHARE: Final = 0.5  # of the loss on change from frame to frame, against that on position
 
 
@@ -57,6 +59,21 @@ def denoising_loss(predicted: Tensor, clean: Tensor, time: Tensor) -> Tensor:
 
 def reading_loss(mouth: Tensor, clean: Tensor) -> Tensor:
     """Error of the mouth read from sound alone [B, T, 9], in position and change."""
+    weights = channel_weights()[MOUTH_SLICE]
+    weights = weights / weights.mean()
     target = clean[..., MOUTH_SLICE]
-    position = F.mse_loss(mouth, target)
-    return position + MOTION_SHARE * F.mse_loss(mouth.diff(dim=1), target.diff(dim=1))
+    position = (weights * (mouth - target).square()).mean()
+    change = (weights * (mouth.diff(dim=1) - target.diff(dim=1)).square()).mean()
+    return position + MOTION_SHARE * change
+
+
+def naming_loss(scores: Tensor, visemes: Tensor) -> Tensor:
+    """Cross entropy of the viseme named from sound alone.
+
+    Args:
+        scores: [B, T, V].
+        visemes: int64 [B, T].
+    """
+    weights = torch.ones(scores.shape[-1])
+    weights[VISEMES.index("PP")] = CLOSURE_WEIGHT
+    return F.cross_entropy(scores.flatten(0, 1), visemes.flatten(), weights)

@@ -14,11 +14,11 @@ from torch.nn import functional as F
 
 from parlante.models.audio_features import HOPS_PER_FRAME, NUM_FEATURES
 
-_HOP_DILATIONS: Final = (1, 2, 4)  # kernel 5, at 100 Hz
+_HOP_DILATIONS: Final = (1, 2, 4, 1, 2, 4)  # kernel 5, at 100 Hz
 _FRAME_DILATIONS: Final = (1, 2, 3)  # kernel 3, at 25 Hz
-HOP_CONTEXT: Final = 4 * sum(_HOP_DILATIONS)  # 28 hops of the past
+HOP_CONTEXT: Final = 4 * sum(_HOP_DILATIONS)  # 56 hops of the past
 FRAME_CONTEXT: Final = 2 * sum(_FRAME_DILATIONS)  # 12 frames of the past
-CONTEXT_HOPS: Final = HOP_CONTEXT + FRAME_CONTEXT * HOPS_PER_FRAME  # 76
+CONTEXT_HOPS: Final = HOP_CONTEXT + FRAME_CONTEXT * HOPS_PER_FRAME  # 104
 
 
 class _Residual(nn.Module):
@@ -30,6 +30,9 @@ class _Residual(nn.Module):
         self.norm = _ChannelNorm(width)
         self.conv = nn.Conv1d(width, width, kernel, dilation=dilation)
         self.mix = nn.Conv1d(width, width, 1)
+        # Layers start as nothing, so that a deeper encoder can go on from a shallower one.
+        nn.init.zeros_(self.mix.weight)
+        nn.init.zeros_(self.mix.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.mix(F.gelu(self.conv(self.norm(x))))

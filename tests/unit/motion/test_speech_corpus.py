@@ -3,20 +3,25 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+import parlante.training
+from parlante.models.motion_dit import MotionDiT, MotionDiTConfig
 from parlante.models.motion_space import LATENT_DIM, MOUTH
-from parlante.models.motion_weights import load_weights
+from parlante.models.motion_weights import load_matching, load_weights
 from parlante.training import corpus
 from parlante.training.augment import augment
 from parlante.training.behaviour import draw_behaviour, draw_controls
 from parlante.training.checkpoint import load_checkpoint
 from parlante.training.corpus import CLIP_FRAMES, CorpusConfig
 from parlante.training.espeak import Espeak, Voice
+from parlante.training.losses import naming_loss
 from parlante.training.motion import main, read_config
-from parlante.training.visemes import Phone, mouth_targets, visemes_of
+from parlante.training.visemes import VISEMES, Phone, mouth_targets, visemes_of
 
 CLOSE, JAW = MOUTH.index("mouthClose"), MOUTH.index("jawOpen")
 PUCKER, STRETCH = MOUTH.index("mouthPucker"), MOUTH.index("mouthStretch")
@@ -161,20 +166,25 @@ def test_augment_changes_sound_but_keeps_it_finite(small_corpus):
     assert not np.allclose(first, second)
 
 
+_CONFIGS = Path(parlante.training.__file__).parent / "configs"
+_MODEL = {
+    "width": 16,
+    "num_layers": 1,
+    "num_heads": 2,
+    "feed_forward": 2,
+    "audio_width": 8,
+    "past_frames": 8,
+}
+
+
 def _write_config(path, num_steps):
     config = {
-        "corpus": {"num_clips": 2, "num_performances": 1, "seed": 5},
-        "model": {
-            "width": 16,
-            "num_layers": 1,
-            "num_heads": 2,
-            "feed_forward": 2,
-            "audio_width": 8,
-            "past_frames": 8,
-        },
+        "corpora": [{"num_clips": 2, "num_performances": 1, "seed": 5}],
+        "model": _MODEL,
         "num_steps": num_steps,
         "batch_size": 4,
         "num_frames": 16,
+        "reading_steps": 1,
         "warmup_steps": 2,
         "checkpoint_steps": 2,
     }
@@ -200,12 +210,39 @@ def test_training_learns_writes_weights_and_goes_on_where_it_stopped(tmp_path):
     assert any(not np.array_equal(first.model[name], second.model[name]) for name in first.model)
 
 
-def test_packaged_config_reads():
-    from pathlib import Path
+def test_training_starts_from_weights_that_fit(tmp_path):
+    out = _train(tmp_path, "first", 2)
+    begun = MotionDiT(MotionDiTConfig(**_MODEL))
+    load_matching(begun, out / "motion.safetensors")
+    stored, _ = load_weights(out / "motion.safetensors")
+    for name, tensor in stored.state_dict().items():
+        assert torch.equal(begun.state_dict()[name], tensor)
 
-    import parlante.training
 
-    folder = Path(parlante.training.__file__).parent / "configs"
-    config = read_config(folder / "motion_nano.json")
+def test_training_starts_anew_where_shapes_differ(tmp_path):
+    out = _train(tmp_path, "first", 2)
+    wider = MotionDiT(MotionDiTConfig(**(_MODEL | {"audio_width": 12})))
+    before = {name: tensor.clone() for name, tensor in wider.state_dict().items()}
+    load_matching(wider, out / "motion.safetensors")
+    after = wider.state_dict()
+    assert torch.equal(after["audio_in.weight"], before["audio_in.weight"])
+    assert not torch.equal(after["latent_in.weight"], before["latent_in.weight"])
+
+
+def test_naming_loss_punishes_a_missed_closure_most():
+    def loss(viseme):
+        scores = torch.zeros(1, 8, len(VISEMES))
+        truth = torch.full((1, 8), VISEMES.index("AA"))
+        truth[0, 3] = VISEMES.index(viseme)
+        scores[..., VISEMES.index("AA")] = 4.0
+        return float(naming_loss(scores, truth))
+
+    assert loss("PP") > loss("KK") > loss("AA")
+
+
+@pytest.mark.parametrize("path", sorted(_CONFIGS.glob("*.json")), ids=lambda path: path.stem)
+def test_packaged_config_reads(path):
+    config = read_config(path)
     assert config.num_frames % 2 == 0
     assert config.model.width % config.model.num_heads == 0
+    assert config.reading_steps < config.num_steps
