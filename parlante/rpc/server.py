@@ -38,6 +38,8 @@ MAX_STREAMS_PER_CONNECTION: Final = 1000
 # Clients may ping this often on a quiet connection. The widely copied option
 # "grpc.http2.min_recv_ping_interval_without_data_ms" has no effect in grpcio.
 MIN_CLIENT_PING_MS: Final = 5_000
+GRPC_CALL_COROUTINE: Final = "_schedule_rpc_coro"
+CALLS_UNWIND_S: Final = 0.3
 REFLECTION_V1: Final = "grpc.reflection.v1.ServerReflection"
 
 
@@ -213,6 +215,7 @@ class RpcServer:
         self.draining.set()
         if self._server is not None:
             await self._server.stop(self._config.drain_grace_s if grace_s is None else grace_s)
+            await _wait_for_calls()
 
     async def serve_until_signal(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain; a second signal cuts the drain short."""
@@ -248,6 +251,21 @@ class RpcServer:
         traceback: TracebackType | None,
     ) -> None:
         await self.drain(grace_s=0)
+
+
+async def _wait_for_calls() -> None:
+    """Give grpc's own tasks, which carried the calls, time to unwind.
+
+    `stop` does not wait for them; a loop that ends before they do cancels them, and grpc prints
+    the traceback of that.
+    """
+    calls = [
+        task
+        for task in asyncio.all_tasks()
+        if getattr(task.get_coro(), "__name__", "") == GRPC_CALL_COROUTINE
+    ]
+    if calls:
+        await asyncio.wait(calls, timeout=CALLS_UNWIND_S)
 
 
 def _options(min_client_ping_ms: int) -> list[tuple[str, int]]:
