@@ -22,6 +22,7 @@ from parlante.rpc.channel import open_channel
 from parlante.rpc.remote import RemoteEncoder, RemoteMotion, RemoteRenderer
 from parlante.rpc.server import Service
 from parlante.rpc.slots import Slots
+from parlante.settings import default_store_dir
 from parlante.v1 import encoder_pb2
 from services.encoder.servicer import EncoderServicer, encoder_service
 
@@ -41,7 +42,6 @@ def open_stages(config: GatewayConfig) -> AbstractAsyncContextManager[Stages]:
 async def embedded(config: GatewayConfig) -> AsyncIterator[Stages]:
     """Run the engines in this process."""
     # Imported here: torch, numba and the rest are heavy, and a remote wiring has none of them.
-    from services.encoder.config import default_store_dir
     from services.encoder.engine import EncoderEngine
     from services.motion.engine import MotionEngine
     from services.renderer.engine import RendererEngine

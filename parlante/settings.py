@@ -25,7 +25,13 @@ PREFIX: Final = "PARLANTE_"
 _TRUE: Final = {"1", "true", "yes", "on"}
 _FALSE: Final = {"0", "false", "no", "off"}
 
-__all__ = ["about", "load", "shown"]
+__all__ = ["about", "default_store_dir", "load", "shown"]
+
+
+def default_store_dir() -> Path:
+    """Give the directory for avatars of this user, after the XDG convention."""
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "parlante" / "avatars"
 
 
 def about(help_text: str, *, flag: str = "", env: str = "") -> dict[str, str]:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from parlante.settings import default_store_dir
+
 if TYPE_CHECKING:
     from gateway.stages import Stages
 
@@ -25,10 +27,7 @@ _HOST: Final = "127.0.0.1"
 def store_dir() -> Path:
     """Give the folder of this user's avatars: ``PARLANTE_STORE_DIR``, or in the user's cache."""
     configured = os.environ.get("PARLANTE_STORE_DIR")
-    if configured:
-        return Path(configured)
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "parlante" / "avatars"
+    return Path(configured) if configured else default_store_dir()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

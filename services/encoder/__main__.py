@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from parlante.rpc.process import run_process, serve_engine
 from parlante.rpc.slots import Slots
-from services.encoder.config import EncoderServiceConfig, default_store_dir
+from parlante.settings import default_store_dir
+from services.encoder.config import EncoderServiceConfig
 from services.encoder.engine import EncoderEngine
 from services.encoder.servicer import EncoderServicer, encoder_service
 

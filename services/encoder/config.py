@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from parlante.rpc.server import ServerConfig, bad_setting
 from parlante.settings import about
-
-
-def default_store_dir() -> Path:
-    """Give the directory for avatars of this user, after the XDG convention."""
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "parlante" / "avatars"
 
 
 @dataclass(frozen=True, kw_only=True)

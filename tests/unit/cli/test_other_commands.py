@@ -16,7 +16,6 @@ from PIL import Image
 from gateway.stages import Stages
 from parlante.cli import bench, doctor
 from parlante.cli.embedded import EmbeddedGateway, store_dir
-from services.encoder.config import default_store_dir
 from tests.fakes.small_gateway import small_gateway
 
 Run = Callable[..., tuple[int, str, str]]
@@ -146,12 +145,12 @@ def test_doctor_fails_when_the_store_cannot_be_written(
     assert (store.ok, store.needed) == (False, True)
 
 
-def test_commands_and_services_share_a_store(
+def test_commands_keep_avatars_in_the_users_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PARLANTE_STORE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert store_dir() == default_store_dir()
+    assert store_dir() == tmp_path / "parlante" / "avatars"
 
 
 # --- bench and demo ----------------------------------------------------------------------------

@@ -9,7 +9,8 @@ import pytest
 from parlante import settings
 from parlante.errors import InvalidInput
 from parlante.rpc.server import ServerConfig
-from services.encoder.config import EncoderServiceConfig, default_store_dir
+from parlante.settings import default_store_dir
+from services.encoder.config import EncoderServiceConfig
 from services.motion.config import MotionServiceConfig
 from services.renderer.config import RendererServiceConfig
 
