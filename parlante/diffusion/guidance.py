@@ -19,18 +19,23 @@ class GuidanceScales:
     gaze: float = 1.0
     distance: float = 1.0
     emotion: float = 1.0
+    listening: float = 1.0
     audio: float = 1.0
+    past: float = 1.0
 
     def active(self) -> list[tuple[int, float]]:
         """Conditions with a scale other than 1, as (group index, scale - 1)."""
-        scales = (self.gaze, self.distance, self.emotion, self.audio)
-        return [(index, scale - 1.0) for index, scale in enumerate(scales) if scale != 1.0]
+        return [(index, scale - 1.0) for index, scale in enumerate(self.all()) if scale != 1.0]
+
+    def all(self) -> tuple[float, ...]:
+        """The scales in the order of the network's condition groups."""
+        return (self.gaze, self.distance, self.emotion, self.listening, self.audio, self.past)
 
 
 def keep_rows(scales: GuidanceScales) -> Tensor:
-    """Rows of conditions to keep, float32 [1 + A, 4]: all, then all but each guided one."""
+    """Rows of conditions to keep, float32 [1 + A, 6]: all, then all but each guided one."""
     active = scales.active()
-    keep = torch.ones(1 + len(active), 4)
+    keep = torch.ones(1 + len(active), len(scales.all()))
     for row, (group, _) in enumerate(active):
         keep[1 + row, group] = 0.0
     return keep

@@ -33,6 +33,10 @@ NUM_FEATURES: Final = NUM_MELS + 2
 
 # 78 ms: with an 80 ms block and the 2 ms of the resampler's kernel, 160 ms in all.
 LOOK_AHEAD_SAMPLES: Final = 1248
+# What a stream may choose to hear beyond or short of that, in hops: 38, 78, 158, 238 ms ahead.
+LOOK_AHEAD_HOPS: Final = (-4, 0, 8, 16)
+DEFAULT_LOOK: Final = 1  # index into it
+FEATURE_STEPS: Final = 40.0  # features are kept to 1 / 40, so that a stream's state is small
 MEL_LOW_HZ: Final = 60.0
 MEL_HIGH_HZ: Final = 7600.0
 ENERGY_FLOOR: Final = 1e-6  # per band and window; about -75 dBFS noise
@@ -149,6 +153,21 @@ def normalise(
     ).astype(np.float32)
     next_state = NormaliserState(peak[:, -1], weight_end[:, 0], spectrum_end)
     return features, next_state
+
+
+def quantise(features: Float32Array) -> npt.NDArray[np.int8]:
+    """Features as a stream keeps them: within +-3, in steps of 1 / 40."""
+    return np.round(features * FEATURE_STEPS).astype(np.int8)
+
+
+def dequantise(steps: npt.NDArray[np.int8]) -> Float32Array:
+    """What `quantise` kept, float32."""
+    return steps.astype(np.float32) / np.float32(FEATURE_STEPS)
+
+
+def look_ahead_samples(look: int) -> int:
+    """Samples at 16 kHz that a stream with this look-ahead hears beyond a block."""
+    return LOOK_AHEAD_SAMPLES + LOOK_AHEAD_HOPS[look] * HOP_SAMPLES
 
 
 def _leaky_sum(values: Float64Array, start: Float64Array) -> tuple[Float64Array, Float64Array]:

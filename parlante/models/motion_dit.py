@@ -1,13 +1,12 @@
 """The motion generator's network: a block-causal diffusion transformer over motion latents.
 
 It predicts clean latents from noised ones, as VASA-1 does (arXiv 2404.10667, sec. 3.2), under
-the conditions audio, gaze, head distance and emotion. Where VASA-1 denoises a long window again
-for every step forward, this network denoises one short block at a time and looks at all earlier
-frames through cached keys and values, so that an answer to live sound costs a few tiny passes.
+the conditions audio, gaze, head distance, emotion, listening and past frames. Where VASA-1 denoises
+a long window again for every step forward, this network denoises one short block at a time and looks
+at earlier frames through keys and values that are computed once per frame.
 
-Training sees a whole sequence in one pass: every block twice, once clean and once noised. Clean
-tokens see clean blocks up to their own; noised tokens see clean blocks before theirs, and their own
-noised block. Generation does the same, block by block: `denoise` several times, then `remember`.
+What is remembered of a past frame depends on that frame alone, not on what was remembered before:
+the whole memory of a stream can be made again from its last latents (docs/adr/0012).
 
 Axis letters: B batch, T frames, D latent channels, W width, H heads, L layers, P past frames.
 """
@@ -22,13 +21,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from parlante.models.audio_features import HOPS_PER_FRAME, NUM_FEATURES
+from parlante.models.audio_features import HOPS_PER_FRAME, LOOK_AHEAD_HOPS, NUM_FEATURES
 from parlante.models.layers.attention import Attention, TimeBias
 from parlante.models.layers.causal_conv import FRAME_CONTEXT, HOP_CONTEXT, AudioEncoder
 from parlante.models.motion_space import CONDITION_DIM, CONDITION_GROUPS, LATENT_DIM, MOUTH
+from parlante.models.viseme_names import VISEMES
 
 BLOCK_FRAMES: Final = 2  # 80 ms: an answer within 160 ms, look-ahead included
-NUM_GROUPS: Final = len(CONDITION_GROUPS) + 1  # and audio
+NUM_GROUPS: Final = len(CONDITION_GROUPS) + 2  # and audio, and the past
+AUDIO_GROUP: Final = len(CONDITION_GROUPS)
+PAST_GROUP: Final = AUDIO_GROUP + 1
+NUM_READ: Final = len(MOUTH) + len(VISEMES)  # what is read from sound alone
+_WAVES: Final = 64
 
 Cache = list[tuple[Tensor, Tensor]]  # keys and values [B, H, P, W / H] of each layer
 
@@ -50,7 +54,7 @@ class MotionDiTConfig:
     num_layers: int = 5
     num_heads: int = 5
     feed_forward: int = 3
-    audio_width: int = 112
+    audio_width: int = 160
     past_frames: int = 48
 
 
@@ -67,18 +71,14 @@ class Block(nn.Module):
         self.table = nn.Parameter(torch.zeros(6 * W))
 
     def forward(
-        self,
-        x: Tensor,
-        modulation: Tensor,
-        bias: Tensor,
-        past: tuple[Tensor, Tensor] | None = None,
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """x [B, T, W], modulation [B, T, 6 W] -> x and its own keys and values."""
+        self, x: Tensor, modulation: Tensor, bias: Tensor, past: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """x [B, T, W], modulation [B, T, 6 W] -> x."""
         shift1, scale1, gate1, shift2, scale2, gate2 = (modulation + self.table).chunk(6, dim=-1)
-        y, own = self.attention(_modulate(x, shift1, scale1), bias, past)
-        x = x + gate1 * y
+        x = x + gate1 * self.attention(_modulate(x, shift1, scale1), bias, past)
         y = self.down(F.gelu(self.up(_modulate(x, shift2, scale2)), approximate="tanh"))
-        return x + gate2 * y, own
+        out: Tensor = x + gate2 * y
+        return out
 
 
 def _modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
@@ -94,9 +94,9 @@ def _zero_linear(width_in: int, width_out: int) -> nn.Linear:
     return layer
 
 
-def _time_waves(time: Tensor, width: int) -> Tensor:
-    """Sinusoids of the noise level [..., 1] in [0, 1] -> [..., width]."""
-    octaves = torch.arange(width // 2, dtype=torch.float32) / (width // 2)
+def _time_waves(time: Tensor) -> Tensor:
+    """Sinusoids of the noise level [..., 1] in [0, 1] -> [..., _WAVES]."""
+    octaves = torch.arange(_WAVES // 2, dtype=torch.float32) / (_WAVES // 2)
     angle = time * (1000.0 * torch.exp(-math.log(10_000.0) * octaves))
     return torch.cat([angle.cos(), angle.sin()], dim=-1)
 
@@ -108,16 +108,19 @@ class MotionDiT(nn.Module):
         super().__init__()
         self.config = config
         W, A = config.width, config.audio_width
-        self.audio_encoder = AudioEncoder(A)
-        # A direct reading of the mouth from sound alone: a training aid, and a condition.
-        # Not linear, as a closure is all or nothing.
+        self.audio_encoder = AudioEncoder(A, len(LOOK_AHEAD_HOPS))
+        # Direct readings of the mouth and of viseme names from sound alone: a training aid, and
+        # conditions. Not linear, as a closure is all or nothing.
         self.mouth_reader = nn.Sequential(nn.Linear(A, A), nn.GELU(), nn.Linear(A, len(MOUTH)))
-        self.audio_in = nn.Linear(A + len(MOUTH), W)
+        self.namer = nn.Linear(A, len(VISEMES))
+        self.audio_in = nn.Linear(A + NUM_READ, W)
         self.no_audio = nn.Parameter(torch.zeros(W))
         self.control_in = nn.Linear(CONDITION_DIM + len(CONDITION_GROUPS), W)
-        self.time_in = nn.Sequential(nn.Linear(64, W), nn.SiLU(), nn.Linear(W, W))
+        self.time_in = nn.Sequential(nn.Linear(_WAVES, W), nn.SiLU(), nn.Linear(W, W))
         self.latent_in = nn.Linear(LATENT_DIM, W)
-        self.kind = nn.Parameter(torch.zeros(2, W))  # clean, noised
+        self.memory_in = nn.Sequential(
+            nn.Linear(LATENT_DIM, W), nn.GELU(), nn.Linear(W, W), nn.LayerNorm(W)
+        )
         self.modulate = nn.Sequential(nn.SiLU(), _zero_linear(W, 6 * W))
         self.time_bias = TimeBias(config.num_heads, config.past_frames, BLOCK_FRAMES)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
@@ -126,59 +129,69 @@ class MotionDiT(nn.Module):
 
     # --- conditions ---------------------------------------------------------------------------
 
-    def read_audio(self, features: Tensor) -> tuple[Tensor, Tensor]:
+    def read_audio(self, features: Tensor, look: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Encode sound.
 
         Args:
             features: [B, CONTEXT_HOPS + 4 T, NUM_FEATURES].
+            look: int64 [B], index into `LOOK_AHEAD_HOPS`.
 
         Returns:
-            Speech code for `condition` [B, T, audio_width + 9], and within it the mouth read
-            from sound alone [B, T, 9] in latent units.
+            Speech code for `condition` [B, T, audio_width + NUM_READ]; the mouth read from sound
+            alone [B, T, 9] in latent units; and scores of viseme names [B, T, 16].
         """
-        code = self.audio_encoder(features)
-        mouth = self.mouth_reader(code)
-        return torch.cat([code, mouth], dim=-1), mouth
+        return self._read(self.audio_encoder(features, look))
 
-    def read_audio_live(self, features: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+    def read_audio_live(
+        self, features: Tensor, past: Tensor, look: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Encode the sound of one block, as `read_audio` does, without doing old work again.
 
         Args:
             features: [1, HOP_CONTEXT + 4 T, NUM_FEATURES].
             past: Half-encoded frames before the block, [1, audio_width, FRAME_CONTEXT].
+            look: int64 [1], index into `LOOK_AHEAD_HOPS`.
 
         Returns:
-            Speech code [1, T, audio_width + 9], and the next block's `past`.
+            Speech code [1, T, audio_width + NUM_READ], and the next block's `past`.
         """
-        frames = torch.cat([past, self.audio_encoder.read_hops(features)], dim=2)
-        code = self.audio_encoder.read_frames(frames)
-        speech = torch.cat([code, self.mouth_reader(code)], dim=-1)
+        frames = torch.cat([past, self.audio_encoder.read_hops(features, look)], dim=2)
+        speech, _, _ = self._read(self.audio_encoder.read_frames(frames, look))
         return speech, frames[:, :, -FRAME_CONTEXT:]
 
-    def silent_past(self) -> Tensor:
+    def _read(self, code: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        mouth, names = self.mouth_reader(code), self.namer(code)
+        return torch.cat([code, mouth, names.softmax(dim=-1)], dim=-1), mouth, names
+
+    def mouth_of(self, speech: Tensor) -> Tensor:
+        """The mouth that a speech code [..., audio_width + NUM_READ] holds, [..., 9]."""
+        return speech[..., self.config.audio_width : self.config.audio_width + len(MOUTH)]
+
+    def silent_past(self, look: Tensor) -> Tensor:
         """Return what `read_audio_live` takes as the past of a stream's first block."""
         hops = HOP_CONTEXT + FRAME_CONTEXT * HOPS_PER_FRAME
-        return self.audio_encoder.read_hops(torch.zeros(1, hops, NUM_FEATURES))
+        return self.audio_encoder.read_hops(torch.zeros(1, hops, NUM_FEATURES), look)
 
     def condition(self, speech: Tensor, controls: Tensor, keep: Tensor) -> Tensor:
         """Join the conditions.
 
         Args:
-            speech: [B, T, audio_width + 9] of `read_audio`.
-            controls: [B, T, 10] of `motion_space.condition`.
-            keep: [B, 4], 1 or 0 for gaze, distance, emotion, audio: 0 drops a condition.
+            speech: [B, T, audio_width + NUM_READ] of `read_audio`.
+            controls: [B, T, CONDITION_DIM] of `motion_space.condition`.
+            keep: [B, NUM_GROUPS], 1 or 0 for gaze, distance, emotion, listening, audio, past: 0
+                drops a condition. The past is not a matter of this function.
 
         Returns:
             [B, T, W].
         """
         B, T, _ = controls.shape
-        flags = keep[:, None, :-1].expand(B, T, -1)
+        flags = keep[:, None, :AUDIO_GROUP].expand(B, T, -1)
         masked = torch.cat(
             [controls[..., g] * flags[..., i : i + 1] for i, g in enumerate(CONDITION_GROUPS)]
             + [flags],
             dim=-1,
         )
-        audio_kept = keep[:, None, -1:]
+        audio_kept = keep[:, None, AUDIO_GROUP : AUDIO_GROUP + 1]
         audio = audio_kept * self.audio_in(speech) + (1.0 - audio_kept) * self.no_audio
         joined: Tensor = audio + self.control_in(masked)
         return joined
@@ -186,7 +199,7 @@ class MotionDiT(nn.Module):
     # --- training: the whole sequence at once ---------------------------------------------------
 
     def forward(
-        self, clean: Tensor, noised: Tensor, time: Tensor, conditions: Tensor, hide_past: Tensor
+        self, clean: Tensor, noised: Tensor, time: Tensor, conditions: Tensor, see_past: Tensor
     ) -> Tensor:
         """Denoise every block of a sequence, each given the clean blocks before it.
 
@@ -195,43 +208,30 @@ class MotionDiT(nn.Module):
             noised: [B, T, D].
             time: [B, T, 1], noise level of `noised` in [0, 1], equal within a block.
             conditions: [B, T, W] of `condition`.
-            hide_past: bool [B]; True lets a sequence's blocks see nothing before themselves.
+            see_past: bool [B]; False lets a sequence's blocks see nothing before themselves.
 
         Returns:
             Prediction of the clean latents, [B, T, D].
         """
-        T = clean.shape[1]
-        noised_condition = conditions + self.time_in(_time_waves(time, 64))
-        x = torch.cat(
-            [
-                self.latent_in(clean) + self.kind[0] + conditions,
-                self.latent_in(noised) + self.kind[1] + conditions,
-            ],
-            dim=1,
-        )  # [B, 2 T, W]
-        clean_condition = conditions + self.time_in(_time_waves(torch.zeros_like(time), 64))
-        modulation = self.modulate(torch.cat([clean_condition, noised_condition], dim=1))
-        bias = self._training_bias(T, hide_past)
+        joint = conditions + self.time_in(_time_waves(time))
+        x = self.latent_in(noised) + conditions
+        modulation = self.modulate(joint)
+        memory = self.memory_in(clean)
+        bias = self._training_bias(clean.shape[1], see_past)
         for block in self.blocks:
-            x, _ = block(x, modulation, bias)
-        return self._read_out(x[:, T:], noised_condition)
+            x = block(x, modulation, bias, block.attention.read_past(memory))
+        return self._read_out(x, joint)
 
-    def _training_bias(self, T: int, hide_past: Tensor) -> Tensor:
-        """Bias [B, H, 2 T, 2 T] that also hides what a token must not see."""
+    def _training_bias(self, T: int, see_past: Tensor) -> Tensor:
+        """Bias [B, H, T, 2 T] over past and own tokens that hides what a token must not see."""
         frames = torch.arange(T)
         block = frames // BLOCK_FRAMES
         before = block[:, None] > block[None, :]
+        near = (block * BLOCK_FRAMES)[:, None] - frames[None, :] <= self.config.past_frames
         same = block[:, None] == block[None, :]
-        near = frames[:, None] // BLOCK_FRAMES * BLOCK_FRAMES - frames[None, :]
-        near = near <= self.config.past_frames
-        never = torch.zeros(T, T, dtype=torch.bool)
-        seen = torch.cat(
-            [torch.cat([(before | same) & near, never], 1), torch.cat([before & near, same], 1)]
-        )
-        alone = torch.cat([torch.cat([same, never], 1), torch.cat([never, same], 1)])
-        visible = torch.where(hide_past[:, None, None], alone, seen)
-        both = torch.cat([frames, frames])
-        bias = self.time_bias(both, both)
+        past = (before & near)[None] & see_past[:, None, None]
+        visible = torch.cat([past, same.expand(len(see_past), -1, -1)], dim=2)
+        bias = self.time_bias(frames, torch.cat([frames, frames]))
         masked: Tensor = bias[None].masked_fill(~visible[:, None], -math.inf)
         return masked
 
@@ -248,7 +248,14 @@ class MotionDiT(nn.Module):
         empty = torch.zeros(batch, heads, 0, self.config.width // heads)
         return [(empty, empty) for _ in self.blocks]
 
-    def denoise(self, noised: Tensor, time: float, conditions: Tensor, cache: Cache) -> Tensor:
+    def denoise(
+        self,
+        noised: Tensor,
+        time: float,
+        conditions: Tensor,
+        cache: Cache,
+        see_past: Tensor | None = None,
+    ) -> Tensor:
         """Predict the clean latents of the next block.
 
         Args:
@@ -256,35 +263,33 @@ class MotionDiT(nn.Module):
             time: Noise level in (0, 1].
             conditions: [B, BLOCK_FRAMES, W].
             cache: Past of the streams.
+            see_past: bool [B]; None lets all see their past.
 
         Returns:
             [B, BLOCK_FRAMES, D].
         """
-        waves = _time_waves(torch.tensor([[[time]]]), 64)
-        joint = conditions + self.time_in(waves)
-        x = self.latent_in(noised) + self.kind[1] + conditions
-        x, _ = self._through(x, joint, cache)
-        return self._read_out(x, joint)
-
-    def remember(self, clean: Tensor, conditions: Tensor, cache: Cache) -> Cache:
-        """Append a finished block [B, BLOCK_FRAMES, D] to the cache; returns a new cache."""
-        waves = _time_waves(torch.zeros(1, 1, 1), 64)
-        joint = conditions + self.time_in(waves)
-        x = self.latent_in(clean) + self.kind[0] + conditions
-        _, new = self._through(x, joint, cache)
-        keep = self.config.past_frames
-        return [
-            (torch.cat([k, nk], 2)[:, :, -keep:], torch.cat([v, nv], 2)[:, :, -keep:])
-            for (k, v), (nk, nv) in zip(cache, new, strict=True)
-        ]
-
-    def _through(self, x: Tensor, conditions: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
+        joint = conditions + self.time_in(_time_waves(torch.tensor([[[time]]])))
+        x = self.latent_in(noised) + conditions
         P, T = cache[0][0].shape[2], x.shape[1]
         frames = torch.arange(P + T)
         bias = self.time_bias(frames[P:], frames)
-        modulation = self.modulate(conditions)
-        new: Cache = []
+        if see_past is not None:
+            hidden = ~see_past[:, None, None, None] & (frames < P)
+            bias = bias[None].masked_fill(hidden, -math.inf)
+        modulation = self.modulate(joint)
         for block, past in zip(self.blocks, cache, strict=True):
-            x, own = block(x, modulation, bias, past)
-            new.append(own)
-        return x, new
+            x = block(x, modulation, bias, past)
+        return self._read_out(x, joint)
+
+    def remember(self, clean: Tensor, cache: Cache) -> Cache:
+        """Append a finished block [B, BLOCK_FRAMES, D] to the cache; returns a new cache."""
+        memory = self.memory_in(clean)
+        keep = self.config.past_frames
+        joined: Cache = []
+        for block, (k, v) in zip(self.blocks, cache, strict=True):
+            assert isinstance(block, Block)
+            new_k, new_v = block.attention.read_past(memory)
+            joined.append(
+                (torch.cat([k, new_k], 2)[:, :, -keep:], torch.cat([v, new_v], 2)[:, :, -keep:])
+            )
+        return joined

@@ -11,7 +11,8 @@ the diffusion model sees a well-conditioned space and anyone can read what it ma
   between; the eye's angle in the head follows by turning against the head (the vestibulo-ocular
   reflex).
 
-The head's anchor follows the gaze and distance controls through a critically damped filter.
+The head's anchor follows the gaze, pose and distance controls through a critically damped filter.
+What a client scales or switches off (motion, expression, blinks, driving) glides to its new value.
 Axis letters: T frames, D latent channels.
 """
 
@@ -23,6 +24,7 @@ from typing import Final
 
 import numpy as np
 
+from parlante.models.listening import LISTENING_DIM
 from parlante.types import (
     EMOTIONS,
     FRAME_RATE_HZ,
@@ -30,6 +32,7 @@ from parlante.types import (
     MOTION_INDEX,
     POSE_CHANNELS,
     Controls,
+    Driving,
     Float32Array,
 )
 
@@ -73,7 +76,7 @@ EYES_SLICE: Final = slice(26, 29)
 LATENT_SCALE: Final[Float32Array] = np.array(
     [
         *(0.012, 0.012, 0.010, 0.020, 0.016, 0.0030),
-        *(0.14, 0.30, 0.14, 0.18, 0.15, 0.13, 0.15, 0.10, 0.06),
+        *(0.14, 0.30, 0.18, 0.28, 0.25, 0.13, 0.15, 0.10, 0.08),
         *(0.15, 0.12, 0.12, 0.15, 0.14, 0.12, 0.08, 0.08, 0.08),
         *(0.02, 0.03),
         *(0.25, 0.16, 0.11),
@@ -91,6 +94,7 @@ BLINK_FROM: Final = 0.5  # a latent above this starts a blink, which then runs i
 LID_COURSE: Final = (0.45, 1.0, 1.0, 0.72, 0.38, 0.12)  # 0.24 s, closing faster than opening
 FIXATION_RAD: Final = 0.04  # eyes hold still until the wish to look elsewhere is larger
 SACCADE_SHARE: Final = 0.75  # of the way that the eyes go in one frame
+NATURAL_BLINK_HZ: Final = 0.55  # of the generator; what a rate above 1 adds to
 LID_PAUSE_FRAMES: Final = 11  # from the start of a blink to the earliest next
 REST_DEAD_ZONE: Final = 0.03  # blendshape weight below which a channel counts as zero
 
@@ -103,8 +107,9 @@ class PoseState:
         deviation: float64 [6], generated deviation from the anchor.
         anchor: float64 [6], where the controls put the head.
         anchor_velocity: float64 [6], per second.
-        intensity: float64 [2], head motion and expression as smoothed so far.
+        intensity: float64 [4], head motion, expression, mouth and blink rate as smoothed so far.
         lid_phase: Frames since the last blink began, at most `LID_PAUSE_FRAMES`.
+        lid_debt: Blinks that the rate asks for and that were not made yet; below 0, spare ones.
         fixation: float64 [2], where the eyes want to be, rad relative to the camera.
         gaze: float64 [2], where they are.
     """
@@ -112,8 +117,9 @@ class PoseState:
     deviation: np.ndarray = field(default_factory=lambda: np.zeros(6))
     anchor: np.ndarray = field(default_factory=lambda: np.zeros(6))
     anchor_velocity: np.ndarray = field(default_factory=lambda: np.zeros(6))
-    intensity: np.ndarray = field(default_factory=lambda: np.ones(2))
+    intensity: np.ndarray = field(default_factory=lambda: np.ones(4))
     lid_phase: int = LID_PAUSE_FRAMES
+    lid_debt: float = 0.0
     fixation: np.ndarray = field(default_factory=lambda: np.zeros(2))
     gaze: np.ndarray = field(default_factory=lambda: np.zeros(2))
 
@@ -122,7 +128,7 @@ class PoseState:
         """Return the state of a session that begins with these controls."""
         return cls(
             anchor=_anchor_target(controls),
-            intensity=np.array([controls.head_motion, controls.expression]),
+            intensity=_intensity(controls),
             fixation=np.array([controls.gaze_yaw_rad, controls.gaze_pitch_rad]),
             gaze=np.array([controls.gaze_yaw_rad, controls.gaze_pitch_rad]),
         )
@@ -130,16 +136,20 @@ class PoseState:
 
 def _anchor_target(controls: Controls) -> np.ndarray:
     """Head pose [6] that the controls ask for."""
-    return np.array(
-        [
-            HEAD_GAZE_SHARE * controls.gaze_yaw_rad,
-            HEAD_GAZE_SHARE * controls.gaze_pitch_rad,
-            0.0,
-            0.0,
-            0.0,
-            -math.log(controls.head_distance),
-        ]
-    )
+    pose = controls.head_pose
+    if pose is None:
+        yaw = HEAD_GAZE_SHARE * controls.gaze_yaw_rad
+        pitch, roll = HEAD_GAZE_SHARE * controls.gaze_pitch_rad, 0.0
+    else:
+        yaw, pitch, roll = pose.yaw_rad, pose.pitch_rad, pose.roll_rad
+    return np.array([yaw, pitch, roll, 0.0, 0.0, -math.log(controls.head_distance)])
+
+
+def _intensity(controls: Controls) -> np.ndarray:
+    """Scales [4] of head motion, expression, mouth and blinks that the controls ask for."""
+    head = 0.0 if controls.driving is Driving.EXPRESSION_ONLY else controls.head_motion
+    face = 0.0 if controls.driving is Driving.POSE_ONLY else 1.0
+    return np.array([head, face * controls.expression, face, controls.blink_rate])
 
 
 def to_channels(
@@ -157,12 +167,12 @@ def to_channels(
     """
     natural = latents.astype(np.float64) * LATENT_SCALE
     target = _anchor_target(controls)
-    intensity_target = np.array([controls.head_motion, controls.expression])
+    intensity_target = _intensity(controls)
     out = np.zeros((len(latents), MOTION_DIM))
     for row, frame in enumerate(natural):
         state = _step(state, frame, target, intensity_target)
         _write_pose(out[row], state)
-        _write_face(out[row], frame, state.intensity[1])
+        _write_face(out[row], frame, state.intensity)
         _write_eyes(out[row], state)
     return out.astype(np.float32), state
 
@@ -171,11 +181,10 @@ def _step(
     state: PoseState, frame: np.ndarray, target: np.ndarray, intensity: np.ndarray
 ) -> PoseState:
     """Advance head and lids by one frame [D], in natural units."""
-    is_blink = frame[LATENT_INDEX["blink"]] > BLINK_FROM
     wish = frame[EYES_SLICE][1:]
     moves = math.hypot(*(wish - state.fixation)) > FIXATION_RAD
     fixation = wish if moves else state.fixation
-    begins = is_blink and state.lid_phase >= LID_PAUSE_FRAMES
+    begins, lid_debt = _blinks(state, wants=frame[LATENT_INDEX["blink"]] > BLINK_FROM)
     rate, dt = ANCHOR_RATE_HZ, 1.0 / FRAME_RATE_HZ
     # Exact step of a critically damped spring: never overshoots, never jumps.
     gap = state.anchor - target
@@ -189,7 +198,26 @@ def _step(
         fixation=fixation,
         gaze=state.gaze + SACCADE_SHARE * (fixation - state.gaze),
         lid_phase=0 if begins else min(state.lid_phase + 1, LID_PAUSE_FRAMES),
+        lid_debt=lid_debt,
     )
+
+
+def _blinks(state: PoseState, *, wants: bool) -> tuple[bool, float]:
+    """Whether a blink begins, and the blinks that are owed then.
+
+    The generator's wish is a blink at the natural rate. Below that rate wishes are passed over, so
+    that the share of those that come true is right; above it the missing ones are added evenly.
+    """
+    rate = float(state.intensity[3])
+    debt = state.lid_debt + max(0.0, rate - 1.0) * NATURAL_BLINK_HZ / FRAME_RATE_HZ
+    if state.lid_phase < LID_PAUSE_FRAMES:
+        return False, debt
+    if wants:
+        debt += min(1.0, rate)
+    if debt >= 1.0 - 1e-9 and rate > 0.02:
+        return True, debt - 1.0
+    return False, debt
+
 
 
 def _write_pose(row: np.ndarray, state: PoseState) -> None:
@@ -199,13 +227,16 @@ def _write_pose(row: np.ndarray, state: PoseState) -> None:
     row[3:5] *= size
 
 
-def _write_face(row: np.ndarray, frame: np.ndarray, expression: float) -> None:
+def _write_face(row: np.ndarray, frame: np.ndarray, intensity: np.ndarray) -> None:
+    expression, mouth = float(intensity[1]), float(intensity[2])
     weights = {name: float(frame[LATENT_INDEX[name]]) for name in MOUTH + FACE}
     smile_side = float(frame[LATENT_INDEX["smileSide"]])
     brow_side = float(frame[LATENT_INDEX["browSide"]])
+    weights["mouthClose"] = _contact(weights["mouthClose"])
     for name in FACE:
         weights[name] *= expression
-    weights["mouthClose"] = _contact(weights["mouthClose"])
+    for name in MOUTH:
+        weights[name] *= mouth
     for name, weight in weights.items():
         if name in MOTION_INDEX:
             row[MOTION_INDEX[name]] = _weight(weight)
@@ -279,11 +310,11 @@ def head_latents(deviation: Float32Array) -> Float32Array:
 
 
 def condition(controls: Controls) -> Float32Array:
-    """Controls as the model sees them.
+    """Controls as the model sees them, before anything was heard of the user.
 
     Returns:
-        float32 [10]: gaze yaw, gaze pitch (of order one), log distance, seven emotion weights
-        whose sum is at most 1.
+        float32 [CONDITION_DIM]: gaze yaw, gaze pitch (of order one), log distance, seven emotion
+        weights whose sum is at most 1, and zeros in place of what `listening.listen` gives.
     """
     weights = np.array([controls.emotion.get(name, 0.0) for name in EMOTIONS])
     weights /= max(1.0, float(weights.sum()))
@@ -292,8 +323,10 @@ def condition(controls: Controls) -> Float32Array:
         controls.gaze_pitch_rad / 0.3,
         math.log(controls.head_distance) / 0.4,
     ]
-    return np.concatenate([head, weights]).astype(np.float32)
+    return np.concatenate([head, weights, np.zeros(LISTENING_DIM)]).astype(np.float32)
 
 
-CONDITION_DIM: Final = 10
-CONDITION_GROUPS: Final = (slice(0, 2), slice(2, 3), slice(3, 10))  # gaze, distance, emotion
+LISTENING_SLICE: Final = slice(10, 10 + LISTENING_DIM)
+CONDITION_DIM: Final = 10 + LISTENING_DIM
+# gaze, distance, emotion, listening
+CONDITION_GROUPS: Final = (slice(0, 2), slice(2, 3), slice(3, 10), LISTENING_SLICE)

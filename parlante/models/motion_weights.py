@@ -16,12 +16,13 @@ from torch import Tensor
 from parlante.models.motion_dit import MotionDiT, MotionDiTConfig
 from parlante.types import MOTION_SPACE
 
+ARCHITECTURE: Final = "2"  # of the network, raised when old weights no longer fit
 DEFAULT_WEIGHTS: Final = Path(__file__).parent / "weights" / "motion_nano.safetensors"
 
 
 def save_weights(state: dict[str, Tensor], config: MotionDiTConfig, path: Path) -> None:
     """Write weights as float16, with the network's size beside them."""
-    metadata = {"space": MOTION_SPACE, "config": json.dumps(asdict(config), sort_keys=True)}
+    metadata = {"space": MOTION_SPACE, "architecture": ARCHITECTURE, "config": json.dumps(asdict(config), sort_keys=True)}
     halves = {name: tensor.to(torch.float16).contiguous() for name, tensor in state.items()}
     save_file(halves, path, metadata=metadata)
 
@@ -36,7 +37,7 @@ def load_weights(path: Path = DEFAULT_WEIGHTS) -> tuple[MotionDiT, str]:
         The network in float32, evaluation mode, and the hex SHA-256 of the file.
 
     Raises:
-        ValueError: The file is of another motion space.
+        ValueError: The file is of another motion space or architecture.
     """
     with safe_open(path, framework="pt") as stored:
         metadata = stored.metadata()
@@ -44,6 +45,11 @@ def load_weights(path: Path = DEFAULT_WEIGHTS) -> tuple[MotionDiT, str]:
             raise ValueError(
                 f"{path.name} must hold weights of {MOTION_SPACE}; got {metadata.get('space')!r}; "
                 "train or fetch weights of this release"
+            )
+        if metadata.get("architecture") != ARCHITECTURE:
+            raise ValueError(
+                f"{path.name} must hold weights of architecture {ARCHITECTURE}; got "
+                f"{metadata.get('architecture', '1')}; train or fetch weights of this release"
             )
         config = MotionDiTConfig(**json.loads(metadata["config"]))
         state = {name: stored.get_tensor(name).float() for name in stored.keys()}  # noqa: SIM118

@@ -14,16 +14,21 @@ from torch import Tensor
 
 from parlante.models.audio_features import (
     HOPS_PER_FRAME,
+    LOOK_AHEAD_HOPS,
     NUM_FEATURES,
     NormaliserState,
     normalise,
 )
 from parlante.models.layers.causal_conv import CONTEXT_HOPS
 from parlante.training.augment import augment
-from parlante.training.corpus import CLIP_FRAMES, Corpus
+from parlante.training.corpus import Corpus
+from parlante.training.takes import CLIP_FRAMES
 
 PRE_ROLL_FRAMES: Final = 100  # what the running normalisation has heard before a warm crop
 _COLD_SHARE: Final = 0.25
+COLD_PRE_ROLL_FRAMES: Final = 2  # a stream hears so much of its look-ahead before its first block
+_LOOK_SHARES: Final = (0.15, 0.40, 0.15, 0.30)  # how often each look-ahead is trained
+_MAX_AHEAD_FRAMES: Final = max(LOOK_AHEAD_HOPS) // HOPS_PER_FRAME
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,14 +38,16 @@ class Batch:
     Attributes:
         features: float32 [B, CONTEXT_HOPS + 4 T, F].
         latents: float32 [B, T, D].
-        controls: float32 [B, T, 10].
-        visemes: int64 [B, T], index into `VISEMES`.
+        controls: float32 [B, T, CONDITION_DIM].
+        visemes: int64 [B, T], index into `VISEMES`, or `UNKNOWN_VISEME`.
+        look: int64 [B], index into `LOOK_AHEAD_HOPS`.
     """
 
     features: Tensor
     latents: Tensor
     controls: Tensor
     visemes: Tensor
+    look: Tensor
 
 
 def draw_batch(
@@ -48,7 +55,7 @@ def draw_batch(
 ) -> Batch:
     """Draw crops; a quarter begin as a session does, without anything before them."""
     num_cold = round(_COLD_SHARE * batch_size)
-    cold = _crops(corpus, clips, num_cold, num_frames, 0, rng)
+    cold = _crops(corpus, clips, num_cold, num_frames, COLD_PRE_ROLL_FRAMES, rng)
     warm = _crops(corpus, clips, batch_size - num_cold, num_frames, PRE_ROLL_FRAMES, rng)
     parts = [np.concatenate(pair) for pair in zip(cold, warm, strict=True)]
     return Batch(*(torch.from_numpy(part) for part in parts))
@@ -63,15 +70,16 @@ def _crops(
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, ...]:
     mels, latents, controls, visemes = [], [], [], []
-    for _ in range(count):
+    looks = rng.choice(len(LOOK_AHEAD_HOPS), size=count, p=_LOOK_SHARES)
+    last = CLIP_FRAMES - num_frames - _MAX_AHEAD_FRAMES
+    for look in looks:
         clip = int(rng.integers(clips.start, clips.stop))
         take = int(rng.integers(corpus.latents.shape[1]))
-        start = int(rng.integers(pre_roll, CLIP_FRAMES - num_frames + 1))
-        mels.append(
-            corpus.log_mel[
-                clip, (start - pre_roll) * HOPS_PER_FRAME : (start + num_frames) * HOPS_PER_FRAME
-            ]
-        )
+        start = int(rng.integers(pre_roll + 1, last + 1))
+        ahead = LOOK_AHEAD_HOPS[look]
+        first_hop = (start - pre_roll) * HOPS_PER_FRAME + ahead
+        last_hop = (start + num_frames) * HOPS_PER_FRAME + ahead
+        mels.append(corpus.log_mel[clip, first_hop:last_hop])
         latents.append(corpus.latents[clip, take, start : start + num_frames])
         controls.append(corpus.conditions[clip, take, start : start + num_frames])
         visemes.append(corpus.visemes[clip, start : start + num_frames])
@@ -84,4 +92,5 @@ def _crops(
         np.stack(latents).astype(np.float32),
         np.stack(controls).astype(np.float32),
         np.stack(visemes).astype(np.int64),
+        looks.astype(np.int64),
     )

@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from parlante.models.listening import LISTENING_DIM
 from parlante.models.motion_space import FACE, HEAD
 from parlante.types import EMOTIONS, FRAME_RATE_HZ, MAX_GAZE_RAD, Float32Array
 
@@ -64,17 +65,24 @@ class Behaviour:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ControlTrack:
-    """Controls over time: gaze float32 [T, 2] rad, log distance [T], emotion weights [T, 7]."""
+    """Controls over time, and what is heard of the user.
+
+    Attributes:
+        gaze: float32 [T, 2], rad.
+        log_distance: float32 [T].
+        emotion: float32 [T, 7], weights.
+        listening: float32 [T, 2], as `listening.listen` gives it.
+    """
 
     gaze: Float32Array
     log_distance: Float32Array
     emotion: Float32Array
+    listening: Float32Array
 
     def conditions(self) -> Float32Array:
-        """As `motion_space.condition`, float32 [T, 10]."""
-        return np.concatenate(
-            [self.gaze / 0.3, self.log_distance[:, None] / 0.4, self.emotion], axis=1
-        ).astype(np.float32)
+        """As `motion_space.condition`, float32 [T, CONDITION_DIM]."""
+        head = [self.gaze / 0.3, self.log_distance[:, None] / 0.4]
+        return np.concatenate([*head, self.emotion, self.listening], axis=1).astype(np.float32)
 
 
 def emotion_face(emotion: Float32Array) -> Float32Array:
@@ -98,8 +106,16 @@ def emotion_mouth(
     return np.clip(out, 0.0, 1.0).astype(np.float32)
 
 
-def draw_controls(num_frames: int, rng: np.random.Generator) -> ControlTrack:
-    """Draw a schedule of controls: often at rest, else steps every few seconds."""
+def draw_controls(
+    num_frames: int, rng: np.random.Generator, listening: Float32Array | None = None
+) -> ControlTrack:
+    """Draw a schedule of controls: often at rest, else steps every few seconds.
+
+    Args:
+        num_frames: T.
+        rng: Source of randomness.
+        listening: float32 [T, 2], what is heard of the user; None is nothing.
+    """
     gaze = np.zeros((num_frames, 2))
     distance = np.zeros(num_frames)
     emotion = np.zeros((num_frames, len(EMOTIONS)))
@@ -117,6 +133,7 @@ def draw_controls(num_frames: int, rng: np.random.Generator) -> ControlTrack:
         gaze.astype(np.float32),
         _glide(distance[:, None], 0.10)[:, 0],
         _glide(emotion, 0.10),
+        np.zeros((num_frames, LISTENING_DIM), np.float32) if listening is None else listening,
     )
 
 
@@ -169,10 +186,14 @@ def draw_behaviour(
     num_frames = len(activity)
     beats = _beats(activity, loudness, rng)
     smooth_activity = _glide(activity[:, None].astype(np.float64), 0.4)[:, 0]
+    attention = controls.listening[:, 0] * (1.0 - smooth_activity)
     head = _head(num_frames, smooth_activity, beats, rng)
-    gaze, shifts = _gaze(controls.gaze, smooth_activity, rng)
-    blink = _blinks(num_frames, activity, shifts, rng)
+    answers = _answers(controls.listening, activity, rng)
+    head[:, 1] += _nods(num_frames, answers, rng)
+    gaze, shifts = _gaze(controls.gaze, smooth_activity, attention, rng)
+    blink = _blinks(num_frames, activity, shifts, answers, rng)
     face, sides = _face(smooth_activity, beats, rng)
+    _attend(face, attention, answers, rng)
     face = np.clip(face + emotion_face(controls.emotion), 0.0, 1.0)
     eyes = np.concatenate([blink[:, None], gaze], axis=1)
     return Behaviour(*(a.astype(np.float32) for a in (head, face, sides, eyes)))
@@ -189,6 +210,51 @@ def _beats(activity: np.ndarray, loudness: np.ndarray, rng: np.random.Generator)
         if not beats or frame - beats[-1] >= 10:
             beats.append(int(frame))
     return [b for b in beats if rng.random() < 0.8]
+
+
+def _answers(
+    listening: np.ndarray, activity: np.ndarray, rng: np.random.Generator
+) -> list[int]:
+    """Frames at which a listener answers with a nod: ends of what the user says, and stresses."""
+    heard, loudness = listening.T
+    ends = (heard[:-1] >= 0.5) & (heard[1:] < 0.5)
+    stresses = np.zeros(len(heard) - 1, bool)
+    inner = loudness[1:-1]
+    stresses[1:] = (inner > loudness[:-2]) & (inner >= loudness[2:]) & (inner > 0.7)
+    answers: list[int] = []
+    for frame in np.flatnonzero(ends | stresses) + 1:
+        likely = 0.65 if ends[frame - 1] else 0.12
+        free = not answers or frame - answers[-1] > 35
+        if free and activity[frame] < 0.5 and rng.random() < likely:
+            answers.append(int(frame))
+    return answers
+
+
+def _nods(num_frames: int, answers: list[int], rng: np.random.Generator) -> np.ndarray:
+    """Pitch of nods, rad [T]: one to three, each down and up, dying away."""
+    track = np.zeros(num_frames)
+    for answer in answers:
+        size = np.radians(rng.uniform(2.5, 5.0))
+        period = rng.uniform(9.0, 13.0)
+        start = answer + rng.uniform(2.0, 7.0)
+        for index in range(int(rng.choice((1, 2, 2, 3)))):
+            centre = start + (index + 0.5) * period
+            track += size * 0.7**index * _bump(num_frames, centre, 0.24 * period)
+    return track
+
+
+def _attend(
+    face: np.ndarray, attention: np.ndarray, answers: list[int], rng: np.random.Generator
+) -> None:
+    """Add what a listener's face does: a trace of a smile, brows that rise now and then."""
+    index = {name: i for i, name in enumerate(FACE)}
+    warmth = rng.uniform(0.0, 0.22)
+    face[:, index["mouthSmile"]] += warmth * _glide(attention[:, None], 0.6)[:, 0]
+    for answer in answers:
+        if rng.random() < 0.35:
+            raised = rng.uniform(0.15, 0.45) * _bump(len(face), answer + 6, rng.uniform(5, 9))
+            face[:, index["browInnerUp"]] += raised
+            face[:, index["browOuterUp"]] += 0.8 * raised
 
 
 def _band(num_frames: int, centre_hz: float, rng: np.random.Generator) -> np.ndarray:
@@ -226,6 +292,8 @@ def _head(
         push = _bump(num_frames, beat + 1, width) - 0.4 * _bump(num_frames, beat - 6, width)
         axis, sign = (1, 1.0) if kind == 0 else ((0, 2)[kind - 1], rng.choice((-1.0, 1.0)))
         rotation[:, axis] += sign * size * push
+    # Stresses nod down more than up; the head's mean pose is the anchor's all the same.
+    rotation -= rotation.mean(axis=0)
     yaw, pitch, roll = rotation.T
     sway = _band(num_frames, 0.15, rng) * (0.03, 0.02, 0.010)
     shift = np.stack([0.8 * yaw + 1.1 * roll, 0.9 * pitch, 0.12 * pitch], axis=1) + sway
@@ -235,7 +303,7 @@ def _head(
 
 
 def _gaze(
-    target: np.ndarray, activity: np.ndarray, rng: np.random.Generator
+    target: np.ndarray, activity: np.ndarray, attention: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, list[int]]:
     """Fixations around the target [T, 2], and the frames of larger shifts."""
     num_frames = len(target)
@@ -244,7 +312,8 @@ def _gaze(
     away = False
     for start, end in _spells(num_frames, _MEAN_FIXATION_S, rng):
         idle = 1.0 - activity[start]
-        if not away and rng.random() < 0.18 + 0.12 * idle:
+        wander = (0.18 + 0.12 * idle) * (1.0 - 0.8 * attention[start])
+        if not away and rng.random() < wander:
             away = True
             point = rng.uniform(-1, 1, 2) * (0.24, 0.14)
             shifts.append(start)
@@ -265,7 +334,11 @@ def _gaze(
 
 
 def _blinks(
-    num_frames: int, activity: np.ndarray, shifts: list[int], rng: np.random.Generator
+    num_frames: int,
+    activity: np.ndarray,
+    shifts: list[int],
+    answers: list[int],
+    rng: np.random.Generator,
 ) -> np.ndarray:
     track = np.zeros(num_frames)
     starts: list[float] = []
@@ -274,6 +347,7 @@ def _blinks(
         starts.append(now * FRAME_RATE_HZ)
         now += 0.45 + rng.gamma(1.6, (_MEAN_BLINK_GAP_S - 0.45) / 1.6)
     starts += [float(s) for s in shifts if rng.random() < 0.35]
+    starts += [float(a) for a in answers if rng.random() < 0.3]
     ends_of_speech = np.flatnonzero((activity[:-1] > 0.5) & (activity[1:] <= 0.5))
     starts += [float(e) + rng.uniform(0, 6) for e in ends_of_speech if rng.random() < 0.4]
     last = -100.0
@@ -296,7 +370,7 @@ def _face(
     index = {name: i for i, name in enumerate(FACE)}
     slow = np.maximum(0.0, _band(num_frames, 0.25, rng))
     face[:, index["browInnerUp"]] = 0.07 * slow[:, 0] * (0.4 + 0.6 * activity)
-    face[:, index["mouthSmile"]] = 0.07 * slow[:, 1]
+    face[:, index["mouthSmile"]] = 0.16 * slow[:, 1]
     face[:, index["browDown"]] = 0.05 * slow[:, 2] * activity
     for beat in beats:
         if rng.random() < 0.5:

@@ -12,14 +12,10 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """State after `step` optimiser steps: weights, their moving average, and the optimiser.
-
-    The namer is the training aid that names visemes; it is not served.
-    """
+    """State after `step` optimiser steps: weights, their moving average, and the optimiser."""
 
     step: int
     model: dict[str, Tensor]
-    namer: dict[str, Tensor]
     average: dict[str, Tensor]
     optimizer: dict[str, Any]
 

@@ -2,21 +2,22 @@
 
 A clip is `CLIP_FRAMES` long: one synthetic speaker who talks and pauses, sometimes with music or
 noise where nobody speaks. It holds log-mel energies, and for each of several drawn performances
-the latents that the motion model learns and the controls that go with them. Everything follows
-from the seed, when made in a fresh process (see `espeak`). Axis letters: C clips, V performances,
-T frames, N mel hops, D latents.
+the latents that the motion model learns and the controls that go with them. In some clips the
+user is heard while the avatar speaks or keeps silent. Everything follows from the seed, when takes
+are recorded in a fresh process (see `espeak`). Axis letters: C clips, V performances, T frames, N mel
+hops, D latents.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-import soxr
 
 from parlante.models.audio_features import (
     ENERGY_FLOOR,
@@ -26,20 +27,21 @@ from parlante.models.audio_features import (
     WINDOW_SAMPLES,
     mel_energies,
 )
+from parlante.models.listening import LISTENING_DIM, ListenerState, listen
 from parlante.models.motion_space import LATENT_SCALE, MOUTH, head_latents
 from parlante.training.behaviour import draw_behaviour, draw_controls, emotion_mouth
-from parlante.training.speakers import Speakers, open_speakers
-from parlante.training.speech import Speech
-from parlante.training.visemes import Phone, mouth_targets, viseme_labels
-from parlante.types import MODEL_SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, Float32Array
+from parlante.training.no_speech import no_speech
+from parlante.training.takes import CLIP_FRAMES, CLIP_SAMPLES, Take, load_or_record
+from parlante.training.visemes import mouth_targets, viseme_labels
+from parlante.types import SAMPLES_PER_FRAME, Float32Array
 
 logger = logging.getLogger(__name__)
 
-CLIP_FRAMES: Final = 800  # 32 s
-CLIP_SAMPLES: Final = CLIP_FRAMES * SAMPLES_PER_FRAME
 # The first window of a hop-aligned frame starts here: the look-ahead moves sound against motion.
 FIRST_WINDOW_SAMPLE: Final = HOP_SAMPLES + LOOK_AHEAD_SAMPLES - WINDOW_SAMPLES
-VERSION: Final = 3  # of what is drawn; part of the cache key
+VERSION: Final = 4  # of what is drawn; part of the cache key
+_OVERHEARD_SHARE: Final = 0.3  # of clips with speech in which the user is heard as well
+_LISTENING_EVERY: Final = 14  # takes for one clip in which only the user speaks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +61,9 @@ class Corpus:
     Attributes:
         log_mel: float16 [C, N, M], natural log of energy above the floor.
         latents: float16 [C, V, T, D], unit variance.
-        conditions: float16 [C, V, T, 10].
+        conditions: float16 [C, V, T, CONDITION_DIM].
         activity: float16 [C, T], 1 = speaking.
-        visemes: uint8 [C, T], index into `VISEMES`.
+        visemes: uint8 [C, T], index into `VISEMES`, or `UNKNOWN_VISEME`.
     """
 
     log_mel: np.ndarray
@@ -76,15 +78,6 @@ class Corpus:
         return len(self.log_mel)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Take:
-    """float32 [S] at 16 kHz and who says what when."""
-
-    audio: Float32Array
-    phones: list[Phone]
-    amplitude: float
-
-
 _ARRAYS: Final = tuple(field.name for field in fields(Corpus))
 
 
@@ -93,7 +86,7 @@ def load_or_make(config: CorpusConfig, cache: Path) -> Corpus:
     key = hashlib.sha256(repr((VERSION, sorted(asdict(config).items()))).encode()).hexdigest()[:16]
     path = cache / f"motion-{key}.npz"
     if not path.exists():
-        corpus = make(config)
+        corpus = make(config, cache)
         cache.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part.npz")
         np.savez(part, **{name: getattr(corpus, name) for name in _ARRAYS})
@@ -109,38 +102,67 @@ def join(corpora: list[Corpus]) -> Corpus:
     return Corpus(*(np.concatenate([getattr(c, name) for c in corpora])[order] for name in _ARRAYS))
 
 
-def make(config: CorpusConfig) -> Corpus:
-    """Synthesise the corpus."""
-    speakers = open_speakers(config.speakers)
-    clips = []
-    for index in range(config.num_clips):
-        rng = np.random.default_rng((config.seed, index))
-        clips.append(_clip(speakers, config.num_performances, rng))
-        if index % 50 == 49:
-            logger.info("corpus: %d of %d clips", index + 1, config.num_clips)
+def make(config: CorpusConfig, cache: Path) -> Corpus:
+    """Record the takes that are not in the cache, and draw targets for all of them."""
+    clips = list(_clips(config, cache))
     # Everything real goes to half precision; labels stay as they are.
     parts = [np.stack(part) for part in zip(*clips, strict=True)]
     return Corpus(*(p if p.dtype == np.uint8 else p.astype(np.float16) for p in parts))
 
 
+_Clip = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def _clips(config: CorpusConfig, cache: Path) -> Iterator[_Clip]:
+    heard = np.zeros((CLIP_FRAMES, LISTENING_DIM), np.float32)
+    takes = load_or_record(config.speakers, config.num_clips, config.seed, cache)
+    for index, take in enumerate(takes):
+        rng = np.random.default_rng((config.seed, 7, index))
+        # The user is the speaker of another take, who stops when the avatar speaks, as a rule.
+        user = heard if rng.random() < _OVERHEARD_SHARE else np.zeros_like(heard)
+        yield _clip(take, user, config.num_performances, rng)
+        heard = _overheard(take)
+        if index % _LISTENING_EVERY == _LISTENING_EVERY - 1:
+            yield _clip(_silent_take(rng), heard, config.num_performances, rng)
+
+
+def _silent_take(rng: np.random.Generator) -> Take:
+    """Half a minute in which the avatar has nothing to say, in a room that is not quite silent."""
+    audio = np.zeros(CLIP_SAMPLES + SAMPLES_PER_FRAME, np.float32)
+    if rng.random() < 0.3:
+        audio += no_speech(len(audio), rng) * np.float32(0.3)
+    return Take(audio, [], 1.0)
+
+
+def _overheard(take: Take) -> Float32Array:
+    frames = take.audio[:CLIP_SAMPLES].reshape(CLIP_FRAMES, SAMPLES_PER_FRAME)
+    return listen((frames**2).mean(axis=1), ListenerState())[0]
+
+
 def _clip(
-    speakers: Speakers, num_performances: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    take = record(speakers, rng)
+    take: Take, user: Float32Array, num_performances: int, rng: np.random.Generator
+) -> _Clip:
     padded = np.concatenate([take.audio[FIRST_WINDOW_SAMPLE:], np.zeros(4096, np.float32)])
     energies = mel_energies(padded)[: CLIP_FRAMES * HOPS_PER_FRAME]
     log_mel = np.log(np.maximum(energies, ENERGY_FLOOR) / ENERGY_FLOOR)
     mouth = mouth_targets(take.phones, CLIP_FRAMES, take.amplitude)
     activity, loudness = _activity(take)
-    performances = [_perform(mouth, activity, loudness, rng) for _ in range(num_performances)]
+    user = user * (1.0 - 0.85 * activity[:, None])
+    performances = [
+        _perform(mouth, activity, loudness, user, rng) for _ in range(num_performances)
+    ]
     latents, conditions = (np.stack(part) for part in zip(*performances, strict=True))
     return log_mel, latents, conditions, activity, viseme_labels(take.phones, CLIP_FRAMES)
 
 
 def _perform(
-    mouth: Float32Array, activity: Float32Array, loudness: Float32Array, rng: np.random.Generator
+    mouth: Float32Array,
+    activity: Float32Array,
+    loudness: Float32Array,
+    user: Float32Array,
+    rng: np.random.Generator,
 ) -> tuple[Float32Array, Float32Array]:
-    controls = draw_controls(len(mouth), rng)
+    controls = draw_controls(len(mouth), rng, user)
     behaviour = draw_behaviour(activity, loudness, controls, rng)
     shaped = emotion_mouth(mouth, controls.emotion, MOUTH)
     natural = np.concatenate([shaped, behaviour.face, behaviour.sides, behaviour.eyes], axis=1)
@@ -160,98 +182,3 @@ def _activity(take: Take) -> tuple[Float32Array, Float32Array]:
     level = np.convolve(level, np.hanning(7) / np.hanning(7).sum(), mode="same")
     spoken = level[active > 0] if active.any() else level
     return active, ((level - spoken.mean()) / max(float(spoken.std()), 0.3)).astype(np.float32)
-
-
-def record(speakers: Speakers, rng: np.random.Generator) -> Take:
-    """Fill one clip with utterances, pauses and sounds that are no speech."""
-    audio = np.zeros(CLIP_SAMPLES + SAMPLES_PER_FRAME, np.float32)
-    phones: list[Phone] = []
-    talk = speakers.draw(rng)
-    tract = float(np.exp(rng.normal(0.0, 0.10)))  # > 1: shorter vocal tract, higher formants
-    now_s = float(rng.choice((rng.uniform(0.0, 0.3), rng.uniform(0.3, 3.0))))
-    if rng.random() < 0.04:  # a clip in which nobody speaks
-        now_s = 1e9
-    while now_s * MODEL_SAMPLE_RATE_HZ < CLIP_SAMPLES - 8000:
-        said = _say(next(talk), tract, now_s, rng)
-        start = int(now_s * MODEL_SAMPLE_RATE_HZ)
-        room = min(len(said.audio), len(audio) - start)
-        audio[start : start + room] += said.audio[:room]
-        phones += said.phones
-        now_s += len(said.audio) / MODEL_SAMPLE_RATE_HZ
-        now_s += rng.exponential(0.35) if rng.random() < 0.7 else rng.uniform(0.8, 3.5)
-    for start, end in _gaps(phones, len(audio)):
-        if rng.random() < 0.25:
-            audio[start:end] += _no_speech(end - start, rng)
-    audio = _distort(audio * np.float32(10 ** (rng.uniform(-22, 4) / 20)), rng)
-    phones = [p for p in phones if p.start_s < CLIP_SAMPLES / MODEL_SAMPLE_RATE_HZ]
-    return Take(audio, phones, float(rng.uniform(0.8, 1.2)))
-
-
-def _say(speech: Speech, tract: float, start_s: float, rng: np.random.Generator) -> Take:
-    samples = speech.samples.astype(np.float32) / 32768.0
-    rate = speech.sample_rate_hz * tract  # played faster, formants move up
-    audio = soxr.resample(samples, rate, MODEL_SAMPLE_RATE_HZ).astype(np.float32)
-    peak = float(np.abs(audio).max(initial=1e-3))
-    marks_stress = any("ˈ" in phone.ipa for phone in speech.phones)
-    weak = 0.92 if marks_stress else 1.0
-    phones = [
-        Phone(
-            p.ipa,
-            start_s + p.start_s / tract,
-            start_s + p.end_s / tract,
-            (1.15 if "ˈ" in p.ipa else weak) * float(rng.normal(1.0, 0.06)),
-        )
-        for p in speech.phones
-    ]
-    return Take(audio * np.float32(0.6 / peak), phones, 1.0)
-
-
-def _gaps(phones: list[Phone], num_samples: int) -> list[tuple[int, int]]:
-    """Sample ranges of at least 0.6 s in which nobody speaks."""
-    rate = MODEL_SAMPLE_RATE_HZ
-    total_s = num_samples / rate
-    times = [min(t, total_s) for p in phones for t in (p.start_s, p.end_s)]
-    edges = [0.0, *times, total_s]
-    pairs = zip(edges[::2], edges[1::2], strict=True)
-    return [(int((a + 0.15) * rate), int((b - 0.15) * rate)) for a, b in pairs if b - a > 0.6]
-
-
-def _no_speech(num_samples: int, rng: np.random.Generator) -> Float32Array:
-    """Music-like chords, breath and hiss, or knocks: sound with a shut mouth."""
-    time_s = np.arange(num_samples) / MODEL_SAMPLE_RATE_HZ
-    kind = rng.integers(0, 3)
-    if kind == 0:
-        sound = np.zeros(num_samples)
-        for _ in range(int(rng.integers(2, 6))):
-            pitch_hz = 110.0 * 2.0 ** (rng.integers(0, 36) / 12.0)
-            for harmonic in range(1, int(rng.integers(2, 7))):
-                phase = rng.uniform(0, 6.3)
-                sound += np.sin(6.2832 * pitch_hz * harmonic * time_s + phase) / harmonic**1.3
-        sound *= 0.6 + 0.4 * np.sin(6.2832 * rng.uniform(0.3, 4.0) * time_s)
-    elif kind == 1:
-        colour = rng.uniform(-0.9, 0.95)
-        noise = rng.standard_normal(num_samples)
-        sound = np.convolve(noise, colour ** np.arange(30), mode="same")
-        sound *= np.hanning(num_samples) if rng.random() < 0.5 else 1.0
-    else:
-        sound = np.zeros(num_samples)
-        for at in rng.integers(0, num_samples, size=int(rng.integers(1, 6))):
-            tail = min(2400, num_samples - at)
-            sound[at : at + tail] += rng.standard_normal(tail) * np.exp(-np.arange(tail) / 300.0)
-    level = 10 ** (rng.uniform(-45, -14) / 20)
-    fade = np.minimum(1.0, np.minimum(time_s, time_s[::-1]) / 0.02)
-    return (sound * fade * level / max(1e-6, float(sound.std()))).astype(np.float32)
-
-
-def _distort(audio: Float32Array, rng: np.random.Generator) -> Float32Array:
-    """Sometimes clip, quantise like a telephone, or quantise coarsely."""
-    kind = rng.random()
-    if kind < 0.10:
-        limit = rng.uniform(0.15, 0.6) * float(np.abs(audio).max(initial=1e-3))
-        audio = np.clip(audio, -limit, limit)
-    elif kind < 0.18:
-        peak = float(np.abs(audio).max(initial=1e-3))
-        folded = np.sign(audio) * np.log1p(255.0 * np.abs(audio) / peak) / np.log(256.0)
-        steps = np.round(folded * 48.0) / 48.0
-        audio = np.sign(steps) * np.expm1(np.abs(steps) * np.log(256.0)) / 255.0 * peak
-    return np.clip(audio, -1.0, 1.0).astype(np.float32)

@@ -8,6 +8,7 @@ to the bit only from process to process, when everything is said in the same ord
 from __future__ import annotations
 
 import ctypes
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +27,7 @@ _EVENT_PHONEME: Final = 7
 _CHARS_UTF8: Final = 1
 _SSML_OFF_PHONEMES_ON: Final = 0x100
 _RATE, _PITCH, _RANGE = 1, 3, 4
+_TIED_IPA: Final = 0x02 | 0x80 | ord("^") << 8
 
 
 class _EventId(ctypes.Union):
@@ -95,6 +97,31 @@ class Espeak:
                 self._marks.append((event.sample, text))
             index += 1
         return 0
+
+    def phonemize(self, text: str, language: str) -> str:
+        """Write text in IPA with stress marks, ties (^) within a phoneme, and its punctuation.
+
+        Raises:
+            ValueError: espeak-ng has no such voice.
+        """
+        if self._library.espeak_SetVoiceByName(language.encode()) != 0:
+            raise ValueError(f"espeak-ng has no voice {language!r}")
+        self._library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+        pieces = re.split(r"([,.;:!?]+\s*)", text)
+        return "".join(
+            piece if index % 2 else self._ipa(piece) for index, piece in enumerate(pieces)
+        )
+
+    def _ipa(self, clause: str) -> str:
+        rest = ctypes.c_char_p(clause.encode())
+        pointer = ctypes.pointer(rest)
+        parts: list[str] = []
+        while pointer.contents.value:
+            ipa = self._library.espeak_TextToPhonemes(pointer, _CHARS_UTF8, _TIED_IPA)
+            parts.append(ipa.decode() if ipa else "")
+        lead = " " if clause[:1].isspace() else ""
+        # (en) marks a change of language, which is not to be spoken
+        return lead + re.sub(r"\([a-z-]+\)", "", " ".join(parts))
 
     def speak(self, text: str, voice: Voice) -> Speech:
         """Synthesise `text`, which may hold espeak phonemes in [[...]].

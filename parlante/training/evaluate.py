@@ -22,8 +22,8 @@ import numpy as np
 from parlante.models.audio_features import Float64Array
 from parlante.models.motion_dit import BLOCK_FRAMES
 from parlante.ports import Motion
-from parlante.training.corpus import CLIP_FRAMES, record
 from parlante.training.speakers import POPULATIONS, open_speakers
+from parlante.training.takes import CLIP_FRAMES, record
 from parlante.training.visemes import mouth_targets
 from parlante.types import (
     FRAME_RATE_HZ,

@@ -14,17 +14,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from parlante.diffusion.schedule import add_noise, draw_times
-from parlante.models.motion_dit import BLOCK_FRAMES, NUM_GROUPS, MotionDiT, MotionDiTConfig
+from parlante.models.motion_dit import (
+    BLOCK_FRAMES,
+    NUM_GROUPS,
+    MotionDiT,
+    MotionDiTConfig,
+)
 from parlante.models.motion_space import MOUTH_SLICE
 from parlante.models.motion_weights import load_matching, save_weights
 from parlante.training.batches import Batch, draw_batch
 from parlante.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from parlante.training.corpus import Corpus, CorpusConfig
 from parlante.training.losses import denoising_loss, naming_loss, reading_loss
-from parlante.training.visemes import VISEMES
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +49,7 @@ class TrainingConfig:
         warmup_steps: See above; the fall begins anew after the reading steps.
         naming_share: Weight of naming visemes from sound, a training aid.
         average_decay: Of the moving average of weights that is served.
-        drop_condition: Probability of dropping each of the four conditions.
+        drop_condition: Probability of dropping each condition but the past.
         hide_past: Probability that a sequence's blocks see no past.
         past_noise: Upper end of the noise added to the past, so that errors do not add up.
         checkpoint_steps: How often state is written.
@@ -88,15 +92,13 @@ def train(config: TrainingConfig, corpus: Corpus, out: Path, start: Path | None 
     model = MotionDiT(config.model)
     if start is not None:
         load_matching(model, start)
-    learner = Learner(model, nn.Linear(config.model.audio_width, len(VISEMES)))
     average = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     optimizer = torch.optim.AdamW(
-        learner.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
+        model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
     )
     first = 0
     if (stored := load_checkpoint(out / "checkpoint.pt")) is not None:
         model.load_state_dict(stored.model)
-        learner.namer.load_state_dict(stored.namer)
         optimizer.load_state_dict(stored.optimizer)
         average, first = stored.average, stored.step
         logger.info("resumed at step %d", first)
@@ -105,7 +107,7 @@ def train(config: TrainingConfig, corpus: Corpus, out: Path, start: Path | None 
     testing = range(corpus.num_clips - held_out, corpus.num_clips)
     started = time.monotonic()
     for step in range(first, config.num_steps):
-        loss = _train_step(learner, optimizer, config, corpus, training, step)
+        loss = _train_step(model, optimizer, config, corpus, training, step)
         decay = min(config.average_decay, (1.0 + step) / (10.0 + step))
         for name, tensor in model.state_dict().items():
             average[name].lerp_(tensor, 1.0 - decay)
@@ -116,29 +118,19 @@ def train(config: TrainingConfig, corpus: Corpus, out: Path, start: Path | None 
             state = Checkpoint(
                 step + 1,
                 model.state_dict(),
-                learner.namer.state_dict(),
                 average,
                 optimizer.state_dict(),
             )
             save_checkpoint(state, out / "checkpoint.pt")
             save_weights(average, config.model, out / "motion.safetensors")
             logger.info(
-                "step %d held out: %s", step + 1, _test(learner, average, config, corpus, testing)
+                "step %d held out: %s", step + 1, _test(average, config, corpus, testing)
             )
     return out / "motion.safetensors"
 
 
-class Learner(nn.Module):
-    """The model, and the training aid that names visemes from its speech code."""
-
-    def __init__(self, model: MotionDiT, namer: nn.Linear) -> None:
-        super().__init__()
-        self.model = model
-        self.namer = namer
-
-
 def _train_step(
-    learner: Learner,
+    model: MotionDiT,
     optimizer: torch.optim.Optimizer,
     config: TrainingConfig,
     corpus: Corpus,
@@ -151,12 +143,12 @@ def _train_step(
     for group in optimizer.param_groups:
         group["lr"] = config.learning_rate * _schedule(step, config)
     if step < config.reading_steps:
-        loss = _reading_loss(learner, batch, config)
+        loss = _reading_loss(model, batch, config)
     else:
-        loss, _ = _losses(learner, batch, config, generator)
+        loss, _ = _losses(model, batch, config, generator)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     return float(loss.detach())
 
@@ -173,17 +165,16 @@ def _schedule(step: int, config: TrainingConfig) -> float:
     return 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
-def _reading_loss(learner: Learner, batch: Batch, config: TrainingConfig) -> Tensor:
+def _reading_loss(model: MotionDiT, batch: Batch, config: TrainingConfig) -> Tensor:
     """Loss of the audio encoder alone."""
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.bfloat16):
-        speech, mouth = learner.model.read_audio(batch.features)
-        scores = learner.namer(speech[..., : config.model.audio_width])
+        _, mouth, scores = model.read_audio(batch.features, batch.look)
     naming = naming_loss(scores.float(), batch.visemes)
     return reading_loss(mouth.float(), batch.latents) + config.naming_share * naming
 
 
 def _losses(
-    learner: Learner, batch: Batch, config: TrainingConfig, generator: torch.Generator
+    model: MotionDiT, batch: Batch, config: TrainingConfig, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Total loss, and the mouth as read from sound [B, T, 9]."""
     B, T, _ = batch.latents.shape
@@ -200,13 +191,11 @@ def _losses(
     roughness = config.past_noise * (uniform(B, 1, 1) * 1.33 - 0.33).clamp(min=0.0)
     past = batch.latents + roughness * normal()
     noised = add_noise(batch.latents, normal(), levels)
-    hide = uniform(B) < config.hide_past
-    model = learner.model
+    see_past = uniform(B) >= config.hide_past
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.bfloat16):
-        speech, mouth = model.read_audio(batch.features)
-        scores = learner.namer(speech[..., : config.model.audio_width])
+        speech, mouth, scores = model.read_audio(batch.features, batch.look)
         conditions = model.condition(speech, batch.controls, keep)
-        predicted = model(past, noised, levels, conditions, hide)
+        predicted = model(past, noised, levels, conditions, see_past)
     denoising = denoising_loss(predicted.float(), batch.latents, levels)
     reading = reading_loss(mouth.float(), batch.latents)
     naming = config.naming_share * naming_loss(scores.float(), batch.visemes)
@@ -215,7 +204,6 @@ def _losses(
 
 @torch.no_grad()
 def _test(
-    learner: Learner,
     average: dict[str, Tensor],
     config: TrainingConfig,
     corpus: Corpus,
@@ -228,7 +216,7 @@ def _test(
     rng = np.random.default_rng((config.seed, 2))
     generator = torch.Generator().manual_seed(config.seed)
     batch = draw_batch(corpus, clips, 4 * config.batch_size, config.num_frames, rng)
-    loss, mouth = _losses(Learner(model, learner.namer), batch, config, generator)
+    loss, mouth = _losses(model, batch, config, generator)
     truth = batch.latents[..., MOUTH_SLICE].reshape(-1, mouth.shape[-1])
     read = mouth.float().reshape(-1, mouth.shape[-1])
     pairs = zip(read.T, truth.T, strict=True)

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Final, Protocol
 
 import numpy as np
 
 from parlante.training.espeak import Espeak, Voice
+from parlante.training.neural_voices import NeuralVoices
 from parlante.training.recorded_voices import HELD_OUT_VOICES, TRAINING_VOICES, RecordedVoices
 from parlante.training.speech import Speech
 from parlante.training.texts import pick_language, pick_text
@@ -46,12 +48,23 @@ class EspeakSpeakers:
 
     def _talk(self, voice: Voice, rng: np.random.Generator) -> Iterator[Speech]:
         while True:
-            yield self._espeak.speak(pick_text(voice.language, rng), voice)
+            text = pick_text(voice.language, rng)
+            if voice.language == "ja-romaji":
+                yield self._espeak.speak(indonesian(text), replace(voice, language="id"))
+            else:
+                yield self._espeak.speak(text, voice)
+
+
+def indonesian(romaji: str) -> str:
+    """Spell romanised Japanese for the voice whose letters sound most like it."""
+    return romaji.replace("sh", "sy").replace("ch", "c").replace("ou", "oo")
 
 
 _POPULATIONS: Final[dict[str, Callable[[], Speakers]]] = {
     "espeak": EspeakSpeakers,
     "recorded": lambda: RecordedVoices(TRAINING_VOICES),
+    "neural": lambda: NeuralVoices({"kokoro": 1.0}),
+    "light_neural": lambda: NeuralVoices({"hibari": 3.0, "piper": 2.0}),
     "held_out": lambda: RecordedVoices(HELD_OUT_VOICES),
 }
 POPULATIONS: Final = tuple(_POPULATIONS)

@@ -92,6 +92,19 @@ SENTENCES: Final[dict[str, tuple[str, ...]]] = {
         "ni3 wei4 shen2 me5 bu4 gao4 su5 wo3? wo3 fei1 chang2 gao1 xing4 neng2 kan4 jian4 ni3.",
         "chuan1 guo4 na4 tiao2 jie1, wang3 you4 zou3, jiu4 neng2 kan4 dao4 yi1 zuo4 da4 qiao2.",
     ),
+    # Romanised, as it sounds; espeak-ng reads it by rules like those of Spanish.
+    "ja-romaji": (
+        "ohayou gozaimasu, kyou wa umi made no tabi ni tsuite hanashimasu.",
+        "haha wa maiban pan to mame o tabemasu, chichi wa biiru o nomimasu.",
+        "sono boushi wa totemo kirei desu ne, doko de kaimashita ka?",
+        "bokutachi wa ashita no asa, eki no mae de matte imasu.",
+        "fuyu ni naru to, yama mo mura mo masshiro ni narimasu.",
+    ),
+    "ar": (
+        "صباح الخير جميعا، اليوم نتحدث عن رحلة جميلة إلى البحر.",
+        "باب البيت مفتوح، وأمي تطبخ الفول مع البصل في المطبخ.",
+        "من فضلك، أين المكتبة القديمة؟ أظن أنها بعيدة.",
+    ),
     "sv": (
         "God morgon allihopa, i dag ska vi prata om en vacker resa över havet.",
         "Min mamma bakar bröd och pappa målar båten blå vid bryggan.",

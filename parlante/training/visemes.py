@@ -14,12 +14,15 @@ from typing import Final
 import numpy as np
 
 from parlante.models.motion_space import MOUTH
+from parlante.models.viseme_names import VISEMES
 from parlante.types import FRAME_RATE_HZ, Float32Array
 
 # What one looks at leads what one hears: the mouth is this far ahead of the phoneme boundaries,
 # on top of the anticipation that the dominance functions bring.
 LEAD_S: Final = 0.045
 GRID_HZ: Final = 200
+SHAPE_GAIN: Final = 1.25
+UNKNOWN_VISEME: Final = 255  # label of frames whose phonemes nobody knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,23 +40,22 @@ _WEIGHTS: Final[dict[str, dict[str, float]]] = {
     "PP": {"jawOpen": 0.06, "mouthClose": 1.0, "mouthPress": 0.55},
     "FF": {"jawOpen": 0.07, "mouthRollLower": 0.6, "mouthUpperUp": 0.3},
     "TH": {"jawOpen": 0.14, "mouthLowerDown": 0.28, "mouthUpperUp": 0.12},
-    "DD": {"jawOpen": 0.12, "mouthLowerDown": 0.28, "mouthUpperUp": 0.12, "mouthStretch": 0.08},
-    "NN": {"jawOpen": 0.12, "mouthLowerDown": 0.22, "mouthUpperUp": 0.10},
+    "DD": {"jawOpen": 0.12, "mouthLowerDown": 0.28, "mouthUpperUp": 0.12, "mouthStretch": 0.20},
+    "NN": {"jawOpen": 0.12, "mouthLowerDown": 0.22, "mouthUpperUp": 0.10, "mouthStretch": 0.10},
     "KK": {"jawOpen": 0.17, "mouthLowerDown": 0.20, "mouthUpperUp": 0.10},
-    "CH": {"jawOpen": 0.10, "mouthFunnel": 0.55, "mouthPucker": 0.2, "mouthLowerDown": 0.22},
-    "SS": {"jawOpen": 0.05, "mouthStretch": 0.3, "mouthLowerDown": 0.34, "mouthUpperUp": 0.2},
-    "RR": {"jawOpen": 0.14, "mouthFunnel": 0.35, "mouthPucker": 0.12, "mouthLowerDown": 0.15},
+    "CH": {"jawOpen": 0.10, "mouthFunnel": 0.75, "mouthPucker": 0.4, "mouthLowerDown": 0.22},
+    "SS": {"jawOpen": 0.05, "mouthStretch": 0.5, "mouthLowerDown": 0.34, "mouthUpperUp": 0.2},
+    "RR": {"jawOpen": 0.14, "mouthFunnel": 0.45, "mouthPucker": 0.25, "mouthLowerDown": 0.15},
     "AA": {"jawOpen": 0.54, "mouthLowerDown": 0.22, "mouthUpperUp": 0.15},
-    "EH": {"jawOpen": 0.32, "mouthStretch": 0.35, "mouthLowerDown": 0.25, "mouthUpperUp": 0.15},
+    "EH": {"jawOpen": 0.32, "mouthStretch": 0.55, "mouthLowerDown": 0.25, "mouthUpperUp": 0.15},
     "AX": {"jawOpen": 0.22, "mouthLowerDown": 0.18, "mouthUpperUp": 0.10},
-    "IH": {"jawOpen": 0.15, "mouthStretch": 0.65, "mouthLowerDown": 0.28, "mouthUpperUp": 0.15},
-    "OH": {"jawOpen": 0.38, "mouthFunnel": 0.45, "mouthPucker": 0.35},
-    "UU": {"jawOpen": 0.13, "mouthPucker": 0.85, "mouthFunnel": 0.25},
+    "IH": {"jawOpen": 0.15, "mouthStretch": 0.95, "mouthLowerDown": 0.28, "mouthUpperUp": 0.15},
+    "OH": {"jawOpen": 0.38, "mouthFunnel": 0.55, "mouthPucker": 0.60},
+    "UU": {"jawOpen": 0.13, "mouthPucker": 1.15, "mouthFunnel": 0.45},
 }
-VISEMES: Final = tuple(_WEIGHTS)
 VOWELS: Final = frozenset({"AA", "EH", "AX", "IH", "OH", "UU"})
 TARGETS: Final[Float32Array] = np.array(
-    [[weights.get(name, 0.0) for name in MOUTH] for weights in _WEIGHTS.values()], dtype=np.float32
+    [[weights.get(name, 0.0) for name in MOUTH] for weights in map(_WEIGHTS.__getitem__, VISEMES)], dtype=np.float32
 )
 
 # (strength, rise before and fall after in 1/s)
@@ -195,6 +197,9 @@ def _sample(curves: np.ndarray, num_frames: int) -> Float32Array:
         index = MOUTH.index(name)
         frames[:, index] = curves[taps, index].max(axis=1)
     close = MOUTH.index("mouthClose")
+    # The mean of neighbours flattens lip shapes more than people's lips do.
+    shapes = [MOUTH.index(name) for name in ("mouthFunnel", "mouthPucker", "mouthStretch")]
+    frames[:, shapes] = np.clip(frames[:, shapes] * SHAPE_GAIN, 0.0, 1.0)
     # Lips that nearly meet do meet; a weak trace of a closure far from it does nothing.
     frames[:, close] = np.clip((frames[:, close] - 0.35) / 0.4, 0.0, 1.0)
     return np.asarray(frames, dtype=np.float32)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -29,11 +30,12 @@ from parlante.types import (
     AudioChunk,
     ControlUpdate,
     Int16Array,
+    ListeningChunk,
     MotionBlock,
     MotionConfig,
     MotionInput,
 )
-from services.motion import session
+from services.motion import checkpoint, session
 from services.motion.session import SamplerConfig, SessionState
 
 __all__ = ["MotionEngine"]
@@ -81,10 +83,16 @@ class MotionEngine:
         bundle = hashlib.sha256(f"{digest} {sampler}".encode()).hexdigest()
         return cls(model, bundle, sampler)
 
+    def delay_ms(self, config: MotionConfig) -> int:
+        """Tell the algorithmic delay of a stream; see `parlante.ports.Motion.delay_ms`."""
+        resampler = Resampler(config.sample_rate_hz)
+        look = session.choose_look(config.delay_budget_ms, resampler)
+        return math.ceil(session.algorithmic_delay_ms(resampler, look))
+
     @property
     def algorithmic_delay_ms(self) -> float:
-        """Longest wait, over all sample rates, from a frame's start to the sound it needs, ms."""
-        return session.algorithmic_delay_ms(Resampler(MAX_SAMPLE_RATE_HZ))
+        """The default's longest wait, over all sample rates, from a frame to the sound it needs."""
+        return float(self.delay_ms(MotionConfig(sample_rate_hz=MAX_SAMPLE_RATE_HZ)))
 
     async def warm_up(self) -> None:
         """Run half a second of silence through, so that the first client finds everything hot."""
@@ -106,12 +114,14 @@ class MotionEngine:
     ) -> AsyncIterator[MotionBlock]:
         """Generate motion for a stream of sound; see `parlante.ports.Motion.stream`."""
         resampler = Resampler(config.sample_rate_hz)
-        state = session.start(config, resampler, self._model)
+        state = self._open(config, resampler)
         async with closing(inputs) as items:
             async for item in items:
                 match item:
                     case ControlUpdate():
                         state = replace(state, controls=item.controls)
+                    case ListeningChunk():
+                        state = session.attend(state, item, config.sample_rate_hz)
                     case AudioChunk():
                         session.check_chunk(state, item)
                         for piece in _pieces(item.samples, config.sample_rate_hz):
@@ -119,10 +129,40 @@ class MotionEngine:
                             while session.is_ready(state):
                                 block, state = await self._advance(state)
                                 if block is not None:
-                                    yield block
+                                    yield self._sealed(block, state, config)
         async with closing(self._flush(state, resampler)) as rest:
             async for block in rest:
                 yield block
+
+    def _open(self, config: MotionConfig, resampler: Resampler) -> SessionState:
+        """Start a stream, or go on with one that a checkpoint was taken of."""
+        if not config.resume_state:
+            return session.start(config, resampler, self._model)
+        state = checkpoint.load(
+            config.resume_state,
+            model=self._model,
+            bundle_digest=self.bundle_digest,
+            resampler=resampler,
+        )
+        if state.look != session.choose_look(config.delay_budget_ms, resampler):
+            raise FailedPrecondition(
+                f"delay_budget_ms must be that of the stream that resume_state is of; got "
+                f"{config.delay_budget_ms}, which gives another delay",
+                reason="RESUME_STATE_MISMATCH",
+                field="delay_budget_ms",
+            )
+        return replace(state, controls=config.controls)
+
+    def _sealed(
+        self, block: MotionBlock, state: SessionState, config: MotionConfig
+    ) -> MotionBlock:
+        """Put a checkpoint on a block if the stream's configuration asks for it."""
+        if not config.emit_checkpoints:
+            return block
+        stored = checkpoint.dump(
+            state, bundle_digest=self.bundle_digest, rate_hz=config.sample_rate_hz
+        )
+        return replace(block, checkpoint=stored, checkpoint_sample=state.num_samples)
 
     async def _flush(self, state: SessionState, resampler: Resampler) -> AsyncIterator[MotionBlock]:
         """Make the frames that are still owed, with silence as what follows."""

@@ -2,6 +2,8 @@
 
 Sound goes in piece by piece; `advance` makes the next block of frames once all sound that it
 depends on is there. Nothing here depends on how the sound was cut, on time, or on other streams.
+What the state keeps is kept in few bits from the start, so that a stream that was stored and read
+again (`checkpoint`) goes on to the bit as it would have.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -21,20 +24,24 @@ from parlante.media.resample import Resampler, ResamplerState
 from parlante.models.audio_features import (
     HOP_SAMPLES,
     HOPS_PER_FRAME,
-    LOOK_AHEAD_SAMPLES,
+    LOOK_AHEAD_HOPS,
     NUM_FEATURES,
     WINDOW_SAMPLES,
     NormaliserState,
+    dequantise,
+    look_ahead_samples,
     mel_energies,
     normalise,
+    quantise,
 )
-from parlante.models.layers.causal_conv import HOP_CONTEXT
-from parlante.models.motion_dit import BLOCK_FRAMES, Cache, MotionDiT
+from parlante.models.layers.causal_conv import CONTEXT_HOPS, FRAME_CONTEXT, HOP_CONTEXT
+from parlante.models.listening import ListenerState, listen
+from parlante.models.motion_dit import BLOCK_FRAMES, PAST_GROUP, Cache, MotionDiT
 from parlante.models.motion_space import (
     HEAD_SLICE,
     LATENT_DIM,
     LATENT_INDEX,
-    MOUTH,
+    LISTENING_SLICE,
     MOUTH_SLICE,
     PoseState,
     condition,
@@ -47,6 +54,8 @@ from parlante.types import (
     AudioChunk,
     Controls,
     Float32Array,
+    Int16Array,
+    ListeningChunk,
     MotionBlock,
     MotionConfig,
 )
@@ -55,7 +64,7 @@ BLOCK_SAMPLES: Final = BLOCK_FRAMES * SAMPLES_PER_FRAME
 BLOCK_HOPS: Final = BLOCK_FRAMES * HOPS_PER_FRAME
 # Windows of one block; the next block's begin BLOCK_SAMPLES later.
 SPAN_SAMPLES: Final = (BLOCK_HOPS - 1) * HOP_SAMPLES + WINDOW_SAMPLES
-_PRE_ROLL_SAMPLES: Final = SPAN_SAMPLES - LOOK_AHEAD_SAMPLES
+MAX_HEARD_FRAMES: Final = 125  # of the user ahead of the motion; more is not kept
 _GLIDE_PER_FRAME: Final = 1.0 - math.exp(-1.0 / (0.03 * FRAME_RATE_HZ))  # 90 % in 0.07 s
 
 
@@ -92,61 +101,110 @@ class SessionState:
 
     Attributes:
         seed: Of the stream.
+        look: Index into `LOOK_AHEAD_HOPS`.
         num_samples: Input samples so far, at the input's rate.
         resampler: State of the rate converter.
-        audio: float32 [S] at 16 kHz that is not used up; begins with the next block's first window.
-        block_index: Next block; block -1 only warms up the features.
+        audio: int16 [S] at 16 kHz that is not used up; begins with the next block's first window.
+        block_index: Next block; negative ones only warm up the features.
         normaliser: Running level and spectrum.
-        features: float32 [HOP_CONTEXT, F], the encoder's past.
+        features: int8 [CONTEXT_HOPS, F], the encoder's past as `quantise` keeps it.
         half_encoded: float32 [1, A, FRAME_CONTEXT], the same, half-way through the encoder.
         controls: In force.
-        glided: float32 [10], conditions as smoothed so far.
-        cache: Keys and values of past frames.
+        glided: float32 [CONDITION_DIM], conditions as smoothed so far.
+        latents: float16 [P, D], past frames.
+        cache: Keys and values of the past frames.
         pose: Where the head is.
+        listener: How loud the user is.
+        heard: float32 [K], mean square of the user's sound in the next block's frames and later.
+        heard_samples: Where the user's sound ends, at the input's rate.
     """
 
     seed: int
+    look: int
     num_samples: int
     resampler: ResamplerState
-    audio: Float32Array
+    audio: Int16Array
     block_index: int
     normaliser: NormaliserState
-    features: Float32Array
+    features: npt.NDArray[np.int8]
     half_encoded: Tensor
     controls: Controls
     glided: Float32Array
+    latents: npt.NDArray[np.float16]
     cache: Cache
     pose: PoseState
+    listener: ListenerState = ListenerState()
+    heard: Float32Array = field(default_factory=lambda: np.zeros(0, np.float32))
+    heard_samples: int = 0
 
 
 @torch.inference_mode()
 def start(config: MotionConfig, resampler: Resampler, model: MotionDiT) -> SessionState:
     """Return the state of a stream before its first sample."""
+    look = choose_look(config.delay_budget_ms, resampler)
+    num_warm_up, pre_roll = _lead_in(look)
+    features = np.zeros((CONTEXT_HOPS, NUM_FEATURES), np.int8)
     return SessionState(
         seed=config.seed,
+        look=look,
         num_samples=0,
         resampler=resampler.start(),
-        audio=np.zeros(_PRE_ROLL_SAMPLES, np.float32),
-        block_index=-1,
+        audio=np.zeros(pre_roll, np.int16),
+        block_index=-num_warm_up,
         normaliser=NormaliserState.fresh(1),
-        features=np.zeros((HOP_CONTEXT, NUM_FEATURES), np.float32),
-        half_encoded=model.silent_past(),
+        features=features,
+        half_encoded=half_encode(features, look, model),
         controls=config.controls,
         glided=condition(config.controls),
+        latents=np.zeros((0, LATENT_DIM), np.float16),
         cache=model.empty_cache(1),
         pose=PoseState.settled(config.controls),
     )
 
 
+def _lead_in(look: int) -> tuple[int, int]:
+    """Blocks that only warm up, and samples of silence before the first of them."""
+    ahead = look_ahead_samples(look)
+    num_warm_up = -(-ahead // BLOCK_SAMPLES)
+    return num_warm_up, num_warm_up * BLOCK_SAMPLES - (BLOCK_SAMPLES + ahead - SPAN_SAMPLES)
+
+
+def choose_look(budget_ms: int, resampler: Resampler) -> int:
+    """Index of the longest look-ahead that fits a delay, or of the shortest there is."""
+    fitting = [
+        look
+        for look in range(len(LOOK_AHEAD_HOPS))
+        if algorithmic_delay_ms(resampler, look) <= budget_ms + 1e-6
+    ]
+    return max(fitting, default=0)
+
+
+def _look_tensor(look: int) -> Tensor:
+    return torch.tensor([look])
+
+
+def half_encode(features: npt.NDArray[np.int8], look: int, model: MotionDiT) -> Tensor:
+    """Half-encode the past [CONTEXT_HOPS, F] block by block, as a stream does."""
+    parts = []
+    for begin in range(0, CONTEXT_HOPS - HOP_CONTEXT, BLOCK_HOPS):
+        window = dequantise(features[begin : begin + HOP_CONTEXT + BLOCK_HOPS])
+        hops = torch.from_numpy(window)[None]
+        parts.append(model.audio_encoder.read_hops(hops, _look_tensor(look)))
+    return torch.cat(parts, dim=2)[:, :, -FRAME_CONTEXT:]
+
+
+def recall(latents: npt.NDArray[np.float16], model: MotionDiT) -> Cache:
+    """Make the cache of past frames [P, D] again, block by block, as a stream does."""
+    cache = model.empty_cache(1)
+    for begin in range(0, len(latents), BLOCK_FRAMES):
+        block = torch.from_numpy(latents[begin : begin + BLOCK_FRAMES].astype(np.float32))
+        cache = model.remember(block[None], cache)
+    return cache
+
+
 def check_chunk(state: SessionState, chunk: AudioChunk) -> None:
     """Raise `InvalidInput` unless the chunk continues the stream's sound."""
-    if chunk.samples.dtype != np.int16 or chunk.samples.ndim != 1:
-        raise InvalidInput(
-            f"audio samples must be int16 [S]; got {chunk.samples.dtype} "
-            f"{list(chunk.samples.shape)}; send 16-bit mono",
-            reason="BAD_AUDIO_FORMAT",
-            field="samples",
-        )
+    _check_samples(chunk.samples)
     if chunk.start_sample != state.num_samples:
         gap = chunk.start_sample > state.num_samples
         raise InvalidInput(
@@ -157,18 +215,57 @@ def check_chunk(state: SessionState, chunk: AudioChunk) -> None:
         )
 
 
+def _check_samples(samples: Int16Array) -> None:
+    if samples.dtype != np.int16 or samples.ndim != 1:
+        raise InvalidInput(
+            f"audio samples must be int16 [S]; got {samples.dtype} "
+            f"{list(samples.shape)}; send 16-bit mono",
+            reason="BAD_AUDIO_FORMAT",
+            field="samples",
+        )
+
+
 def hear(
     state: SessionState, samples: np.ndarray, resampler: Resampler, *, is_padding: bool = False
 ) -> SessionState:
     """Append int16 samples [S] to the stream; padding does not count as input."""
     heard, after = resampler.push(state.resampler, samples)
     counted = 0 if is_padding else len(samples)
+    rounded = np.clip(np.round(heard * 32768.0), -32768, 32767).astype(np.int16)
     return replace(
         state,
         num_samples=state.num_samples + counted,
         resampler=after,
-        audio=np.concatenate([state.audio, heard]),
+        audio=np.concatenate([state.audio, rounded]),
     )
+
+
+def attend(state: SessionState, chunk: ListeningChunk, rate_hz: int) -> SessionState:
+    """Take what the user says; sound of frames that are made already, or far ahead, is left out.
+
+    Raises:
+        InvalidInput: It goes back in time.
+    """
+    _check_samples(chunk.samples)
+    if chunk.start_sample < state.heard_samples:
+        raise InvalidInput(
+            f"listening audio must not go back behind sample {state.heard_samples}; got a chunk "
+            f"that starts at {chunk.start_sample}; gaps are allowed, overlaps are not",
+            reason="LISTENING_OVERLAP",
+            field="start_sample",
+        )
+    first_frame = num_made(state)
+    positions = chunk.start_sample + np.arange(len(chunk.samples), dtype=np.int64)
+    frames = positions * FRAME_RATE_HZ // rate_hz - first_frame
+    kept = (frames >= 0) & (frames < MAX_HEARD_FRAMES)
+    squares = np.square(chunk.samples[kept].astype(np.float64) / 32768.0)
+    power = np.bincount(frames[kept], squares, minlength=len(state.heard)) if kept.any() else None
+    heard = state.heard
+    if power is not None:
+        heard = (power * FRAME_RATE_HZ / rate_hz).astype(np.float32)
+        heard[: len(state.heard)] += state.heard
+    end = chunk.start_sample + len(chunk.samples)
+    return replace(state, heard=heard, heard_samples=end)
 
 
 def num_frames(state: SessionState, rate_hz: int) -> int:
@@ -190,31 +287,39 @@ def is_ready(state: SessionState) -> bool:
 def advance(
     state: SessionState, model: MotionDiT, sampler: SamplerConfig
 ) -> tuple[MotionBlock | None, SessionState]:
-    """Make the next block; None for the warm-up block before the first. Needs `is_ready`."""
-    energies = mel_energies(state.audio[:SPAN_SAMPLES])[None]
-    features, normaliser = normalise(energies, state.normaliser)
-    window = np.concatenate([state.features, features[0]])
-    speech, half_encoded = model.read_audio_live(torch.from_numpy(window)[None], state.half_encoded)
+    """Make the next block; None for one that only warms up. Needs `is_ready`."""
+    audio = state.audio[:SPAN_SAMPLES].astype(np.float32) / np.float32(32768.0)
+    fresh, normaliser = normalise(mel_energies(audio)[None], state.normaliser)
+    features = np.concatenate([state.features[BLOCK_HOPS:], quantise(fresh[0])])
+    window = torch.from_numpy(dequantise(features[-(HOP_CONTEXT + BLOCK_HOPS) :]))[None]
+    speech, half_encoded = model.read_audio_live(
+        window, state.half_encoded, _look_tensor(state.look)
+    )
+    index = state.block_index
     state = replace(
         state,
         audio=state.audio[BLOCK_SAMPLES:],
-        block_index=state.block_index + 1,
+        block_index=index + 1,
         normaliser=normaliser,
-        features=window[BLOCK_HOPS:],
+        features=features,
         half_encoded=half_encoded,
     )
-    index = state.block_index - 1
     if index < 0:
         return None, state
-    controls, glided = _glide(state)
-    latents, cache = _draw(speech, controls, index, state, model, sampler)
-    values, pose = to_channels(latents, state.controls, state.pose)
+    controls, state = _conditions(state)
+    latents = _draw(speech, controls, index, state, model, sampler)
+    values, pose = to_channels(latents.astype(np.float32), state.controls, state.pose)
     block = MotionBlock(start_frame=index * BLOCK_FRAMES, values=values)
-    return block, replace(state, glided=glided, cache=cache, pose=pose)
+    past = np.concatenate([state.latents, latents])[-model.config.past_frames :]
+    cache = model.remember(torch.from_numpy(latents.astype(np.float32))[None], state.cache)
+    return block, replace(state, latents=past, cache=cache, pose=pose)
 
 
-def _glide(state: SessionState) -> tuple[Tensor, Float32Array]:
-    """Conditions of the block's frames [1, T, 10]: all but gaze move smoothly to new controls."""
+def _conditions(state: SessionState) -> tuple[Tensor, SessionState]:
+    """Conditions of the block's frames [1, T, CONDITION_DIM].
+
+    All but gaze move smoothly to new controls; the user is heard as they are.
+    """
     target = condition(state.controls)
     value = state.glided
     rows = []
@@ -222,7 +327,14 @@ def _glide(state: SessionState) -> tuple[Tensor, Float32Array]:
         value = value + np.float32(_GLIDE_PER_FRAME) * (target - value)
         value[:2] = target[:2]  # eyes jump: that is what saccades are
         rows.append(value)
-    return torch.from_numpy(np.stack(rows))[None], value
+    squares = np.zeros(BLOCK_FRAMES, np.float32)
+    now = state.heard[:BLOCK_FRAMES]
+    squares[: len(now)] = now
+    attention, listener = listen(squares, state.listener)
+    controls = np.stack(rows)
+    controls[:, LISTENING_SLICE] = attention
+    state = replace(state, glided=value, listener=listener, heard=state.heard[BLOCK_FRAMES:])
+    return torch.from_numpy(controls)[None], state
 
 
 def _draw(
@@ -232,23 +344,25 @@ def _draw(
     state: SessionState,
     model: MotionDiT,
     sampler: SamplerConfig,
-) -> tuple[Float32Array, Cache]:
-    """Sample the block's latents [T, D] and take them into the past."""
-    reading = speech[..., -len(MOUTH) :]
+) -> npt.NDArray[np.float16]:
+    """Sample the block's latents [T, D]."""
+    reading = model.mouth_of(speech)
     keep = keep_rows(sampler.guidance)
     rows = len(keep)
     conditions = model.condition(speech.expand(rows, -1, -1), controls.expand(rows, -1, -1), keep)
     cache = [(k.expand(rows, -1, -1, -1), v.expand(rows, -1, -1, -1)) for k, v in state.cache]
+    see_past = keep[:, PAST_GROUP] > 0.5 if rows > 1 else None
 
     def denoise(z: Tensor, time: float) -> Tensor:
-        predictions = model.denoise(z.expand(rows, -1, -1), time, conditions, cache)
+        noised = z.expand(rows, -1, -1)
+        predictions = model.denoise(noised, time, conditions, cache, see_past)
         clean = combine(predictions, sampler.guidance)
         clean[..., MOUTH_SLICE].lerp_(reading, sampler.reading_weight)
         return clean
 
     noise = torch.from_numpy(_noise(state.seed, index, sampler))[None]
-    latents = sample(denoise, noise, sampler.times)
-    return latents[0].numpy(), model.remember(latents, conditions[:1], state.cache)
+    latents = sample(denoise, noise, sampler.times)[0].clamp(-1e3, 1e3)
+    return latents.numpy().astype(np.float16)
 
 
 def _noise(seed: int, index: int, sampler: SamplerConfig) -> Float32Array:
@@ -271,7 +385,8 @@ def _noise(seed: int, index: int, sampler: SamplerConfig) -> Float32Array:
     return noise
 
 
-def algorithmic_delay_ms(resampler: Resampler) -> float:
+def algorithmic_delay_ms(resampler: Resampler, look: int) -> float:
     """From the first sample of a block to the last that it depends on, ms."""
-    model_ms = (BLOCK_SAMPLES + LOOK_AHEAD_SAMPLES) / SAMPLES_PER_FRAME * FRAME_DURATION_US / 1000
+    samples = BLOCK_SAMPLES + look_ahead_samples(look)
+    model_ms = samples / SAMPLES_PER_FRAME * FRAME_DURATION_US / 1000
     return model_ms + 1000.0 * resampler.delay_samples / resampler.rate_hz

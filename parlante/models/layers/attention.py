@@ -28,32 +28,36 @@ class TimeBias(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention."""
+    """Multi-head attention from tokens to a remembered past and to themselves."""
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.past_kv = nn.Linear(width, 2 * width, bias=False)
         self.out = nn.Linear(width, width)
 
-    def forward(
-        self, x: Tensor, bias: Tensor, past: tuple[Tensor, Tensor] | None = None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def read_past(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values [B, H, P, C] each of a remembered past [B, P, H * C]."""
+        B, P, _ = memory.shape
+        k, v = self.past_kv(memory).view(B, P, 2, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        return k, v
+
+    def forward(self, x: Tensor, bias: Tensor, past: tuple[Tensor, Tensor]) -> Tensor:
         """Attend from x to the past and to x itself.
 
         Args:
             x: [B, T, H * C].
             bias: [H, T, P + T], or that with B in front, added to the scores; -inf hides a key.
-            past: Cached keys and values, [B, H, P, C] each.
+            past: Keys and values of `read_past`.
 
         Returns:
-            [B, T, H * C], and the keys and values of x alone, [B, H, T, C] each.
+            [B, T, H * C].
         """
         B, T, width = x.shape
         q, k, v = self.qkv(x).view(B, T, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        keys, values = k, v
-        if past is not None:
-            keys = torch.cat([past[0], k], dim=2)
-            values = torch.cat([past[1], v], dim=2)
+        keys = torch.cat([past[0], k], dim=2)
+        values = torch.cat([past[1], v], dim=2)
         y = F.scaled_dot_product_attention(q, keys, values, attn_mask=bias.to(q.dtype))
-        return self.out(y.transpose(1, 2).reshape(B, T, width)), (k, v)
+        out: Tensor = self.out(y.transpose(1, 2).reshape(B, T, width))
+        return out

@@ -14,11 +14,12 @@ from torch.nn import functional as F
 
 from parlante.models.audio_features import HOPS_PER_FRAME, NUM_FEATURES
 
-_HOP_DILATIONS: Final = (1, 2, 4, 1, 2, 4)  # kernel 5, at 100 Hz
-_FRAME_DILATIONS: Final = (1, 2, 3)  # kernel 3, at 25 Hz
-HOP_CONTEXT: Final = 4 * sum(_HOP_DILATIONS)  # 56 hops of the past
-FRAME_CONTEXT: Final = 2 * sum(_FRAME_DILATIONS)  # 12 frames of the past
-CONTEXT_HOPS: Final = HOP_CONTEXT + FRAME_CONTEXT * HOPS_PER_FRAME  # 104
+_HOP_DILATIONS: Final = (1, 2)  # kernel 5, at 100 Hz, where bursts are
+_PAIR_DILATIONS: Final = (1, 2, 2)  # kernel 5, at 50 Hz
+_FRAME_DILATIONS: Final = (1, 2, 3, 2)  # kernel 3, at 25 Hz
+HOP_CONTEXT: Final = 4 * sum(_HOP_DILATIONS) + 8 * sum(_PAIR_DILATIONS)  # 52 hops of the past
+FRAME_CONTEXT: Final = 2 * sum(_FRAME_DILATIONS)  # 16 frames of the past
+CONTEXT_HOPS: Final = HOP_CONTEXT + FRAME_CONTEXT * HOPS_PER_FRAME  # 116
 
 
 class _Residual(nn.Module):
@@ -52,26 +53,49 @@ class _ChannelNorm(nn.Module):
 
 
 class AudioEncoder(nn.Module):
-    """Mel features at 100 Hz -> speech code at 25 Hz."""
+    """Mel features at 100 Hz -> speech code at 25 Hz.
 
-    def __init__(self, width: int) -> None:
+    How much of the future the features show is told to it, as the same sound means another frame.
+
+    Args:
+        width: Of the code.
+        num_look_aheads: How many look-aheads there are to choose from.
+    """
+
+    def __init__(self, width: int, num_look_aheads: int) -> None:
         super().__init__()
-        self.embed = nn.Conv1d(NUM_FEATURES, width, 1)
-        self.hops = nn.Sequential(*(_Residual(width, 5, d) for d in _HOP_DILATIONS))
-        self.pool = nn.Conv1d(width, width, HOPS_PER_FRAME, stride=HOPS_PER_FRAME)
+        narrow = max(8, width * 3 // 5)  # the fast steps are many, and need less
+        self.embed = nn.Conv1d(NUM_FEATURES, narrow, 1)
+        self.look = nn.Embedding(num_look_aheads, narrow + width)
+        nn.init.zeros_(self.look.weight)
+        self.hops = nn.Sequential(*(_Residual(narrow, 5, d) for d in _HOP_DILATIONS))
+        self.pair = nn.Conv1d(narrow, width, 2, stride=2)
+        self.pairs = nn.Sequential(*(_Residual(width, 5, d) for d in _PAIR_DILATIONS))
+        self.pool = nn.Conv1d(width, width, 2, stride=2)
         self.frames = nn.Sequential(*(_Residual(width, 3, d) for d in _FRAME_DILATIONS))
         self.norm = _ChannelNorm(width)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, look: Tensor) -> Tensor:
         """Encode features [B, CONTEXT_HOPS + 4 T, NUM_FEATURES] into [B, T, width]."""
-        return self.read_frames(self.read_hops(features))
+        return self.read_frames(self.read_hops(features, look), look)
 
-    def read_hops(self, features: Tensor) -> Tensor:
-        """First half: features [B, HOP_CONTEXT + 4 T, NUM_FEATURES] -> frames [B, width, T]."""
-        frames: Tensor = self.pool(self.hops(self.embed(features.transpose(1, 2))))
+    def read_hops(self, features: Tensor, look: Tensor) -> Tensor:
+        """First half.
+
+        Args:
+            features: [B, HOP_CONTEXT + 4 T, NUM_FEATURES].
+            look: int64 [B], which look-ahead.
+
+        Returns:
+            Half-encoded frames [B, width, T].
+        """
+        early = self.look(look)[:, : self.embed.out_channels]
+        x = self.embed(features.transpose(1, 2)) + early[:, :, None]
+        frames: Tensor = self.pool(self.pairs(self.pair(self.hops(x))))
         return frames
 
-    def read_frames(self, frames: Tensor) -> Tensor:
+    def read_frames(self, frames: Tensor, look: Tensor) -> Tensor:
         """Second half: frames [B, width, FRAME_CONTEXT + T] -> [B, T, width]."""
-        x: Tensor = self.norm(self.frames(frames))
+        late = self.look(look)[:, self.embed.out_channels :]
+        x: Tensor = self.norm(self.frames(frames + late[:, :, None]))
         return x.transpose(1, 2)
