@@ -20,9 +20,11 @@ from parlante.types import (
     AvatarInfo,
     Controls,
     ControlUpdate,
+    Driving,
     FaceChoice,
     FaceSelection,
     FrameEncoding,
+    HeadPose,
     Int16Array,
     MotionBlock,
     MotionConfig,
@@ -61,6 +63,13 @@ _CHOICES: Final[dict[int, FaceChoice]] = {
     encoder_pb2.FACE_CHOICE_INDEX: FaceChoice.INDEX,
 }
 _CHOICE_NUMBERS: Final = {choice: number for number, choice in _CHOICES.items() if number != 0}
+_DRIVINGS: Final[dict[int, Driving]] = {
+    common_pb2.DRIVING_UNSPECIFIED: Driving.FULL,
+    common_pb2.DRIVING_FULL: Driving.FULL,
+    common_pb2.DRIVING_EXPRESSION_ONLY: Driving.EXPRESSION_ONLY,
+    common_pb2.DRIVING_POSE_ONLY: Driving.POSE_ONLY,
+}
+_DRIVING_NUMBERS: Final = {driving: number for number, driving in _DRIVINGS.items() if number != 0}
 
 
 # --- names and enums ---------------------------------------------------------------------------
@@ -142,7 +151,7 @@ def face_choice_to_proto(choice: FaceChoice) -> encoder_pb2.FaceChoice:
 
 
 def controls_from_proto(message: common_pb2.Controls) -> Controls:
-    """Convert controls; an absent intensity and a head distance of 0 mean 1."""
+    """Convert controls; what is absent, and a head distance of 0, is the default."""
     intensity = message.intensity if message.HasField("intensity") else None
     return Controls(
         gaze_yaw_rad=message.gaze_yaw_rad,
@@ -151,11 +160,14 @@ def controls_from_proto(message: common_pb2.Controls) -> Controls:
         emotion=dict(message.emotion),
         head_motion=1.0 if intensity is None else intensity.head_motion,
         expression=1.0 if intensity is None else intensity.expression,
+        blink_rate=message.blinking.rate if message.HasField("blinking") else 1.0,
+        head_pose=_head_pose_from_proto(message),
+        driving=driving_from_proto(message.driving),
     )
 
 
 def controls_to_proto(controls: Controls) -> common_pb2.Controls:
-    """Convert controls, every value explicit."""
+    """Convert controls, every value explicit; only a head pose of None is absent."""
     return common_pb2.Controls(
         gaze_yaw_rad=controls.gaze_yaw_rad,
         gaze_pitch_rad=controls.gaze_pitch_rad,
@@ -164,7 +176,32 @@ def controls_to_proto(controls: Controls) -> common_pb2.Controls:
         intensity=common_pb2.Intensity(
             head_motion=controls.head_motion, expression=controls.expression
         ),
+        blinking=common_pb2.Blinking(rate=controls.blink_rate),
+        head_pose=_head_pose_to_proto(controls.head_pose),
+        driving=_DRIVING_NUMBERS[controls.driving],  # type: ignore[arg-type]
     )
+
+
+def _head_pose_from_proto(message: common_pb2.Controls) -> HeadPose | None:
+    if not message.HasField("head_pose"):
+        return None
+    pose = message.head_pose
+    return HeadPose(yaw_rad=pose.yaw_rad, pitch_rad=pose.pitch_rad, roll_rad=pose.roll_rad)
+
+
+def _head_pose_to_proto(pose: HeadPose | None) -> common_pb2.HeadPose | None:
+    if pose is None:
+        return None
+    return common_pb2.HeadPose(
+        yaw_rad=pose.yaw_rad, pitch_rad=pose.pitch_rad, roll_rad=pose.roll_rad
+    )
+
+
+def driving_from_proto(number: int) -> Driving:
+    """Convert what the voice drives; 0 is FULL."""
+    if number not in _DRIVINGS:
+        raise _unknown_enum("controls.driving", number)
+    return _DRIVINGS[number]
 
 
 def sample_rate_from_proto(rate_hz: int) -> int:

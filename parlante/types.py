@@ -123,6 +123,39 @@ MAX_GAZE_RAD: Final = math.radians(35.0)
 MIN_HEAD_DISTANCE: Final = 0.5
 MAX_HEAD_DISTANCE: Final = 2.0
 MAX_INTENSITY: Final = 2.0
+MAX_BLINK_RATE: Final = 3.0
+MAX_HEAD_POSE_RAD: Final = 0.44  # 25 degrees
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadPose:
+    """A pose of the head relative to the portrait's; signs as `POSE_CHANNELS`.
+
+    Attributes:
+        yaw_rad: [-0.44, 0.44], + = the nose moves towards image right.
+        pitch_rad: [-0.44, 0.44], + = the nose moves down.
+        roll_rad: [-0.44, 0.44], + = clockwise in the image.
+
+    Raises:
+        InvalidInput: An angle is not finite or out of range.
+    """
+
+    yaw_rad: float = 0.0
+    pitch_rad: float = 0.0
+    roll_rad: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("yaw_rad", "pitch_rad", "roll_rad"):
+            value = getattr(self, name)
+            check_range(f"head_pose.{name}", value, -MAX_HEAD_POSE_RAD, MAX_HEAD_POSE_RAD)
+
+
+class Driving(enum.Enum):
+    """What of a face the voice drives."""
+
+    FULL = "full"
+    EXPRESSION_ONLY = "expression_only"  # the head rests where it is anchored, the face moves
+    POSE_ONLY = "pose_only"  # the face rests, the head moves
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,8 +167,12 @@ class Controls:
         gaze_pitch_rad: Main gaze direction, [-0.61, 0.61], + = down.
         head_distance: Distance relative to the portrait, [0.5, 2]; 2 halves the size of the face.
         emotion: Weights in [0, 1] by name of `EMOTIONS`; absent names are 0.
-        head_motion: Intensity of head motion, [0, 2], 1 = as generated.
+        head_motion: Intensity of head motion, [0, 2], 1 = as generated; 0 holds the head still.
         expression: Intensity of brows, blinks and expression, [0, 2], 1 = as generated.
+        blink_rate: Blinks relative to the natural rate, [0, 3]; 0 = none.
+        head_pose: Rest pose that the head moves about; None = as the gaze asks. With `head_motion`
+            0 the head is held exactly there.
+        driving: What of the face the voice drives.
 
     Raises:
         InvalidInput: A value is not finite or out of range, or an emotion is unknown.
@@ -147,6 +184,9 @@ class Controls:
     emotion: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     head_motion: float = 1.0
     expression: float = 1.0
+    blink_rate: float = 1.0
+    head_pose: HeadPose | None = None
+    driving: Driving = Driving.FULL
 
     def __post_init__(self) -> None:
         check_range("gaze_yaw_rad", self.gaze_yaw_rad, -MAX_GAZE_RAD, MAX_GAZE_RAD)
@@ -154,6 +194,7 @@ class Controls:
         check_range("head_distance", self.head_distance, MIN_HEAD_DISTANCE, MAX_HEAD_DISTANCE)
         check_range("head_motion", self.head_motion, 0.0, MAX_INTENSITY)
         check_range("expression", self.expression, 0.0, MAX_INTENSITY)
+        check_range("blink_rate", self.blink_rate, 0.0, MAX_BLINK_RATE)
         for name, weight in self.emotion.items():
             if name not in EMOTIONS:
                 raise InvalidInput(

@@ -13,12 +13,15 @@ from parlante.errors import InternalError, InvalidInput
 from parlante.types import (
     EMOTIONS,
     MAX_GAZE_RAD,
+    MAX_HEAD_POSE_RAD,
     MOTION_DIM,
     AudioChunk,
     AvatarInfo,
     Controls,
+    Driving,
     FaceChoice,
     FrameEncoding,
+    HeadPose,
     MotionBlock,
     MotionConfig,
     RenderConfig,
@@ -33,6 +36,8 @@ def _floats(low: float, high: float) -> st.SearchStrategy[float]:
     return st.floats(float(np.float32(low)), float(np.float32(high)), width=32)
 
 
+_POSE_ANGLES = _floats(-MAX_HEAD_POSE_RAD, MAX_HEAD_POSE_RAD)
+_POSES = st.builds(HeadPose, yaw_rad=_POSE_ANGLES, pitch_rad=_POSE_ANGLES, roll_rad=_POSE_ANGLES)
 _CONTROLS = st.builds(
     Controls,
     gaze_yaw_rad=_floats(-MAX_GAZE_RAD, MAX_GAZE_RAD),
@@ -41,6 +46,9 @@ _CONTROLS = st.builds(
     emotion=st.dictionaries(st.sampled_from(EMOTIONS), _floats(0.0, 1.0)),
     head_motion=_floats(0.0, 2.0),
     expression=_floats(0.0, 2.0),
+    blink_rate=_floats(0.0, 3.0),
+    head_pose=st.none() | _POSES,
+    driving=st.sampled_from(Driving),
 )
 _INT64 = st.integers(-(2**63), 2**63 - 1)
 _COUNT = st.integers(0, 2**62)
@@ -149,6 +157,14 @@ def test_present_intensity_counts_as_it_is() -> None:
     assert (controls.head_motion, controls.expression) == (0.5, 0.0)
 
 
+def test_present_blinking_and_pose_count_as_they_are() -> None:
+    message = common_pb2.Controls(
+        blinking=common_pb2.Blinking(), head_pose=common_pb2.HeadPose(pitch_rad=0.25)
+    )
+    controls = convert.controls_from_proto(message)
+    assert (controls.blink_rate, controls.head_pose) == (0.0, HeadPose(pitch_rad=0.25))
+
+
 def test_empty_motion_config_is_the_default() -> None:
     assert convert.motion_config_from_proto(motion_pb2.MotionStreamConfig()) == MotionConfig()
 
@@ -171,6 +187,13 @@ def test_empty_render_config_has_defaults_but_needs_an_avatar() -> None:
         ({"emotion": {"bored": 0.5}}, "UNKNOWN_EMOTION"),
         ({"emotion": {"happy": float("nan")}}, "CONTROL_OUT_OF_RANGE"),
         ({"intensity": {"head_motion": -1.0}}, "CONTROL_OUT_OF_RANGE"),
+        ({"blinking": {"rate": 3.1}}, "CONTROL_OUT_OF_RANGE"),
+        ({"blinking": {"rate": -0.1}}, "CONTROL_OUT_OF_RANGE"),
+        ({"blinking": {"rate": float("nan")}}, "CONTROL_OUT_OF_RANGE"),
+        ({"head_pose": {"yaw_rad": 0.5}}, "CONTROL_OUT_OF_RANGE"),
+        ({"head_pose": {"pitch_rad": -0.5}}, "CONTROL_OUT_OF_RANGE"),
+        ({"head_pose": {"roll_rad": float("nan")}}, "CONTROL_OUT_OF_RANGE"),
+        ({"driving": 9}, "UNKNOWN_ENUM_VALUE"),
     ],
 )
 def test_bad_controls_are_refused(controls: dict[str, object], reason: str) -> None:
@@ -267,6 +290,7 @@ def test_avatar_without_key_is_the_servers_fault() -> None:
     [
         (common_pb2.FrameEncoding, convert.is_known_frame_encoding),
         (encoder_pb2.FaceChoice, lambda n: bool(convert.face_selection_from_proto(n, 0))),
+        (common_pb2.Driving, lambda n: bool(convert.driving_from_proto(n))),
     ],
 )
 def test_every_value_of_our_own_enums_is_known(enum: object, is_known: object) -> None:
