@@ -14,6 +14,7 @@ import numpy as np
 
 from parlante.errors import InternalError, InvalidInput
 from parlante.types import (
+    DEFAULT_DELAY_BUDGET_MS,
     MODEL_SAMPLE_RATE_HZ,
     MOTION_DIM,
     AudioChunk,
@@ -26,6 +27,7 @@ from parlante.types import (
     FrameEncoding,
     HeadPose,
     Int16Array,
+    ListeningChunk,
     MotionBlock,
     MotionConfig,
     RenderConfig,
@@ -247,7 +249,13 @@ def audio_from_proto(message: motion_pb2.MotionAudio) -> AudioChunk:
     return AudioChunk(start_sample=message.start_sample, samples=samples)
 
 
-def audio_to_proto(chunk: AudioChunk) -> list[motion_pb2.MotionAudio]:
+def listening_from_proto(message: motion_pb2.MotionAudio) -> ListeningChunk:
+    """Convert listening audio; its order is the motion engine's to check."""
+    samples = samples_from_bytes(message.data, field="listening.data")
+    return ListeningChunk(start_sample=message.start_sample, samples=samples)
+
+
+def audio_to_proto(chunk: AudioChunk | ListeningChunk) -> list[motion_pb2.MotionAudio]:
     """Convert audio, split into as many messages as its size needs; none when it is empty."""
     step = MAX_AUDIO_BYTES // 2
     return [
@@ -271,6 +279,9 @@ def motion_config_from_proto(message: motion_pb2.MotionStreamConfig) -> MotionCo
         sample_rate_hz=sample_rate_from_proto(message.sample_rate_hz),
         seed=message.seed,
         controls=controls_from_proto(message.controls),
+        delay_budget_ms=message.delay_budget_ms or DEFAULT_DELAY_BUDGET_MS,
+        resume_state=message.resume_state,
+        emit_checkpoints=message.emit_checkpoints,
     )
 
 
@@ -281,6 +292,9 @@ def motion_config_to_proto(config: MotionConfig) -> motion_pb2.MotionStreamConfi
         sample_rate_hz=config.sample_rate_hz,
         seed=config.seed,
         controls=controls_to_proto(config.controls),
+        delay_budget_ms=config.delay_budget_ms,
+        resume_state=config.resume_state,
+        emit_checkpoints=config.emit_checkpoints,
     )
 
 
@@ -307,12 +321,20 @@ def motion_block_from_proto(message: motion_pb2.MotionFrames) -> MotionBlock:
             reason="NON_FINITE_MOTION",
             field="block.values",
         )
-    return MotionBlock(start_frame=message.start_frame, values=values)
+    return MotionBlock(
+        start_frame=message.start_frame,
+        values=values,
+        checkpoint=message.checkpoint,
+        checkpoint_sample=message.checkpoint_sample,
+    )
 
 
 def motion_block_to_proto(block: MotionBlock) -> list[motion_pb2.MotionFrames]:
-    """Convert motion frames, split into as many messages as their number needs."""
-    return [
+    """Convert motion frames, split into as many messages as their number needs.
+
+    The checkpoint goes with the last: it is the state after all of them.
+    """
+    messages = [
         motion_pb2.MotionFrames(
             start_frame=block.start_frame + offset,
             frame_count=len(rows),
@@ -321,6 +343,10 @@ def motion_block_to_proto(block: MotionBlock) -> list[motion_pb2.MotionFrames]:
         for offset in range(0, len(block.values), MAX_BLOCK_FRAMES)
         for rows in (block.values[offset : offset + MAX_BLOCK_FRAMES],)
     ]
+    if messages and block.checkpoint:
+        messages[-1].checkpoint = block.checkpoint
+        messages[-1].checkpoint_sample = block.checkpoint_sample
+    return messages
 
 
 # --- rendering ---------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from parlante.types import (
     FaceChoice,
     FrameEncoding,
     HeadPose,
+    ListeningChunk,
     MotionBlock,
     MotionConfig,
     RenderConfig,
@@ -60,7 +61,16 @@ def test_controls_round_trip(controls: Controls) -> None:
     assert convert.controls_from_proto(common_pb2.Controls.FromString(wire)) == controls
 
 
-@given(st.builds(MotionConfig, sample_rate_hz=st.integers(8000, 48_000), seed=_INT64))
+@given(
+    st.builds(
+        MotionConfig,
+        sample_rate_hz=st.integers(8000, 48_000),
+        seed=_INT64,
+        delay_budget_ms=st.integers(120, 400),
+        resume_state=st.binary(max_size=64),
+        emit_checkpoints=st.booleans(),
+    )
+)
 def test_motion_config_round_trip(config: MotionConfig) -> None:
     assert convert.motion_config_from_proto(convert.motion_config_to_proto(config)) == config
 
@@ -105,6 +115,14 @@ def test_audio_round_trip(start_sample: int, samples: np.ndarray) -> None:
     np.testing.assert_array_equal(got.samples, samples)
 
 
+@given(_COUNT, hnp.arrays(np.int16, st.integers(1, 200)))
+def test_listening_round_trip(start_sample: int, samples: np.ndarray) -> None:
+    (message,) = convert.audio_to_proto(ListeningChunk(start_sample=start_sample, samples=samples))
+    got = convert.listening_from_proto(message)
+    assert got.start_sample == start_sample
+    np.testing.assert_array_equal(got.samples, samples)
+
+
 @given(
     _COUNT,
     hnp.arrays(
@@ -112,11 +130,22 @@ def test_audio_round_trip(start_sample: int, samples: np.ndarray) -> None:
         st.tuples(st.integers(1, 5), st.just(MOTION_DIM)),
         elements=st.floats(-10, 10, width=32),
     ),
+    st.binary(min_size=1, max_size=64),
+    _COUNT,
 )
-def test_motion_block_round_trip(start_frame: int, values: np.ndarray) -> None:
-    (message,) = convert.motion_block_to_proto(MotionBlock(start_frame=start_frame, values=values))
+def test_motion_block_round_trip(
+    start_frame: int, values: np.ndarray, checkpoint: bytes, checkpoint_sample: int
+) -> None:
+    block = MotionBlock(
+        start_frame=start_frame,
+        values=values,
+        checkpoint=checkpoint,
+        checkpoint_sample=checkpoint_sample,
+    )
+    (message,) = convert.motion_block_to_proto(block)
     got = convert.motion_block_from_proto(message)
     assert got.start_frame == start_frame
+    assert (got.checkpoint, got.checkpoint_sample) == (checkpoint, checkpoint_sample)
     np.testing.assert_array_equal(got.values, values)
 
 
@@ -145,6 +174,17 @@ def test_long_motion_is_split_into_messages_that_are_allowed() -> None:
     values = np.zeros((600, MOTION_DIM), dtype=np.float32)
     messages = convert.motion_block_to_proto(MotionBlock(start_frame=1, values=values))
     assert [(m.start_frame, m.frame_count) for m in messages] == [(1, 250), (251, 250), (501, 100)]
+
+
+def test_checkpoint_of_a_split_block_goes_with_its_last_message() -> None:
+    values = np.zeros((600, MOTION_DIM), dtype=np.float32)
+    block = MotionBlock(start_frame=1, values=values, checkpoint=b"state", checkpoint_sample=77)
+    messages = convert.motion_block_to_proto(block)
+    assert [(m.checkpoint, m.checkpoint_sample) for m in messages] == [
+        (b"", 0),
+        (b"", 0),
+        (b"state", 77),
+    ]
 
 
 def test_absent_controls_are_the_defaults() -> None:
@@ -247,6 +287,26 @@ def test_bad_rate_is_refused(rate_hz: int) -> None:
     with pytest.raises(InvalidInput) as caught:
         convert.motion_config_from_proto(motion_pb2.MotionStreamConfig(sample_rate_hz=rate_hz))
     assert caught.value.reason == "UNSUPPORTED_SAMPLE_RATE"
+
+
+@pytest.mark.parametrize("budget_ms", [1, 119, 401, -160])
+def test_bad_delay_budget_is_refused(budget_ms: int) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        convert.motion_config_from_proto(motion_pb2.MotionStreamConfig(delay_budget_ms=budget_ms))
+    assert caught.value.reason == "DELAY_BUDGET_OUT_OF_RANGE"
+
+
+def test_large_states_are_refused() -> None:
+    config = motion_pb2.MotionStreamConfig(resume_state=bytes(65_537))
+    frames = motion_pb2.MotionFrames(
+        frame_count=1, values=[0.0] * MOTION_DIM, checkpoint=bytes(65_537)
+    )
+    with pytest.raises(InvalidInput) as refused:
+        convert.motion_config_from_proto(config)
+    with pytest.raises(InvalidInput) as refused_too:
+        convert.motion_block_from_proto(frames)
+    assert refused.value.reason == "RESUME_STATE_TOO_LARGE"
+    assert refused_too.value.reason == "CHECKPOINT_TOO_LARGE"
 
 
 def test_unknown_enum_values_are_refused() -> None:
