@@ -214,7 +214,9 @@ def sample_rate_from_proto(rate_hz: int) -> int:
 # --- audio and motion --------------------------------------------------------------------------
 
 
-def samples_from_bytes(data: bytes, *, field: str = "data") -> Int16Array:
+def samples_from_bytes(
+    data: bytes, *, field: str = "data", max_bytes: int = MAX_AUDIO_BYTES
+) -> Int16Array:
     """Read little-endian int16 samples [S]; the array is read-only and shares `data`."""
     if not data:
         raise InvalidInput(
@@ -222,9 +224,9 @@ def samples_from_bytes(data: bytes, *, field: str = "data") -> Int16Array:
             reason="EMPTY_MESSAGE",
             field=field,
         )
-    if len(data) > MAX_AUDIO_BYTES:
+    if len(data) > max_bytes:
         raise InvalidInput(
-            f"an audio message has at most {MAX_AUDIO_BYTES} bytes; got {len(data)}; "
+            f"an audio message has at most {max_bytes} bytes here; got {len(data)}; "
             "send 20 to 40 ms at a time",
             reason="AUDIO_TOO_LARGE",
             field=field,
