@@ -134,10 +134,7 @@ def input_from_proto(request: gateway_pb2.ConverseRequest, sample_rate_hz: int) 
         case "audio":
             return _speech(request.audio, sample_rate_hz)
         case "listening":
-            data = request.listening.data
-            max_bytes = _BYTES_PER_SAMPLE * sample_rate_hz  # one message: pieces end on arrival
-            samples = convert.samples_from_bytes(data, field="listening.data", max_bytes=max_bytes)
-            return Listening(samples=samples)
+            return _listening(request.listening, sample_rate_hz)
         case "control":
             return Steer(
                 controls=convert.controls_from_proto(request.control.controls),
@@ -166,6 +163,16 @@ def _speech(audio: gateway_pb2.AudioInput, sample_rate_hz: int) -> Speech:
         start_sample=audio.start_sample,
         samples=samples,
         utterance_id=_utterance(audio.utterance_id),
+    )
+
+
+def _listening(listening: gateway_pb2.ListeningInput, sample_rate_hz: int) -> Listening:
+    # A second in one message at any rate: a message ends on arrival, so it cannot be split.
+    max_bytes = _BYTES_PER_SAMPLE * sample_rate_hz
+    return Listening(
+        samples=convert.samples_from_bytes(
+            listening.data, field="listening.data", max_bytes=max_bytes
+        )
     )
 
 

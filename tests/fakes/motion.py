@@ -145,7 +145,7 @@ class FakeMotion:
             return 0, 0
         try:
             *state, next_frame, heard = json.loads(config.resume_state)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise InvalidInput("that is no checkpoint", reason="BAD_RESUME_STATE") from error
         if state != [self.bundle_digest, config.sample_rate_hz, config.delay_budget_ms]:
             raise FailedPrecondition("that is another's", reason="RESUME_STATE_MISMATCH")
