@@ -17,7 +17,8 @@ class SessionLimits:
         max_audio_ahead_ms: Audio that is read ahead of the media clock.
         max_unread_s: How long audio, motion and events may wait for a client that does not read.
         max_motion_lag_ms: How far motion may fall behind the media clock.
-        max_lateness_ms: Of frames that are later than this only a few are rendered.
+        max_lateness_ms: Of frames that are later than this only a few are rendered; a delay budget
+            beyond the default adds to it.
         max_unsent_frames: Frames between the start of rendering and the end of sending.
         prebuffer_ms: Audio that an utterance needs before it plays, unless its end is known.
         prebuffer_timeout_ms: Time after which it plays with less.

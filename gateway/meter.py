@@ -38,6 +38,11 @@ class SessionMeter:
             self._first_audio_us = self._clock.monotonic_us()
         self._metrics.audio_ahead.record(num_queued_samples / sample_rate_hz)
 
+    def listening_dropped(self, num_samples: int, sample_rate_hz: int) -> None:
+        """Note listening audio that had no place or waited too long."""
+        if num_samples:
+            self._metrics.listening_dropped.add(num_samples / sample_rate_hz)
+
     def frame_sent(self, frame: Frame) -> None:
         """Note a frame that went out."""
         now_us = self._clock.monotonic_us()

@@ -14,6 +14,7 @@ from typing import Final
 from gateway.bell import Bell
 from gateway.credits import DropReason, FrameWindow, MotionQueue, PendingFrame, block_of
 from gateway.limits import SessionLimits
+from gateway.listening import ListeningTrack
 from gateway.meter import SessionMeter
 from gateway.outbox import Outbox
 from gateway.stages import Stages, named_stage
@@ -23,6 +24,7 @@ from parlante.aio import closing
 from parlante.clock import Clock
 from parlante.errors import InternalError
 from parlante.types import (
+    DEFAULT_DELAY_BUDGET_MS,
     FRAME_DURATION_US,
     FRAME_RATE_HZ,
     AudioChunk,
@@ -30,8 +32,8 @@ from parlante.types import (
     ControlUpdate,
     Float32Array,
     Int16Array,
+    ListeningChunk,
     MotionBlock,
-    MotionConfig,
     MotionInput,
     RenderedFrame,
 )
@@ -67,6 +69,9 @@ class Pipeline:
         bell: Of the session.
         clock: Of the session.
         meter: Of the session.
+
+    Attributes:
+        delay_ms: Algorithmic delay of the session's motion; 0 = not known.
     """
 
     def __init__(
@@ -88,11 +93,17 @@ class Pipeline:
         self._clock = clock
         self._meter = meter
         self._is_live = settings.pacing is Pacing.LIVE
+        self._motion_config = settings.motion_config()
+        self.delay_ms = stages.motion.delay_ms(self._motion_config)
+        # The limit is for the default budget; frames of a longer one are that much later by design.
+        extra_ms = max(0, self.delay_ms - DEFAULT_DELAY_BUDGET_MS)
+        self._max_lateness_us = (limits.max_lateness_ms + extra_ms) * 1000
         self.window = FrameWindow(
             max_in_flight=settings.max_frames_in_flight if self._is_live else 0,
             max_unsent=limits.max_unsent_frames,
         )
         self._inputs: deque[MotionInput] = deque()
+        self._listening = ListeningTrack(settings.sample_rate_hz)
         self._inputs_closed = False
         self._marks = FrameMarks(settings.sample_rate_hz)
         self._num_committed_samples = 0
@@ -118,6 +129,18 @@ class Pipeline:
         self._num_committed_samples = start_sample + len(samples)
         self._bell.ring()
 
+    def push_listening(self, samples: Int16Array) -> None:
+        """Hand the user's voice, heard until now, to the motion stream; the oldest may be dropped.
+
+        The motion stream counts the media clock's samples, which live pacing commits up to a frame
+        ahead of now.
+        """
+        rate_hz = self._settings.sample_rate_hz
+        now_us = self._clock.monotonic_us() - self._meter.start_us
+        num_dropped = self._listening.push(samples, now_us * rate_hz // 1_000_000)
+        self._meter.listening_dropped(num_dropped, rate_hz)
+        self._bell.ring()
+
     def push_controls(self, controls: Controls) -> None:
         """Let controls hold from the first frame of motion that is not made yet."""
         self._inputs.append(ControlUpdate(controls=controls))
@@ -133,7 +156,7 @@ class Pipeline:
         """Committed audio whose motion is not there yet, without the model's own delay."""
         num_frames = self._num_committed_samples * FRAME_RATE_HZ // self._settings.sample_rate_hz
         lag_us = (num_frames - self._num_generated) * FRAME_DURATION_US
-        return lag_us // 1000 - self._stages.algorithmic_delay_ms
+        return lag_us // 1000 - self.delay_ms
 
     @property
     def num_inputs(self) -> int:
@@ -144,15 +167,10 @@ class Pipeline:
 
     async def run_motion(self) -> None:
         """Run the motion stream to its end."""
-        config = MotionConfig(
-            sample_rate_hz=self._settings.sample_rate_hz,
-            seed=self._settings.seed,
-            controls=self._settings.controls,
-        )
         with named_stage("motion"):
             async with (
                 closing(self._take_inputs()) as inputs,
-                closing(self._stages.motion.stream(config, inputs)) as blocks,
+                closing(self._stages.motion.stream(self._motion_config, inputs)) as blocks,
             ):
                 async for block in blocks:
                     await self._accept(block)
@@ -176,13 +194,18 @@ class Pipeline:
 
     async def _take_inputs(self) -> AsyncIterator[MotionInput]:
         while True:
-            await self._bell.until(lambda: bool(self._inputs) or self._inputs_closed)
-            if not self._inputs:
+            await self._bell.until(self._may_take_input)
+            # Listening first: frames are made from what is there when their audio comes.
+            item = self._listening.take() or (self._inputs.popleft() if self._inputs else None)
+            if item is None:
                 return
-            item = self._inputs.popleft()
-            self._motion_asked_us = self._clock.monotonic_us()
+            if not isinstance(item, ListeningChunk):
+                self._motion_asked_us = self._clock.monotonic_us()
             self._bell.ring()
             yield item
+
+    def _may_take_input(self) -> bool:
+        return bool(self._inputs) or self._inputs_closed or self._listening.num_queued > 0
 
     async def _take_motion(self) -> AsyncIterator[MotionBlock]:
         while True:
@@ -269,7 +292,7 @@ class Pipeline:
             return
         now_us = self._clock.monotonic_us()
         media_us = now_us - self._meter.start_us
-        oldest_us = media_us - self._limits.max_lateness_ms * 1000
+        oldest_us = media_us - self._max_lateness_us
         late = self._waiting.drop_late(oldest_us // FRAME_DURATION_US)
         if late and not self._waiting:
             lateness_us = media_us - late[-1].frame_index * FRAME_DURATION_US

@@ -29,6 +29,7 @@ from gateway.values import (
     EventType,
     Frame,
     Interrupt,
+    Listening,
     Pacing,
     Playback,
     PlayedAudio,
@@ -41,7 +42,7 @@ from gateway.values import (
 )
 from gateway.watchdog import Watchdog
 from parlante.clock import Clock
-from parlante.errors import InvalidInput, Overloaded, ParlanteError
+from parlante.errors import FailedPrecondition, InvalidInput, Overloaded, ParlanteError
 from parlante.types import FRAME_DURATION_US, AvatarInfo
 
 __all__ = ["Send", "Session"]
@@ -156,7 +157,7 @@ class Session:
             session_id=self.id,
             settings=effective,
             avatar=avatar,
-            algorithmic_delay_ms=self._stages.algorithmic_delay_ms,
+            algorithmic_delay_ms=self._pipeline.delay_ms,
             max_audio_ahead_ms=self._limits.max_audio_ahead_ms,
         )
 
@@ -194,6 +195,8 @@ class Session:
             case Speech():
                 self._timeline.push(message)
                 self._meter.audio_came(self._timeline.num_queued, self._settings.sample_rate_hz)
+            case Listening():
+                self._listen(message)
             case Steer():
                 self._steer(message)
             case EndUtterance(utterance_id=utterance_id):
@@ -205,6 +208,17 @@ class Session:
                 self._meter.interrupted(since_us)
             case Playback(last_frame_seq=last_frame_seq):
                 self._pipeline.window.report(last_frame_seq)
+
+    def _listen(self, listening: Listening) -> None:
+        """Let the avatar hear what the user says; there is no "now" in burst pacing."""
+        if not self._is_live:
+            raise FailedPrecondition(
+                "listening audio is placed where it arrives in time, and PACING_BURST has no time; "
+                "open a session with PACING_LIVE",
+                reason="LISTENING_NEEDS_LIVE",
+                field="listening",
+            )
+        self._pipeline.push_listening(listening.samples)
 
     def _steer(self, steer: Steer) -> None:
         """Pass controls on now, or keep them until the audio of their frame is committed."""

@@ -23,20 +23,18 @@ class Stages:
         encoder: Portrait -> avatar.
         motion: Audio and controls -> motion.
         renderer: Avatar and motion -> frames.
-        algorithmic_delay_ms: Block plus look-ahead of the motion model; 0 = not known yet.
-        prepare: Makes the stages ready, or waits until they are, and tells that delay.
+        prepare: Makes the stages ready, or waits until they are.
     """
 
     encoder: Encoder
     motion: Motion
     renderer: Renderer
-    algorithmic_delay_ms: int = 0
-    prepare: Callable[[], Awaitable[int]] | None = None
+    prepare: Callable[[], Awaitable[None]] | None = None
 
     async def warm_up(self) -> None:
         """Return once the stages can take a session."""
         if self.prepare is not None:
-            self.algorithmic_delay_ms = await self.prepare()
+            await self.prepare()
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from parlante.types import (
+    BURST_DELAY_BUDGET_MS,
+    DEFAULT_DELAY_BUDGET_MS,
     MODEL_SAMPLE_RATE_HZ,
     AvatarInfo,
     Controls,
@@ -14,6 +16,7 @@ from parlante.types import (
     Float32Array,
     FrameEncoding,
     Int16Array,
+    MotionConfig,
     RenderConfig,
     RenderedFrame,
     check_range,
@@ -27,6 +30,13 @@ class Pacing(enum.Enum):
 
     LIVE = "live"  # in real time, idling between utterances
     BURST = "burst"  # with the audio only, as fast as the stages go
+
+
+# In a burst nobody waits for an answer, so that the motion may hear further ahead.
+_DELAY_BUDGETS_MS: Final = {
+    Pacing.LIVE: DEFAULT_DELAY_BUDGET_MS,
+    Pacing.BURST: BURST_DELAY_BUDGET_MS,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +58,8 @@ class SessionSettings:
         return_motion: Send motion channels beside the frames.
         no_frames: Send no frames.
         max_frames_in_flight: Frames on the way that the client allows, [0, 250]; 0 = no credits.
+        delay_budget_ms: Algorithmic delay that motion may take, [120, 400]; 0 is filled in with
+            what suits the pacing.
     """
 
     avatar_name: str = ""
@@ -64,10 +76,15 @@ class SessionSettings:
     return_motion: bool = False
     no_frames: bool = False
     max_frames_in_flight: int = 0
+    delay_budget_ms: int = 0
 
     def __post_init__(self) -> None:
         check_range("max_frames_in_flight", self.max_frames_in_flight, 0, MAX_FRAMES_IN_FLIGHT)
-        self.render_config("")  # checks quality and bitrate before any stage is asked
+        if self.delay_budget_ms == 0:
+            object.__setattr__(self, "delay_budget_ms", _DELAY_BUDGETS_MS[self.pacing])
+        # What the stages would refuse is refused before any of them is asked.
+        self.render_config("")
+        self.motion_config()
 
     def render_config(self, avatar_key: str) -> RenderConfig:
         """Give the configuration of the render stream."""
@@ -76,6 +93,15 @@ class SessionSettings:
             encoding=self.encoding,
             jpeg_quality=self.jpeg_quality,
             h264_bitrate_kbps=self.h264_bitrate_kbps,
+        )
+
+    def motion_config(self) -> MotionConfig:
+        """Give the configuration of the motion stream."""
+        return MotionConfig(
+            sample_rate_hz=self.sample_rate_hz,
+            seed=self.seed,
+            controls=self.controls,
+            delay_budget_ms=self.delay_budget_ms,
         )
 
 
@@ -89,6 +115,13 @@ class Speech:
     start_sample: int
     samples: Int16Array
     utterance_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Listening:
+    """The user's own voice, heard just now; for an avatar that listens, in live pacing only."""
+
+    samples: Int16Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +153,7 @@ class Playback:
     last_frame_seq: int
 
 
-SessionInput = Speech | Steer | EndUtterance | Interrupt | Playback
+SessionInput = Speech | Listening | Steer | EndUtterance | Interrupt | Playback
 
 
 # --- to the client -----------------------------------------------------------------------------
@@ -134,7 +167,7 @@ class Started:
         session_id: DNS-safe.
         settings: In effect; an inline portrait is replaced by its name.
         avatar: The avatar.
-        algorithmic_delay_ms: Block plus look-ahead of the motion model; 0 = not known.
+        algorithmic_delay_ms: Block plus look-ahead of this session's motion; 0 = not known.
         max_audio_ahead_ms: Audio that may be sent ahead of the clock.
     """
 

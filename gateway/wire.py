@@ -12,6 +12,7 @@ from gateway.values import (
     EventType,
     Frame,
     Interrupt,
+    Listening,
     Motion,
     Pacing,
     Playback,
@@ -31,7 +32,6 @@ from parlante.types import (
     FRAME_SIZE_PX,
     MOTION_CHANNELS,
     FrameEncoding,
-    MotionConfig,
 )
 from parlante.v1 import common_pb2, gateway_pb2
 
@@ -39,6 +39,7 @@ __all__ = ["input_from_proto", "output_to_proto", "settings_from_proto"]
 
 MAX_PORTRAIT_BYTES: Final = 3 * 1024 * 1024
 MAX_UTTERANCE_ID_CHARS: Final = 63
+_BYTES_PER_SAMPLE: Final = 2
 _PACINGS: Final = {
     gateway_pb2.PACING_UNSPECIFIED: Pacing.LIVE,
     gateway_pb2.PACING_LIVE: Pacing.LIVE,
@@ -62,13 +63,11 @@ def settings_from_proto(config: gateway_pb2.SessionConfig) -> SessionSettings:
     """
     _check_avatar(config)
     convert.check_audio_encoding(config.audio_encoding)
-    rate_hz = convert.sample_rate_from_proto(config.sample_rate_hz)
-    MotionConfig(sample_rate_hz=rate_hz)  # refuses a rate that the motion stage would refuse
     return SessionSettings(
         avatar_name=config.avatar_name,
         portrait=config.portrait,
         face=convert.face_selection_from_proto(config.face_choice, 0),
-        sample_rate_hz=rate_hz,
+        sample_rate_hz=convert.sample_rate_from_proto(config.sample_rate_hz),
         encoding=_choose_encoding(config.frame_encodings),
         jpeg_quality=config.jpeg_quality or convert.DEFAULT_JPEG_QUALITY,
         h264_bitrate_kbps=config.h264_bitrate_kbps or convert.DEFAULT_H264_BITRATE_KBPS,
@@ -79,6 +78,7 @@ def settings_from_proto(config: gateway_pb2.SessionConfig) -> SessionSettings:
         return_motion=config.return_motion,
         no_frames=config.no_frames,
         max_frames_in_flight=config.max_frames_in_flight,
+        delay_budget_ms=config.delay_budget_ms,
     )
 
 
@@ -133,6 +133,8 @@ def input_from_proto(request: gateway_pb2.ConverseRequest, sample_rate_hz: int) 
     match kind_of(request):
         case "audio":
             return _speech(request.audio, sample_rate_hz)
+        case "listening":
+            return _listening(request.listening, sample_rate_hz)
         case "control":
             return Steer(
                 controls=convert.controls_from_proto(request.control.controls),
@@ -161,6 +163,16 @@ def _speech(audio: gateway_pb2.AudioInput, sample_rate_hz: int) -> Speech:
         start_sample=audio.start_sample,
         samples=samples,
         utterance_id=_utterance(audio.utterance_id),
+    )
+
+
+def _listening(listening: gateway_pb2.ListeningInput, sample_rate_hz: int) -> Listening:
+    # A second in one message at any rate: a message ends on arrival, so it cannot be split.
+    max_bytes = _BYTES_PER_SAMPLE * sample_rate_hz
+    return Listening(
+        samples=convert.samples_from_bytes(
+            listening.data, field="listening.data", max_bytes=max_bytes
+        )
     )
 
 
@@ -225,6 +237,7 @@ def _config(settings: SessionSettings) -> gateway_pb2.SessionConfig:
         return_motion=settings.return_motion,
         no_frames=settings.no_frames,
         max_frames_in_flight=settings.max_frames_in_flight,
+        delay_budget_ms=settings.delay_budget_ms,
     )
 
 

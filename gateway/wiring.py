@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -54,10 +53,9 @@ async def embedded(config: GatewayConfig) -> AsyncIterator[Stages]:
         renderer = RendererEngine.create(encoder, bundle_digest=encoder.digest)
         stack.push_async_callback(renderer.aclose)
 
-        async def prepare() -> int:
+        async def prepare() -> None:
             for engine in (encoder, motion, renderer):
                 await engine.warm_up()
-            return math.ceil(motion.algorithmic_delay_ms)
 
         yield Stages(encoder=encoder, motion=motion, renderer=renderer, prepare=prepare)
 
@@ -80,12 +78,13 @@ async def remote(config: GatewayConfig) -> AsyncIterator[Stages]:
         )
 
 
-async def _wait_for_motion(motion: RemoteMotion, address: str) -> int:
-    """Ask until the stage answers: the processes of a fleet start in any order."""
+async def _wait_for_motion(motion: RemoteMotion, address: str) -> None:
+    """Ask for the delays until the stage answers: the processes of a fleet start in any order."""
     told = ""
     while True:
         try:
-            return (await motion.traits()).algorithmic_delay_ms
+            await motion.traits()
+            return
         except (Unavailable, Overloaded) as error:
             if error.reason != told:
                 told = error.reason

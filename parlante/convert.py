@@ -14,16 +14,20 @@ import numpy as np
 
 from parlante.errors import InternalError, InvalidInput
 from parlante.types import (
+    DEFAULT_DELAY_BUDGET_MS,
     MODEL_SAMPLE_RATE_HZ,
     MOTION_DIM,
     AudioChunk,
     AvatarInfo,
     Controls,
     ControlUpdate,
+    Driving,
     FaceChoice,
     FaceSelection,
     FrameEncoding,
+    HeadPose,
     Int16Array,
+    ListeningChunk,
     MotionBlock,
     MotionConfig,
     RenderConfig,
@@ -61,6 +65,13 @@ _CHOICES: Final[dict[int, FaceChoice]] = {
     encoder_pb2.FACE_CHOICE_INDEX: FaceChoice.INDEX,
 }
 _CHOICE_NUMBERS: Final = {choice: number for number, choice in _CHOICES.items() if number != 0}
+_DRIVINGS: Final[dict[int, Driving]] = {
+    common_pb2.DRIVING_UNSPECIFIED: Driving.FULL,
+    common_pb2.DRIVING_FULL: Driving.FULL,
+    common_pb2.DRIVING_EXPRESSION_ONLY: Driving.EXPRESSION_ONLY,
+    common_pb2.DRIVING_POSE_ONLY: Driving.POSE_ONLY,
+}
+_DRIVING_NUMBERS: Final = {driving: number for number, driving in _DRIVINGS.items() if number != 0}
 
 
 # --- names and enums ---------------------------------------------------------------------------
@@ -142,7 +153,7 @@ def face_choice_to_proto(choice: FaceChoice) -> encoder_pb2.FaceChoice:
 
 
 def controls_from_proto(message: common_pb2.Controls) -> Controls:
-    """Convert controls; an absent intensity and a head distance of 0 mean 1."""
+    """Convert controls; what is absent, and a head distance of 0, is the default."""
     intensity = message.intensity if message.HasField("intensity") else None
     return Controls(
         gaze_yaw_rad=message.gaze_yaw_rad,
@@ -151,11 +162,14 @@ def controls_from_proto(message: common_pb2.Controls) -> Controls:
         emotion=dict(message.emotion),
         head_motion=1.0 if intensity is None else intensity.head_motion,
         expression=1.0 if intensity is None else intensity.expression,
+        blink_rate=message.blinking.rate if message.HasField("blinking") else 1.0,
+        head_pose=_head_pose_from_proto(message),
+        driving=driving_from_proto(message.driving),
     )
 
 
 def controls_to_proto(controls: Controls) -> common_pb2.Controls:
-    """Convert controls, every value explicit."""
+    """Convert controls, every value explicit; only a head pose of None is absent."""
     return common_pb2.Controls(
         gaze_yaw_rad=controls.gaze_yaw_rad,
         gaze_pitch_rad=controls.gaze_pitch_rad,
@@ -164,7 +178,32 @@ def controls_to_proto(controls: Controls) -> common_pb2.Controls:
         intensity=common_pb2.Intensity(
             head_motion=controls.head_motion, expression=controls.expression
         ),
+        blinking=common_pb2.Blinking(rate=controls.blink_rate),
+        head_pose=_head_pose_to_proto(controls.head_pose),
+        driving=_DRIVING_NUMBERS[controls.driving],  # type: ignore[arg-type]
     )
+
+
+def _head_pose_from_proto(message: common_pb2.Controls) -> HeadPose | None:
+    if not message.HasField("head_pose"):
+        return None
+    pose = message.head_pose
+    return HeadPose(yaw_rad=pose.yaw_rad, pitch_rad=pose.pitch_rad, roll_rad=pose.roll_rad)
+
+
+def _head_pose_to_proto(pose: HeadPose | None) -> common_pb2.HeadPose | None:
+    if pose is None:
+        return None
+    return common_pb2.HeadPose(
+        yaw_rad=pose.yaw_rad, pitch_rad=pose.pitch_rad, roll_rad=pose.roll_rad
+    )
+
+
+def driving_from_proto(number: int) -> Driving:
+    """Convert what the voice drives; 0 is FULL."""
+    if number not in _DRIVINGS:
+        raise _unknown_enum("controls.driving", number)
+    return _DRIVINGS[number]
 
 
 def sample_rate_from_proto(rate_hz: int) -> int:
@@ -175,7 +214,9 @@ def sample_rate_from_proto(rate_hz: int) -> int:
 # --- audio and motion --------------------------------------------------------------------------
 
 
-def samples_from_bytes(data: bytes, *, field: str = "data") -> Int16Array:
+def samples_from_bytes(
+    data: bytes, *, field: str = "data", max_bytes: int = MAX_AUDIO_BYTES
+) -> Int16Array:
     """Read little-endian int16 samples [S]; the array is read-only and shares `data`."""
     if not data:
         raise InvalidInput(
@@ -183,9 +224,9 @@ def samples_from_bytes(data: bytes, *, field: str = "data") -> Int16Array:
             reason="EMPTY_MESSAGE",
             field=field,
         )
-    if len(data) > MAX_AUDIO_BYTES:
+    if len(data) > max_bytes:
         raise InvalidInput(
-            f"an audio message has at most {MAX_AUDIO_BYTES} bytes; got {len(data)}; "
+            f"an audio message has at most {max_bytes} bytes here; got {len(data)}; "
             "send 20 to 40 ms at a time",
             reason="AUDIO_TOO_LARGE",
             field=field,
@@ -210,7 +251,13 @@ def audio_from_proto(message: motion_pb2.MotionAudio) -> AudioChunk:
     return AudioChunk(start_sample=message.start_sample, samples=samples)
 
 
-def audio_to_proto(chunk: AudioChunk) -> list[motion_pb2.MotionAudio]:
+def listening_from_proto(message: motion_pb2.MotionAudio) -> ListeningChunk:
+    """Convert listening audio; its order is the motion engine's to check."""
+    samples = samples_from_bytes(message.data, field="listening.data")
+    return ListeningChunk(start_sample=message.start_sample, samples=samples)
+
+
+def audio_to_proto(chunk: AudioChunk | ListeningChunk) -> list[motion_pb2.MotionAudio]:
     """Convert audio, split into as many messages as its size needs; none when it is empty."""
     step = MAX_AUDIO_BYTES // 2
     return [
@@ -234,6 +281,9 @@ def motion_config_from_proto(message: motion_pb2.MotionStreamConfig) -> MotionCo
         sample_rate_hz=sample_rate_from_proto(message.sample_rate_hz),
         seed=message.seed,
         controls=controls_from_proto(message.controls),
+        delay_budget_ms=message.delay_budget_ms or DEFAULT_DELAY_BUDGET_MS,
+        resume_state=message.resume_state,
+        emit_checkpoints=message.emit_checkpoints,
     )
 
 
@@ -244,6 +294,9 @@ def motion_config_to_proto(config: MotionConfig) -> motion_pb2.MotionStreamConfi
         sample_rate_hz=config.sample_rate_hz,
         seed=config.seed,
         controls=controls_to_proto(config.controls),
+        delay_budget_ms=config.delay_budget_ms,
+        resume_state=config.resume_state,
+        emit_checkpoints=config.emit_checkpoints,
     )
 
 
@@ -270,12 +323,20 @@ def motion_block_from_proto(message: motion_pb2.MotionFrames) -> MotionBlock:
             reason="NON_FINITE_MOTION",
             field="block.values",
         )
-    return MotionBlock(start_frame=message.start_frame, values=values)
+    return MotionBlock(
+        start_frame=message.start_frame,
+        values=values,
+        checkpoint=message.checkpoint,
+        checkpoint_sample=message.checkpoint_sample,
+    )
 
 
 def motion_block_to_proto(block: MotionBlock) -> list[motion_pb2.MotionFrames]:
-    """Convert motion frames, split into as many messages as their number needs."""
-    return [
+    """Convert motion frames, split into as many messages as their number needs.
+
+    The checkpoint goes with the last: it is the state after all of them.
+    """
+    messages = [
         motion_pb2.MotionFrames(
             start_frame=block.start_frame + offset,
             frame_count=len(rows),
@@ -284,6 +345,10 @@ def motion_block_to_proto(block: MotionBlock) -> list[motion_pb2.MotionFrames]:
         for offset in range(0, len(block.values), MAX_BLOCK_FRAMES)
         for rows in (block.values[offset : offset + MAX_BLOCK_FRAMES],)
     ]
+    if messages and block.checkpoint:
+        messages[-1].checkpoint = block.checkpoint
+        messages[-1].checkpoint_sample = block.checkpoint_sample
+    return messages
 
 
 # --- rendering ---------------------------------------------------------------------------------

@@ -64,18 +64,32 @@ class Encoder(Protocol):
 class Motion(Protocol):
     """Audio and controls -> motion."""
 
+    def delay_ms(self, config: MotionConfig) -> int:
+        """Tell the algorithmic delay of a stream: a block and the look-ahead, milliseconds.
+
+        It is the longest that fits into `config.delay_budget_ms`, or the shortest there is when
+        none fits; 0 when it is not known, because a stage elsewhere has not been asked yet.
+        """
+        ...
+
     def stream(
         self, config: MotionConfig, inputs: AsyncIterator[MotionInput]
     ) -> AsyncIterator[MotionBlock]:
         """Generate motion for a stream of audio.
 
-        Blocks follow each other without gap from frame 0. A frame is given as soon as the audio
-        it depends on has come (its own 40 ms and the model's look-ahead). When `inputs` ends the
-        rest is generated with silence as look-ahead: ceil(samples / samples per frame) frames in
-        all. Memory is bounded by one block, however long the stream.
+        Blocks follow each other without gap from frame 0, or from the end of the block that
+        `config.resume_state` came with. A frame is given as soon as the audio it depends on has
+        come (its own 40 ms and the model's look-ahead). When `inputs` ends the rest is generated
+        with silence as look-ahead: ceil(samples / samples per frame) frames in all. Listening
+        audio may have gaps or be absent, and is never waited for; what comes after its frames are
+        made has no effect on them. Memory is bounded by one block, however long the stream.
 
         Raises:
-            InvalidInput: Audio does not start at 0 or has a gap or overlap.
+            InvalidInput: Audio does not start at 0 (or at the checkpoint's sample) or has a gap or
+                overlap (AUDIO_GAP, AUDIO_OVERLAP), listening audio goes back (LISTENING_OVERLAP),
+                or the state to resume is none (BAD_RESUME_STATE).
+            FailedPrecondition: The state to resume is of another bundle, rate or budget
+                (RESUME_STATE_MISMATCH).
         """
         ...
 

@@ -54,6 +54,7 @@ class Metrics:
     frames_sent: otel_metrics.Counter
     frames_dropped: otel_metrics.Counter
     audio_ahead: otel_metrics.Histogram
+    listening_dropped: otel_metrics.Counter
     interrupt_duration: otel_metrics.Histogram
     stage_duration: otel_metrics.Histogram
     latent_cache_hits: otel_metrics.Counter
@@ -93,6 +94,9 @@ def make_metrics(meter: otel_metrics.Meter) -> Metrics:
             "parlante.frames.dropped", "{frame}", "Frames dropped, by parlante.reason"
         ),
         audio_ahead=seconds("parlante.audio.ahead", "Audio queued ahead of the media clock"),
+        listening_dropped=counter(
+            "parlante.listening.dropped", "s", "Listening audio that came too fast or too late"
+        ),
         interrupt_duration=seconds(
             "parlante.interrupt.duration", "From an interrupt to its effect"
         ),

@@ -123,6 +123,39 @@ MAX_GAZE_RAD: Final = math.radians(35.0)
 MIN_HEAD_DISTANCE: Final = 0.5
 MAX_HEAD_DISTANCE: Final = 2.0
 MAX_INTENSITY: Final = 2.0
+MAX_BLINK_RATE: Final = 3.0
+MAX_HEAD_POSE_RAD: Final = 0.44  # 25 degrees
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadPose:
+    """A pose of the head relative to the portrait's; signs as `POSE_CHANNELS`.
+
+    Attributes:
+        yaw_rad: [-0.44, 0.44], + = the nose moves towards image right.
+        pitch_rad: [-0.44, 0.44], + = the nose moves down.
+        roll_rad: [-0.44, 0.44], + = clockwise in the image.
+
+    Raises:
+        InvalidInput: An angle is not finite or out of range.
+    """
+
+    yaw_rad: float = 0.0
+    pitch_rad: float = 0.0
+    roll_rad: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("yaw_rad", "pitch_rad", "roll_rad"):
+            value = getattr(self, name)
+            check_range(f"head_pose.{name}", value, -MAX_HEAD_POSE_RAD, MAX_HEAD_POSE_RAD)
+
+
+class Driving(enum.Enum):
+    """What of a face the voice drives."""
+
+    FULL = "full"
+    EXPRESSION_ONLY = "expression_only"  # the head rests where it is anchored, the face moves
+    POSE_ONLY = "pose_only"  # the face rests, the head moves
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,8 +167,12 @@ class Controls:
         gaze_pitch_rad: Main gaze direction, [-0.61, 0.61], + = down.
         head_distance: Distance relative to the portrait, [0.5, 2]; 2 halves the size of the face.
         emotion: Weights in [0, 1] by name of `EMOTIONS`; absent names are 0.
-        head_motion: Intensity of head motion, [0, 2], 1 = as generated.
+        head_motion: Intensity of head motion, [0, 2], 1 = as generated; 0 holds the head still.
         expression: Intensity of brows, blinks and expression, [0, 2], 1 = as generated.
+        blink_rate: Blinks relative to the natural rate, [0, 3]; 0 = none.
+        head_pose: Rest pose that the head moves about; None = as the gaze asks. With `head_motion`
+            0 the head is held exactly there.
+        driving: What of the face the voice drives.
 
     Raises:
         InvalidInput: A value is not finite or out of range, or an emotion is unknown.
@@ -147,6 +184,9 @@ class Controls:
     emotion: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     head_motion: float = 1.0
     expression: float = 1.0
+    blink_rate: float = 1.0
+    head_pose: HeadPose | None = None
+    driving: Driving = Driving.FULL
 
     def __post_init__(self) -> None:
         check_range("gaze_yaw_rad", self.gaze_yaw_rad, -MAX_GAZE_RAD, MAX_GAZE_RAD)
@@ -154,6 +194,7 @@ class Controls:
         check_range("head_distance", self.head_distance, MIN_HEAD_DISTANCE, MAX_HEAD_DISTANCE)
         check_range("head_motion", self.head_motion, 0.0, MAX_INTENSITY)
         check_range("expression", self.expression, 0.0, MAX_INTENSITY)
+        check_range("blink_rate", self.blink_rate, 0.0, MAX_BLINK_RATE)
         for name, weight in self.emotion.items():
             if name not in EMOTIONS:
                 raise InvalidInput(
@@ -191,6 +232,22 @@ class AudioChunk:
     samples: Int16Array
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ListeningChunk:
+    """What the user says while the avatar listens; optional, and never waited for.
+
+    Frames are made from what is there when their audio is. A gap between chunks is silence.
+
+    Attributes:
+        start_sample: Position of the first sample on the same clock as `AudioChunk`; must not go
+            back behind the end of the chunk before.
+        samples: int16 [S] at the stream's rate.
+    """
+
+    start_sample: int
+    samples: Int16Array
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlUpdate:
     """New controls; they hold from the first frame that is not generated yet."""
@@ -198,7 +255,13 @@ class ControlUpdate:
     controls: Controls
 
 
-MotionInput = AudioChunk | ControlUpdate
+MotionInput = AudioChunk | ListeningChunk | ControlUpdate
+
+MIN_DELAY_BUDGET_MS: Final = 120
+MAX_DELAY_BUDGET_MS: Final = 400
+DEFAULT_DELAY_BUDGET_MS: Final = 160
+BURST_DELAY_BUDGET_MS: Final = 320  # of recordings, where nobody waits for the answer
+MAX_CHECKPOINT_BYTES: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,11 +272,21 @@ class MotionConfig:
         sample_rate_hz: Rate of the audio that follows, [8000, 48000].
         seed: Fixes all that is random; the same seed and audio give the same motion.
         controls: Controls at the start.
+        delay_budget_ms: Algorithmic delay that the stream may take, [120, 400]; the generator uses
+            the longest look-ahead that fits. Further ahead: better closed lips, later frames.
+        resume_state: b"", or a `MotionBlock.checkpoint` of the same bundle, at most 64 KiB: the
+            stream goes on after that block, its audio at that block's `checkpoint_sample`. The
+            rate and the budget must be those of then, and so must the seed for the motion to be
+            what it would have been; the controls hold from the first new frame.
+        emit_checkpoints: Give a checkpoint with every block.
     """
 
     sample_rate_hz: int = MODEL_SAMPLE_RATE_HZ
     seed: int = 0
     controls: Controls = field(default_factory=Controls)
+    delay_budget_ms: int = DEFAULT_DELAY_BUDGET_MS
+    resume_state: bytes = field(default=b"", repr=False)
+    emit_checkpoints: bool = False
 
     def __post_init__(self) -> None:
         if not MIN_SAMPLE_RATE_HZ <= self.sample_rate_hz <= MAX_SAMPLE_RATE_HZ:
@@ -222,6 +295,20 @@ class MotionConfig:
                 f"got {self.sample_rate_hz}",
                 reason="UNSUPPORTED_SAMPLE_RATE",
                 field="sample_rate_hz",
+            )
+        if not MIN_DELAY_BUDGET_MS <= self.delay_budget_ms <= MAX_DELAY_BUDGET_MS:
+            raise InvalidInput(
+                f"delay_budget_ms must be in [{MIN_DELAY_BUDGET_MS}, {MAX_DELAY_BUDGET_MS}]; "
+                f"got {self.delay_budget_ms}",
+                reason="DELAY_BUDGET_OUT_OF_RANGE",
+                field="delay_budget_ms",
+            )
+        if len(self.resume_state) > MAX_CHECKPOINT_BYTES:
+            raise InvalidInput(
+                f"resume_state has at most {MAX_CHECKPOINT_BYTES} bytes; got "
+                f"{len(self.resume_state)}; send a checkpoint of a motion stream as it came",
+                reason="RESUME_STATE_TOO_LARGE",
+                field="resume_state",
             )
 
 
@@ -233,10 +320,15 @@ class MotionBlock:
         start_frame: Index of the first frame since the start of the stream (25 Hz).
         values: float32 [T, 60] in the order of `MOTION_CHANNELS`; pose is relative to the
             portrait's own pose, so all zeros is the portrait with closed lips.
+        checkpoint: The stream's state after this block, for `MotionConfig.resume_state`, at most
+            64 KiB; b"" unless asked for, and in blocks that are made after the audio has ended.
+        checkpoint_sample: Where the audio of a stream that resumes from it goes on.
     """
 
     start_frame: int
     values: Float32Array
+    checkpoint: bytes = field(default=b"", repr=False)
+    checkpoint_sample: int = 0
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.values.shape[1] != MOTION_DIM:
@@ -245,6 +337,13 @@ class MotionBlock:
                 reason="BAD_MOTION_SHAPE",
                 field="values",
             )
+        if len(self.checkpoint) > MAX_CHECKPOINT_BYTES:
+            raise InvalidInput(
+                f"a checkpoint has at most {MAX_CHECKPOINT_BYTES} bytes; "
+                f"got {len(self.checkpoint)}",
+                reason="CHECKPOINT_TOO_LARGE",
+                field="checkpoint",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,7 +351,7 @@ class MotionTraits:
     """What a motion generator says of itself.
 
     Attributes:
-        algorithmic_delay_ms: Block length plus look-ahead.
+        algorithmic_delay_ms: Block length plus look-ahead of a stream with the default budget.
         bundle_digest: Hex SHA-256 of its model.
     """
 

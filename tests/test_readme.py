@@ -116,6 +116,34 @@ async def test_example_live_conversation_writes_frames(gateway: SmallGateway, fo
     assert names_in(folder / "frames")[-1] == f"{num_frames:05}.jpg"
 
 
+async def test_example_live_conversation_listens_before_it_speaks(
+    gateway: SmallGateway, folder: Path
+) -> None:
+    soundfile.write("user.wav", np.full(4800, 77, dtype=np.int16), 16_000)
+    example = load_example("live_conversation")
+    num_frames = await example.converse(
+        gateway.target,
+        Path("me.jpg"),
+        Path("speech.wav"),
+        Path("frames"),
+        listening=Path("user.wav"),
+    )
+    heard = np.concatenate([chunk.samples for chunk in gateway.motion.listened])
+    assert set(heard.tolist()) == {77}
+    assert num_frames >= 15
+
+
+async def test_example_live_conversation_needs_one_rate(
+    gateway: SmallGateway, folder: Path
+) -> None:
+    soundfile.write("user.wav", np.zeros(100, dtype=np.int16), 8000)
+    example = load_example("live_conversation")
+    with pytest.raises(SystemExit, match="one rate"):
+        await example.converse(
+            gateway.target, Path("me.jpg"), Path("speech.wav"), folder, listening=Path("user.wav")
+        )
+
+
 async def test_example_blendshapes_writes_a_row_per_frame(gateway: SmallGateway) -> None:
     example = load_example("blendshapes")
     output = io.StringIO()

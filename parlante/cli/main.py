@@ -38,7 +38,7 @@ _COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
 _WRONG_INPUT: Final = (InvalidInput, NotFound, AlreadyExists, FailedPrecondition)
 _EXTRAS: Final = "parlante[embedded,demo]"
 # "-10,5" looks like an option to argparse.
-_SIGNED_OPTIONS: Final = ("--gaze",)
+_SIGNED_OPTIONS: Final = ("--gaze", "--head-pose")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

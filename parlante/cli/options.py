@@ -9,12 +9,17 @@ from typing import Final
 from parlante.errors import InvalidInput
 from parlante.types import (
     EMOTIONS,
+    MAX_BLINK_RATE,
     MAX_GAZE_RAD,
     MAX_HEAD_DISTANCE,
+    MAX_HEAD_POSE_RAD,
+    MAX_INTENSITY,
     MIN_HEAD_DISTANCE,
     Controls,
+    Driving,
     FaceChoice,
     FaceSelection,
+    HeadPose,
 )
 
 __all__ = [
@@ -26,6 +31,7 @@ __all__ = [
 ]
 
 _MAX_GAZE_DEG: Final = math.degrees(MAX_GAZE_RAD)
+_MAX_HEAD_POSE_DEG: Final = math.floor(math.degrees(MAX_HEAD_POSE_RAD))
 
 
 def add_server_option(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +55,7 @@ def add_face_option(parser: argparse.ArgumentParser) -> None:
 
 
 def add_control_options(parser: argparse.ArgumentParser) -> None:
-    """Add what steers the face: gaze, distance, emotion."""
+    """Add what steers the face: gaze, distance, emotion, and how head and face move."""
     parser.add_argument(
         "--gaze",
         metavar="YAW,PITCH",
@@ -68,16 +74,58 @@ def add_control_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=W,...",
         help=f"emotions with weights from 0 to 1; names: {', '.join(EMOTIONS)}",
     )
+    parser.add_argument(
+        "--head-motion",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help=f"how much the head moves, 0 to {MAX_INTENSITY:g} (default: 1)",
+    )
+    parser.add_argument(
+        "--expression",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help=f"how much brows and expression move, 0 to {MAX_INTENSITY:g} (default: 1)",
+    )
+    parser.add_argument(
+        "--blink-rate",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help=f"how often the eyes blink, 0 = never, to {MAX_BLINK_RATE:g} (default: 1)",
+    )
+    parser.add_argument(
+        "--head-pose",
+        metavar="YAW,PITCH,ROLL",
+        help="pose that the head moves about, relative to the portrait, degrees within "
+        f"{_MAX_HEAD_POSE_DEG:g}; + is nose to image right, nose down, clockwise "
+        "(default: as the gaze asks)",
+    )
+    parser.add_argument(
+        "--driving",
+        choices=[driving.value for driving in Driving],
+        default=Driving.FULL.value,
+        help="what the voice drives: all, the face alone, or the head alone (default: full)",
+    )
 
 
 def controls_of(args: argparse.Namespace) -> Controls:
     """Build the controls of the options; raises `InvalidInput`."""
-    yaw_deg, pitch_deg = _read_gaze(args.gaze)
+    gaze = _read_angles("gaze", args.gaze, "YAW,PITCH", _MAX_GAZE_DEG) or (0.0, 0.0)
+    pose = _read_angles("head-pose", args.head_pose, "YAW,PITCH,ROLL", _MAX_HEAD_POSE_DEG)
     return Controls(
-        gaze_yaw_rad=math.radians(yaw_deg),
-        gaze_pitch_rad=math.radians(pitch_deg),
+        gaze_yaw_rad=gaze[0],
+        gaze_pitch_rad=gaze[1],
         head_distance=args.distance,
         emotion=_read_emotion(args.emotion),
+        head_motion=args.head_motion,
+        expression=args.expression,
+        blink_rate=args.blink_rate,
+        head_pose=None
+        if pose is None
+        else HeadPose(yaw_rad=pose[0], pitch_rad=pose[1], roll_rad=pose[2]),
+        driving=Driving(args.driving),
     )
 
 
@@ -94,21 +142,24 @@ def face_of(text: str) -> FaceSelection:
     )
 
 
-def _read_gaze(text: str | None) -> tuple[float, float]:
+def _read_angles(
+    option: str, text: str | None, names: str, max_deg: float
+) -> tuple[float, ...] | None:
+    """Read as many degrees as there are names; gives radians, None when the option is absent."""
     if text is None:
-        return 0.0, 0.0
+        return None
     try:
-        yaw_deg, pitch_deg = (float(part) for part in text.split(","))
+        angles_deg = tuple(float(part) for part in text.split(","))
     except ValueError:
-        yaw_deg = pitch_deg = math.nan
-    for angle in (yaw_deg, pitch_deg):
-        if not abs(angle) <= _MAX_GAZE_DEG:  # also when it is not a number
-            raise InvalidInput(
-                f"--gaze takes YAW,PITCH in degrees within {_MAX_GAZE_DEG:g}; got {text!r}",
-                reason="BAD_OPTION",
-                field="gaze",
-            )
-    return yaw_deg, pitch_deg
+        angles_deg = ()
+    in_range = all(abs(angle) <= max_deg for angle in angles_deg)  # false for NaN too
+    if not in_range or len(angles_deg) != len(names.split(",")):
+        raise InvalidInput(
+            f"--{option} takes {names} in degrees within {max_deg:g}; got {text!r}",
+            reason="BAD_OPTION",
+            field=option.replace("-", "_"),
+        )
+    return tuple(math.radians(angle) for angle in angles_deg)
 
 
 def _read_emotion(text: str | None) -> dict[str, float]:

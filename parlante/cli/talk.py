@@ -36,13 +36,18 @@ from parlante.errors import InternalError, InvalidInput
 from parlante.media.audio_file import Recording, read_recording
 from parlante.media.mux import Mp4Writer, check_output_path
 from parlante.types import (
+    BURST_DELAY_BUDGET_MS,
+    DEFAULT_DELAY_BUDGET_MS,
     FRAME_DURATION_US,
     FRAME_RATE_HZ,
+    MAX_DELAY_BUDGET_MS,
+    MIN_DELAY_BUDGET_MS,
     MODEL_SAMPLE_RATE_HZ,
     SAMPLES_PER_FRAME,
     Controls,
     FaceSelection,
     FrameEncoding,
+    MotionConfig,
 )
 
 __all__ = ["TalkJob", "TalkReport", "configure", "make_video", "run"]
@@ -59,9 +64,10 @@ class TalkJob:
         recording: Speech.
         output: MP4 to write.
         seed: Fixes all that is random.
-        controls: Gaze, distance, emotion.
+        controls: Gaze, distance, emotion and the rest.
         face: Which face of the picture.
         show_progress: Draw a bar on stderr.
+        delay_budget_ms: How far ahead the motion may hear, [120, 400]; 0 = the server's default.
     """
 
     portrait: Path
@@ -71,6 +77,7 @@ class TalkJob:
     controls: Controls
     face: FaceSelection
     show_progress: bool
+    delay_budget_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +103,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, type=Path, metavar="FILE.mp4", help="the video")
     parser.add_argument("--seed", type=int, default=0, help="another seed, another performance")
     add_control_options(parser)
+    parser.add_argument(
+        "--delay-budget",
+        type=int,
+        default=BURST_DELAY_BUDGET_MS,
+        metavar="MS",
+        help=f"how far ahead the motion may hear, {MIN_DELAY_BUDGET_MS} to {MAX_DELAY_BUDGET_MS} "
+        f"ms; longer closes lips better (default: {BURST_DELAY_BUDGET_MS}, live sessions have "
+        f"{DEFAULT_DELAY_BUDGET_MS})",
+    )
     add_face_option(parser)
     add_server_option(parser)
     parser.add_argument("--json", action="store_true", help="no progress bar, JSON at the end")
@@ -112,6 +128,7 @@ def run(args: argparse.Namespace) -> int:
         )
     if not -(2**63) <= args.seed < 2**63:
         raise InvalidInput(f"--seed takes a 64-bit integer; got {args.seed}", field="seed")
+    MotionConfig(delay_budget_ms=args.delay_budget)  # refuses it before there is work to lose
     job = TalkJob(
         portrait=args.portrait,
         recording=read_recording(args.audio),
@@ -120,6 +137,7 @@ def run(args: argparse.Namespace) -> int:
         controls=controls_of(args),
         face=face_of(args.face),
         show_progress=not args.json and sys.stderr.isatty(),
+        delay_budget_ms=args.delay_budget,
     )
     report = asyncio.run(_run(job, args.server))
     if args.json:
@@ -156,6 +174,7 @@ async def make_video(client: ParlanteClient, job: TalkJob) -> TalkReport:
         pacing=Pacing.BURST,
         seed=job.seed,
         controls=job.controls,
+        delay_budget_ms=job.delay_budget_ms,
     )
     num_frames, first_frame_s = 0, 0.0
     start_s = time.perf_counter()

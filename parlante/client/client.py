@@ -170,6 +170,7 @@ class ParlanteClient:
         jpeg_quality: int = 0,
         h264_bitrate_kbps: int = 0,
         max_frames_in_flight: int | None = None,
+        delay_budget_ms: int = 0,
     ) -> Session:
         """Open a session; use the result as ``async with client.converse(...) as session``.
 
@@ -180,13 +181,15 @@ class ParlanteClient:
             encodings: Frame encodings you can take, best first; `SessionInfo` says which it is.
             pacing: LIVE for conversations, BURST for files.
             seed: Fixes all that is random.
-            controls: Gaze, distance, emotion and intensities at the start.
+            controls: Gaze, distance, emotion, intensities and the rest at the start.
             return_audio: True: get the audio back, aligned with the frames.
             return_motion: True: get motion channels (ARKit names, pose, gaze).
             frames: False: no pictures, for engines that drive a face of their own.
             jpeg_quality: [1, 100]; 0 = the server's default.
             h264_bitrate_kbps: [100, 20000]; 0 = the server's default.
             max_frames_in_flight: Credits, [0, 250]; 0 = none, None = chosen by pacing.
+            delay_budget_ms: Delay that motion may take to hear ahead, [120, 400]; longer closes
+                lips better. 0 = 160 in LIVE, 320 in BURST. `SessionInfo` says what it came to.
         """
         if bool(avatar) == bool(portrait):
             raise InvalidInput(
@@ -210,6 +213,7 @@ class ParlanteClient:
             return_motion=return_motion,
             no_frames=not frames,
             max_frames_in_flight=max_frames_in_flight,
+            delay_budget_ms=delay_budget_ms,
         )
         if avatar:
             config.avatar_name = avatar

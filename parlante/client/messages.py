@@ -46,7 +46,7 @@ class SessionInfo:
         frame_rate_hz: Frames per second of media time.
         sample_rate_hz: Rate of the audio in both directions.
         seed: Seed in effect.
-        algorithmic_delay_ms: Delay of the motion model, block plus look-ahead.
+        algorithmic_delay_ms: Delay of this session's motion, block plus look-ahead; 0 = not known.
         max_audio_ahead_ms: Audio the server takes ahead of the media clock.
         motion_channels: Names of `MotionSample.values`; empty unless motion was asked for.
         server_version: Version of the server.

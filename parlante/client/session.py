@@ -21,7 +21,14 @@ from parlante.client.messages import (
 )
 from parlante.client.outbox import Outbox
 from parlante.convert import controls_to_proto
-from parlante.errors import Expired, InternalError, InvalidInput, ParlanteError, Unavailable
+from parlante.errors import (
+    Expired,
+    FailedPrecondition,
+    InternalError,
+    InvalidInput,
+    ParlanteError,
+    Unavailable,
+)
 from parlante.rpc.calls import responses_of
 from parlante.types import Controls, Int16Array
 from parlante.v1 import gateway_pb2
@@ -157,6 +164,39 @@ class Session:
                     )
                 )
                 self._start_sample += len(piece)
+
+    async def send_listening(self, samples: Int16Array | bytes) -> None:
+        """Let the avatar hear its user, so that it attends and nods; live pacing only.
+
+        Send the microphone as it comes, 20 to 40 ms at a time: a piece is taken to be heard when it
+        arrives, and what comes faster than time is dropped there.
+
+        Args:
+            samples: int16 [S] at the session's rate, at most 1 s, or the same as little-endian
+                bytes.
+
+        Raises:
+            InvalidInput: Not 16-bit samples, or more than a second.
+            FailedPrecondition: The session is a burst.
+            ParlanteError: The session has ended; the error says why.
+        """
+        values = _as_samples(samples)
+        if self._pacing is not Pacing.LIVE:
+            raise FailedPrecondition(
+                "an avatar listens in live pacing only; open a session with Pacing.LIVE",
+                reason="LISTENING_NEEDS_LIVE",
+            )
+        if len(values) > self.info.sample_rate_hz:
+            raise InvalidInput(
+                f"listening audio has at most 1 s, {self.info.sample_rate_hz} samples; "
+                f"got {len(values)}; send it as it is heard, 20 to 40 ms at a time",
+                reason="AUDIO_TOO_LARGE",
+                field="samples",
+            )
+        if len(values):
+            data = values.astype("<i2", copy=False).tobytes()
+            message = gateway_pb2.ListeningInput(data=data)
+            await self._put(gateway_pb2.ConverseRequest(listening=message))
 
     async def end_utterance(self, utterance_id: str = "") -> None:
         """Say that the utterance is complete; the avatar finishes it and rests."""

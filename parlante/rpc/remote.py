@@ -21,12 +21,16 @@ from parlante.rpc.calls import responses_of, translated_errors
 from parlante.rpc.interceptors import mark_failed
 from parlante.rpc.latents import MAX_CHUNK_BYTES, read_latents
 from parlante.types import (
+    MAX_DELAY_BUDGET_MS,
+    MIN_DELAY_BUDGET_MS,
     MOTION_CHANNELS,
     MOTION_SPACE,
     AudioChunk,
     AvatarInfo,
     AvatarLatents,
+    ControlUpdate,
     FaceSelection,
+    ListeningChunk,
     MotionBlock,
     MotionConfig,
     MotionInput,
@@ -48,6 +52,7 @@ T = TypeVar("T")
 DEFAULT_TIMEOUT_S: Final = 10.0
 CREATE_TIMEOUT_S: Final = 60.0
 START_TIMEOUT_S: Final = 10.0
+_MAX_DELAYS: Final = 32  # of one stage; bounds the questions about them
 
 
 def _stub(stub_class: Any, channel: grpc.aio.Channel) -> Any:
@@ -249,20 +254,53 @@ class RemoteMotion:
     ) -> None:
         self._stub = _stub(motion_pb2_grpc.MotionServiceStub, channel)
         self._start_timeout_s = start_timeout_s
+        self._delays_ms: dict[int, int] = {}  # by budget, as the stage told them
 
     async def traits(self) -> MotionTraits:
-        """Ask the stage what it is, by a stream that is half-closed at once."""
-
-        async def requests() -> AsyncIterator[motion_pb2.StreamMotionRequest]:
-            config = convert.motion_config_to_proto(MotionConfig())
-            yield motion_pb2.StreamMotionRequest(config=config)
-
-        async with closing(_exchange(self._stub.StreamMotion(), requests())) as responses:
-            started = await _started(responses, timeout_s=self._start_timeout_s)
+        """Ask the stage what it is, and which delays it can take (see `delay_ms`)."""
+        started = await self._ask(MotionConfig())
+        budget_ms = MAX_DELAY_BUDGET_MS
+        for _ in range(_MAX_DELAYS):
+            delay_ms = (
+                await self._ask(MotionConfig(delay_budget_ms=budget_ms))
+            ).algorithmic_delay_ms
+            # All budgets from the delay to this one come to the same: go on below it.
+            if not MIN_DELAY_BUDGET_MS < delay_ms <= budget_ms:
+                break
+            budget_ms = delay_ms - 1
         return MotionTraits(
             algorithmic_delay_ms=started.algorithmic_delay_ms,
             bundle_digest=started.bundle_digest,
         )
+
+    def delay_ms(self, config: MotionConfig) -> int:
+        """Tell the delay of a stream as the stage told it; see `parlante.ports.Motion.delay_ms`.
+
+        Known after `traits`, and for the budgets of streams that have begun since.
+        """
+        budgets = [budget for budget in self._delays_ms if budget >= config.delay_budget_ms]
+        return self._delays_ms[min(budgets)] if budgets else 0
+
+    async def _ask(self, config: MotionConfig) -> motion_pb2.MotionStarted:
+        """Begin a stream, half-closed at once, and see it end, so that it holds no slot."""
+
+        async def requests() -> AsyncIterator[motion_pb2.StreamMotionRequest]:
+            yield motion_pb2.StreamMotionRequest(config=convert.motion_config_to_proto(config))
+
+        async with closing(_exchange(self._stub.StreamMotion(), requests())) as responses:
+            started = await self._begin(config, responses)
+            async for _ in responses:
+                pass
+        return started
+
+    async def _begin(
+        self, config: MotionConfig, responses: AsyncIterator[Any]
+    ) -> motion_pb2.MotionStarted:
+        started: motion_pb2.MotionStarted = await _started(
+            responses, timeout_s=self._start_timeout_s
+        )
+        self._delays_ms[config.delay_budget_ms] = started.algorithmic_delay_ms
+        return started
 
     async def stream(
         self, config: MotionConfig, inputs: AsyncIterator[MotionInput]
@@ -272,8 +310,7 @@ class RemoteMotion:
             with _client_span(telemetry.SPAN_MOTION) as metadata:
                 call = self._stub.StreamMotion(metadata=metadata)
                 async with closing(_exchange(call, _motion_requests(config, items))) as responses:
-                    started = await _started(responses, timeout_s=self._start_timeout_s)
-                    _check_motion_space(started)
+                    _check_motion_space(await self._begin(config, responses))
                     async for response in responses:
                         if response.WhichOneof("message") != "block":
                             raise _out_of_order("block", response)
@@ -294,12 +331,16 @@ async def _motion_requests(
 ) -> AsyncIterator[motion_pb2.StreamMotionRequest]:
     yield motion_pb2.StreamMotionRequest(config=convert.motion_config_to_proto(config))
     async for item in inputs:
-        if isinstance(item, AudioChunk):
-            for audio in convert.audio_to_proto(item):
-                yield motion_pb2.StreamMotionRequest(audio=audio)
-        else:
-            control = convert.controls_to_proto(item.controls)
-            yield motion_pb2.StreamMotionRequest(control=control)
+        match item:
+            case AudioChunk():
+                for audio in convert.audio_to_proto(item):
+                    yield motion_pb2.StreamMotionRequest(audio=audio)
+            case ListeningChunk():
+                for audio in convert.audio_to_proto(item):
+                    yield motion_pb2.StreamMotionRequest(listening=audio)
+            case ControlUpdate():
+                control = convert.controls_to_proto(item.controls)
+                yield motion_pb2.StreamMotionRequest(control=control)
 
 
 class RemoteRenderer:

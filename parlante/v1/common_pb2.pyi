@@ -21,6 +21,13 @@ class FrameEncoding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FRAME_ENCODING_BGRA32: _ClassVar[FrameEncoding]
     FRAME_ENCODING_RGB24: _ClassVar[FrameEncoding]
     FRAME_ENCODING_NV12: _ClassVar[FrameEncoding]
+
+class Driving(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DRIVING_UNSPECIFIED: _ClassVar[Driving]
+    DRIVING_FULL: _ClassVar[Driving]
+    DRIVING_EXPRESSION_ONLY: _ClassVar[Driving]
+    DRIVING_POSE_ONLY: _ClassVar[Driving]
 AUDIO_ENCODING_UNSPECIFIED: AudioEncoding
 AUDIO_ENCODING_LINEAR16: AudioEncoding
 FRAME_ENCODING_UNSPECIFIED: FrameEncoding
@@ -30,9 +37,13 @@ FRAME_ENCODING_RGBA32: FrameEncoding
 FRAME_ENCODING_BGRA32: FrameEncoding
 FRAME_ENCODING_RGB24: FrameEncoding
 FRAME_ENCODING_NV12: FrameEncoding
+DRIVING_UNSPECIFIED: Driving
+DRIVING_FULL: Driving
+DRIVING_EXPRESSION_ONLY: Driving
+DRIVING_POSE_ONLY: Driving
 
 class Controls(_message.Message):
-    __slots__ = ("gaze_yaw_rad", "gaze_pitch_rad", "head_distance", "emotion", "intensity")
+    __slots__ = ("gaze_yaw_rad", "gaze_pitch_rad", "head_distance", "emotion", "intensity", "blinking", "head_pose", "driving")
     class EmotionEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -45,12 +56,18 @@ class Controls(_message.Message):
     HEAD_DISTANCE_FIELD_NUMBER: _ClassVar[int]
     EMOTION_FIELD_NUMBER: _ClassVar[int]
     INTENSITY_FIELD_NUMBER: _ClassVar[int]
+    BLINKING_FIELD_NUMBER: _ClassVar[int]
+    HEAD_POSE_FIELD_NUMBER: _ClassVar[int]
+    DRIVING_FIELD_NUMBER: _ClassVar[int]
     gaze_yaw_rad: float
     gaze_pitch_rad: float
     head_distance: float
     emotion: _containers.ScalarMap[str, float]
     intensity: Intensity
-    def __init__(self, gaze_yaw_rad: _Optional[float] = ..., gaze_pitch_rad: _Optional[float] = ..., head_distance: _Optional[float] = ..., emotion: _Optional[_Mapping[str, float]] = ..., intensity: _Optional[_Union[Intensity, _Mapping]] = ...) -> None: ...
+    blinking: Blinking
+    head_pose: HeadPose
+    driving: Driving
+    def __init__(self, gaze_yaw_rad: _Optional[float] = ..., gaze_pitch_rad: _Optional[float] = ..., head_distance: _Optional[float] = ..., emotion: _Optional[_Mapping[str, float]] = ..., intensity: _Optional[_Union[Intensity, _Mapping]] = ..., blinking: _Optional[_Union[Blinking, _Mapping]] = ..., head_pose: _Optional[_Union[HeadPose, _Mapping]] = ..., driving: _Optional[_Union[Driving, str]] = ...) -> None: ...
 
 class Intensity(_message.Message):
     __slots__ = ("head_motion", "expression")
@@ -59,6 +76,22 @@ class Intensity(_message.Message):
     head_motion: float
     expression: float
     def __init__(self, head_motion: _Optional[float] = ..., expression: _Optional[float] = ...) -> None: ...
+
+class Blinking(_message.Message):
+    __slots__ = ("rate",)
+    RATE_FIELD_NUMBER: _ClassVar[int]
+    rate: float
+    def __init__(self, rate: _Optional[float] = ...) -> None: ...
+
+class HeadPose(_message.Message):
+    __slots__ = ("yaw_rad", "pitch_rad", "roll_rad")
+    YAW_RAD_FIELD_NUMBER: _ClassVar[int]
+    PITCH_RAD_FIELD_NUMBER: _ClassVar[int]
+    ROLL_RAD_FIELD_NUMBER: _ClassVar[int]
+    yaw_rad: float
+    pitch_rad: float
+    roll_rad: float
+    def __init__(self, yaw_rad: _Optional[float] = ..., pitch_rad: _Optional[float] = ..., roll_rad: _Optional[float] = ...) -> None: ...
 
 class TensorSpec(_message.Message):
     __slots__ = ("name", "dtype", "shape")

@@ -36,7 +36,7 @@ EVENT_TYPE_FRAMES_DROPPED: EventType
 EVENT_TYPE_GO_AWAY: EventType
 
 class SessionConfig(_message.Message):
-    __slots__ = ("avatar_name", "portrait", "face_choice", "audio_encoding", "sample_rate_hz", "frame_encodings", "jpeg_quality", "h264_bitrate_kbps", "seed", "controls", "pacing", "return_audio", "return_motion", "no_frames", "max_frames_in_flight")
+    __slots__ = ("avatar_name", "portrait", "face_choice", "audio_encoding", "sample_rate_hz", "frame_encodings", "jpeg_quality", "h264_bitrate_kbps", "seed", "controls", "pacing", "return_audio", "return_motion", "no_frames", "max_frames_in_flight", "delay_budget_ms")
     AVATAR_NAME_FIELD_NUMBER: _ClassVar[int]
     PORTRAIT_FIELD_NUMBER: _ClassVar[int]
     FACE_CHOICE_FIELD_NUMBER: _ClassVar[int]
@@ -52,6 +52,7 @@ class SessionConfig(_message.Message):
     RETURN_MOTION_FIELD_NUMBER: _ClassVar[int]
     NO_FRAMES_FIELD_NUMBER: _ClassVar[int]
     MAX_FRAMES_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    DELAY_BUDGET_MS_FIELD_NUMBER: _ClassVar[int]
     avatar_name: str
     portrait: bytes
     face_choice: _encoder_pb2.FaceChoice
@@ -67,7 +68,8 @@ class SessionConfig(_message.Message):
     return_motion: bool
     no_frames: bool
     max_frames_in_flight: int
-    def __init__(self, avatar_name: _Optional[str] = ..., portrait: _Optional[bytes] = ..., face_choice: _Optional[_Union[_encoder_pb2.FaceChoice, str]] = ..., audio_encoding: _Optional[_Union[_common_pb2.AudioEncoding, str]] = ..., sample_rate_hz: _Optional[int] = ..., frame_encodings: _Optional[_Iterable[_Union[_common_pb2.FrameEncoding, str]]] = ..., jpeg_quality: _Optional[int] = ..., h264_bitrate_kbps: _Optional[int] = ..., seed: _Optional[int] = ..., controls: _Optional[_Union[_common_pb2.Controls, _Mapping]] = ..., pacing: _Optional[_Union[Pacing, str]] = ..., return_audio: _Optional[bool] = ..., return_motion: _Optional[bool] = ..., no_frames: _Optional[bool] = ..., max_frames_in_flight: _Optional[int] = ...) -> None: ...
+    delay_budget_ms: int
+    def __init__(self, avatar_name: _Optional[str] = ..., portrait: _Optional[bytes] = ..., face_choice: _Optional[_Union[_encoder_pb2.FaceChoice, str]] = ..., audio_encoding: _Optional[_Union[_common_pb2.AudioEncoding, str]] = ..., sample_rate_hz: _Optional[int] = ..., frame_encodings: _Optional[_Iterable[_Union[_common_pb2.FrameEncoding, str]]] = ..., jpeg_quality: _Optional[int] = ..., h264_bitrate_kbps: _Optional[int] = ..., seed: _Optional[int] = ..., controls: _Optional[_Union[_common_pb2.Controls, _Mapping]] = ..., pacing: _Optional[_Union[Pacing, str]] = ..., return_audio: _Optional[bool] = ..., return_motion: _Optional[bool] = ..., no_frames: _Optional[bool] = ..., max_frames_in_flight: _Optional[int] = ..., delay_budget_ms: _Optional[int] = ...) -> None: ...
 
 class AudioInput(_message.Message):
     __slots__ = ("start_sample", "data", "utterance_id")
@@ -78,6 +80,12 @@ class AudioInput(_message.Message):
     data: bytes
     utterance_id: str
     def __init__(self, start_sample: _Optional[int] = ..., data: _Optional[bytes] = ..., utterance_id: _Optional[str] = ...) -> None: ...
+
+class ListeningInput(_message.Message):
+    __slots__ = ("data",)
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    def __init__(self, data: _Optional[bytes] = ...) -> None: ...
 
 class ControlUpdate(_message.Message):
     __slots__ = ("controls", "apply_offset_us")
@@ -110,20 +118,22 @@ class PlaybackReport(_message.Message):
     def __init__(self, last_frame_seq: _Optional[int] = ..., media_offset_us: _Optional[int] = ..., jitter_buffer_frame_count: _Optional[int] = ...) -> None: ...
 
 class ConverseRequest(_message.Message):
-    __slots__ = ("config", "audio", "control", "end_of_utterance", "interrupt", "playback")
+    __slots__ = ("config", "audio", "control", "end_of_utterance", "interrupt", "playback", "listening")
     CONFIG_FIELD_NUMBER: _ClassVar[int]
     AUDIO_FIELD_NUMBER: _ClassVar[int]
     CONTROL_FIELD_NUMBER: _ClassVar[int]
     END_OF_UTTERANCE_FIELD_NUMBER: _ClassVar[int]
     INTERRUPT_FIELD_NUMBER: _ClassVar[int]
     PLAYBACK_FIELD_NUMBER: _ClassVar[int]
+    LISTENING_FIELD_NUMBER: _ClassVar[int]
     config: SessionConfig
     audio: AudioInput
     control: ControlUpdate
     end_of_utterance: EndOfUtterance
     interrupt: Interrupt
     playback: PlaybackReport
-    def __init__(self, config: _Optional[_Union[SessionConfig, _Mapping]] = ..., audio: _Optional[_Union[AudioInput, _Mapping]] = ..., control: _Optional[_Union[ControlUpdate, _Mapping]] = ..., end_of_utterance: _Optional[_Union[EndOfUtterance, _Mapping]] = ..., interrupt: _Optional[_Union[Interrupt, _Mapping]] = ..., playback: _Optional[_Union[PlaybackReport, _Mapping]] = ...) -> None: ...
+    listening: ListeningInput
+    def __init__(self, config: _Optional[_Union[SessionConfig, _Mapping]] = ..., audio: _Optional[_Union[AudioInput, _Mapping]] = ..., control: _Optional[_Union[ControlUpdate, _Mapping]] = ..., end_of_utterance: _Optional[_Union[EndOfUtterance, _Mapping]] = ..., interrupt: _Optional[_Union[Interrupt, _Mapping]] = ..., playback: _Optional[_Union[PlaybackReport, _Mapping]] = ..., listening: _Optional[_Union[ListeningInput, _Mapping]] = ...) -> None: ...
 
 class SessionStarted(_message.Message):
     __slots__ = ("session_id", "config", "avatar", "frame_encoding", "width_px", "height_px", "frame_rate_hz", "algorithmic_delay_ms", "max_audio_ahead_ms", "motion_channels", "server_version")

@@ -59,6 +59,13 @@ class GatewayServiceServicer:
         about 120 ms of it are there, or its end is known, or 200 ms have passed; when it runs dry,
         silence is played (EVENT_TYPE_AUDIO_UNDERRUN) until as much is there again.
 
+        Listening: `listening` carries the user's own voice, so that the avatar attends and nods while
+        it does not speak; it is never played, and no frame waits for it. PACING_LIVE only. It is placed
+        on the media clock at the moment it arrives: a message ends then, and those that follow are laid
+        back to back. Jitter up to 200 ms is absorbed; beyond it the place is taken anew, and what comes
+        faster than time is dropped. At most 1 s waits for the motion stage, the oldest goes first.
+        Frames stay `idle` while the avatar listens.
+
         End: half-close ends the session once all audio has been played; cancelling ends it at once.
 
         Flow control: with `max_frames_in_flight` the client grants credits and reports what it has
@@ -67,13 +74,14 @@ class GatewayServiceServicer:
         leaves those unread for about 10 s is ended. In PACING_BURST nothing is lost, credits do not
         count, and the gateway waits. Audio may come faster than real time: beyond `max_audio_ahead_ms`
         the gateway stops reading until it has played some. Messages are read in order, so an interrupt
-        behind more audio than that waits for it.
+        or listening audio behind more audio than that waits for it.
 
         Errors (google.rpc.Status with one ErrorInfo of domain "parlante"): INVALID_ARGUMENT
         (CONFIG_NOT_FIRST, DUPLICATE_CONFIG, EMPTY_MESSAGE, UNSUPPORTED_SAMPLE_RATE, ODD_BYTE_COUNT,
         AUDIO_TOO_LARGE, AUDIO_GAP, AUDIO_OVERLAP, UTTERANCE_ENDED, BAD_UTTERANCE_ID,
         CONTROL_OUT_OF_RANGE, TOO_MANY_CONTROLS, UNKNOWN_EMOTION, UNKNOWN_ENUM_VALUE,
-        PLAYBACK_OUT_OF_RANGE, BAD_NAME, AVATAR_REQUIRED and the portrait gate's), NOT_FOUND (avatar),
+        DELAY_BUDGET_OUT_OF_RANGE, PLAYBACK_OUT_OF_RANGE, BAD_NAME, AVATAR_REQUIRED and the portrait
+        gate's), NOT_FOUND (avatar), FAILED_PRECONDITION (LISTENING_NEEDS_LIVE),
         RESOURCE_EXHAUSTED with RetryInfo (NO_FREE_SLOT, MOTION_TOO_SLOW), ABORTED (SESSION_IDLE,
         SESSION_TOO_LONG, SESSION_SLOW_READER), DEADLINE_EXCEEDED (CONFIG_TIMEOUT, or the client's),
         UNAVAILABLE (DRAINING, WARMING_UP, or a stage is out of reach).

@@ -8,16 +8,22 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class MotionStreamConfig(_message.Message):
-    __slots__ = ("audio_encoding", "sample_rate_hz", "seed", "controls")
+    __slots__ = ("audio_encoding", "sample_rate_hz", "seed", "controls", "delay_budget_ms", "resume_state", "emit_checkpoints")
     AUDIO_ENCODING_FIELD_NUMBER: _ClassVar[int]
     SAMPLE_RATE_HZ_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     CONTROLS_FIELD_NUMBER: _ClassVar[int]
+    DELAY_BUDGET_MS_FIELD_NUMBER: _ClassVar[int]
+    RESUME_STATE_FIELD_NUMBER: _ClassVar[int]
+    EMIT_CHECKPOINTS_FIELD_NUMBER: _ClassVar[int]
     audio_encoding: _common_pb2.AudioEncoding
     sample_rate_hz: int
     seed: int
     controls: _common_pb2.Controls
-    def __init__(self, audio_encoding: _Optional[_Union[_common_pb2.AudioEncoding, str]] = ..., sample_rate_hz: _Optional[int] = ..., seed: _Optional[int] = ..., controls: _Optional[_Union[_common_pb2.Controls, _Mapping]] = ...) -> None: ...
+    delay_budget_ms: int
+    resume_state: bytes
+    emit_checkpoints: bool
+    def __init__(self, audio_encoding: _Optional[_Union[_common_pb2.AudioEncoding, str]] = ..., sample_rate_hz: _Optional[int] = ..., seed: _Optional[int] = ..., controls: _Optional[_Union[_common_pb2.Controls, _Mapping]] = ..., delay_budget_ms: _Optional[int] = ..., resume_state: _Optional[bytes] = ..., emit_checkpoints: _Optional[bool] = ...) -> None: ...
 
 class MotionAudio(_message.Message):
     __slots__ = ("start_sample", "data")
@@ -28,14 +34,16 @@ class MotionAudio(_message.Message):
     def __init__(self, start_sample: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class StreamMotionRequest(_message.Message):
-    __slots__ = ("config", "audio", "control")
+    __slots__ = ("config", "audio", "control", "listening")
     CONFIG_FIELD_NUMBER: _ClassVar[int]
     AUDIO_FIELD_NUMBER: _ClassVar[int]
     CONTROL_FIELD_NUMBER: _ClassVar[int]
+    LISTENING_FIELD_NUMBER: _ClassVar[int]
     config: MotionStreamConfig
     audio: MotionAudio
     control: _common_pb2.Controls
-    def __init__(self, config: _Optional[_Union[MotionStreamConfig, _Mapping]] = ..., audio: _Optional[_Union[MotionAudio, _Mapping]] = ..., control: _Optional[_Union[_common_pb2.Controls, _Mapping]] = ...) -> None: ...
+    listening: MotionAudio
+    def __init__(self, config: _Optional[_Union[MotionStreamConfig, _Mapping]] = ..., audio: _Optional[_Union[MotionAudio, _Mapping]] = ..., control: _Optional[_Union[_common_pb2.Controls, _Mapping]] = ..., listening: _Optional[_Union[MotionAudio, _Mapping]] = ...) -> None: ...
 
 class MotionStarted(_message.Message):
     __slots__ = ("config", "motion_space", "channels", "algorithmic_delay_ms", "bundle_digest")
@@ -52,14 +60,18 @@ class MotionStarted(_message.Message):
     def __init__(self, config: _Optional[_Union[MotionStreamConfig, _Mapping]] = ..., motion_space: _Optional[str] = ..., channels: _Optional[_Iterable[str]] = ..., algorithmic_delay_ms: _Optional[int] = ..., bundle_digest: _Optional[str] = ...) -> None: ...
 
 class MotionFrames(_message.Message):
-    __slots__ = ("start_frame", "frame_count", "values")
+    __slots__ = ("start_frame", "frame_count", "values", "checkpoint", "checkpoint_sample")
     START_FRAME_FIELD_NUMBER: _ClassVar[int]
     FRAME_COUNT_FIELD_NUMBER: _ClassVar[int]
     VALUES_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_SAMPLE_FIELD_NUMBER: _ClassVar[int]
     start_frame: int
     frame_count: int
     values: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, start_frame: _Optional[int] = ..., frame_count: _Optional[int] = ..., values: _Optional[_Iterable[float]] = ...) -> None: ...
+    checkpoint: bytes
+    checkpoint_sample: int
+    def __init__(self, start_frame: _Optional[int] = ..., frame_count: _Optional[int] = ..., values: _Optional[_Iterable[float]] = ..., checkpoint: _Optional[bytes] = ..., checkpoint_sample: _Optional[int] = ...) -> None: ...
 
 class StreamMotionResponse(_message.Message):
     __slots__ = ("started", "block")

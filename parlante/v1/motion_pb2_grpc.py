@@ -47,15 +47,18 @@ class MotionServiceServicer:
     """
 
     def StreamMotion(self, request_iterator, context):
-        """Order: one `config`, then `audio` and `control` in any order, then half-close; the rest of the
-        motion follows and the stream ends OK. Response: one `started`, then `block`s without gap from
-        frame 0, ceil(samples x 25 / rate) frames in all. A frame comes as soon as the audio it depends
-        on is there. Flow control: one block is made at a time; the stream reads no further audio while
-        the client does not read blocks.
+        """Order: one `config`, then `audio`, `listening` and `control` in any order, then half-close; the
+        rest of the motion follows and the stream ends OK. Response: one `started`, then `block`s without
+        gap from frame 0 (or from where `resume_state` was), ceil(samples x 25 / rate) frames in all. A
+        frame comes as soon as the audio it depends on is there; `listening` is never waited for. Flow
+        control: one block is made at a time; the stream reads no further audio while the client does
+        not read blocks.
         Errors: INVALID_ARGUMENT (CONFIG_NOT_FIRST, DUPLICATE_CONFIG, EMPTY_MESSAGE,
-        UNSUPPORTED_SAMPLE_RATE, ODD_BYTE_COUNT, AUDIO_TOO_LARGE, AUDIO_GAP, AUDIO_OVERLAP,
-        CONTROL_OUT_OF_RANGE, UNKNOWN_EMOTION, UNKNOWN_ENUM_VALUE), RESOURCE_EXHAUSTED with RetryInfo when
-        no slot is free, DEADLINE_EXCEEDED CONFIG_TIMEOUT when no config comes.
+        UNSUPPORTED_SAMPLE_RATE, DELAY_BUDGET_OUT_OF_RANGE, RESUME_STATE_TOO_LARGE, BAD_RESUME_STATE,
+        ODD_BYTE_COUNT, AUDIO_TOO_LARGE, AUDIO_GAP, AUDIO_OVERLAP, LISTENING_OVERLAP,
+        CONTROL_OUT_OF_RANGE, UNKNOWN_EMOTION, UNKNOWN_ENUM_VALUE), FAILED_PRECONDITION
+        RESUME_STATE_MISMATCH, RESOURCE_EXHAUSTED with RetryInfo when no slot is free, DEADLINE_EXCEEDED
+        CONFIG_TIMEOUT when no config comes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

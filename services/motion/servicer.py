@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 from parlante import convert
@@ -54,10 +55,10 @@ class MotionServicer(motion_pb2_grpc.MotionServiceServicer):
 
     def _started(self, config: MotionConfig) -> motion_pb2.StreamMotionResponse:
         started = motion_pb2.MotionStarted(
-            config=convert.motion_config_to_proto(config),
+            config=convert.motion_config_to_proto(replace(config, resume_state=b"")),
             motion_space=MOTION_SPACE,
             channels=MOTION_CHANNELS,
-            algorithmic_delay_ms=self._traits.algorithmic_delay_ms,
+            algorithmic_delay_ms=self._motion.delay_ms(config),
             bundle_digest=self._traits.bundle_digest,
         )
         return motion_pb2.StreamMotionResponse(started=started)
@@ -68,6 +69,8 @@ async def _inputs(requests: AsyncIterator[Any]) -> AsyncIterator[MotionInput]:
         match kind_of(request):
             case "audio":
                 yield convert.audio_from_proto(request.audio)
+            case "listening":
+                yield convert.listening_from_proto(request.listening)
             case "control":
                 yield convert.control_from_proto(request.control)
             case _:

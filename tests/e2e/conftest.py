@@ -187,10 +187,16 @@ def open_gateway(wiring: str) -> OpenGateway:
         async with AsyncExitStack() as stack:
             if wiring == "grpc":
                 await stack.enter_async_context(serve_fakes(fakes))
+                motion = fakes.remote_motion
+
+                async def prepare() -> None:
+                    await motion.traits()
+
                 stages = Stages(
                     encoder=fakes.remote_encoder,
-                    motion=fakes.remote_motion,
+                    motion=motion,
                     renderer=fakes.remote_renderer,
+                    prepare=prepare,
                 )
             else:
                 fakes.renderer._encoder = fakes.encoder

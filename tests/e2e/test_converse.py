@@ -15,10 +15,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from parlante.errors import FailedPrecondition
 from parlante.rpc.status import error_of
-from parlante.types import MOTION_CHANNELS
+from parlante.types import MOTION_CHANNELS, Controls, Driving, HeadPose
 from parlante.v1 import common_pb2, encoder_pb2, gateway_pb2
 from tests.fakes.encoder import portrait_bytes
-from tests.fakes.motion import FakeMotion
+from tests.fakes.motion import LONG_DELAY_MS, FakeMotion
 from tests.fakes.renderer import FakeRenderer, read_marker
 from tests.fakes.stages import FakeStages
 
@@ -75,6 +75,67 @@ async def test_live_idles_then_speaks(open_gateway: Any) -> None:
         assert len(spoken) == 5
         jaws = [read_marker(frame.data).channel("jawOpen") for frame in spoken]
         assert jaws == pytest.approx([3000 / 32768] * 5)
+
+
+@pytest.mark.parametrize(
+    ("config", "budget_ms", "delay_ms"),
+    [
+        ({}, 160, 40),
+        ({"pacing": BURST}, 320, LONG_DELAY_MS),
+        ({"delay_budget_ms": 250}, 250, LONG_DELAY_MS),
+        ({"pacing": BURST, "delay_budget_ms": 120}, 120, 40),
+    ],
+)
+async def test_delay_of_the_session_is_told(
+    open_gateway: Any, config: dict[str, Any], budget_ms: int, delay_ms: int
+) -> None:
+    async with open_gateway() as gateway:
+        session = gateway.converse()
+        started = await session.configure(**config)
+        assert started.config.delay_budget_ms == budget_ms
+        assert started.algorithmic_delay_ms == delay_ms
+        await session.say(40)
+        await session.finish()
+        assert gateway.fakes.motion.configs[-1].delay_budget_ms == budget_ms
+
+
+async def test_controls_reach_the_motion_stage_as_they_were_sent(open_gateway: Any) -> None:
+    controls = common_pb2.Controls(
+        blinking=common_pb2.Blinking(rate=2.0),
+        head_pose=common_pb2.HeadPose(yaw_rad=0.25, roll_rad=-0.125),
+        driving=common_pb2.DRIVING_POSE_ONLY,
+    )
+    async with open_gateway() as gateway:
+        session = gateway.converse()
+        started = await session.configure(pacing=BURST, controls=controls)
+        assert started.config.controls.blinking.rate == 2.0
+        assert started.config.controls.driving == common_pb2.DRIVING_POSE_ONLY
+        await session.send(control=gateway_pb2.ControlUpdate())
+        await session.say(40)
+        await session.finish()
+        first, then = gateway.fakes.motion.configs[-1].controls, gateway.fakes.motion.controls
+        pose = HeadPose(yaw_rad=0.25, roll_rad=-0.125)
+        assert first == Controls(blink_rate=2.0, head_pose=pose, driving=Driving.POSE_ONLY)
+        assert then == [Controls()]
+
+
+async def test_avatar_hears_the_user_and_stays_idle(open_gateway: Any) -> None:
+    async with open_gateway() as gateway:
+        session = gateway.converse()
+        await session.configure()
+        await session.read_until(lambda r: r.frame.seq == 5)
+        for _ in range(20):
+            data = np.full(320, 77, "<i2").tobytes()
+            await session.send(listening=gateway_pb2.ListeningInput(data=data))
+            await session.read_for(0.02)
+        await session.finish()
+        heard = gateway.fakes.motion.listened
+        samples = np.concatenate([chunk.samples for chunk in heard])
+        assert set(samples.tolist()) == {77}
+        assert 3200 <= len(samples) <= 6400  # a stalled machine may lose some
+        assert heard[0].start_sample == pytest.approx(2560, abs=4800)  # when it came, 0.16 s
+        assert {frame.idle for frame in session.all_of("frame")} == {True}
+        await gateway.until_free()
 
 
 async def test_live_frames_come_in_real_time(open_gateway: Any) -> None:

@@ -27,6 +27,18 @@ BAD_CONFIGS = {
     "face choice": ({"face_choice": 9}, "INVALID_ARGUMENT", "UNKNOWN_ENUM_VALUE"),
     "quality": ({"jpeg_quality": 101}, "INVALID_ARGUMENT", "CONTROL_OUT_OF_RANGE"),
     "bitrate": ({"h264_bitrate_kbps": 5}, "INVALID_ARGUMENT", "CONTROL_OUT_OF_RANGE"),
+    "budget": ({"delay_budget_ms": 401}, "INVALID_ARGUMENT", "DELAY_BUDGET_OUT_OF_RANGE"),
+    "short budget": ({"delay_budget_ms": 1}, "INVALID_ARGUMENT", "DELAY_BUDGET_OUT_OF_RANGE"),
+    "driving": (
+        {"controls": common_pb2.Controls(driving=9)},  # type: ignore[arg-type]
+        "INVALID_ARGUMENT",
+        "UNKNOWN_ENUM_VALUE",
+    ),
+    "pose": (
+        {"controls": common_pb2.Controls(head_pose=common_pb2.HeadPose(yaw_rad=1.0))},
+        "INVALID_ARGUMENT",
+        "CONTROL_OUT_OF_RANGE",
+    ),
     "credits": ({"max_frames_in_flight": 251}, "INVALID_ARGUMENT", "CONTROL_OUT_OF_RANGE"),
     "NaN": (
         {"controls": common_pb2.Controls(gaze_yaw_rad=float("nan"))},
@@ -64,6 +76,10 @@ def audio(start_sample: int, data: bytes, utterance_id: str = "") -> dict[str, A
     }
 
 
+def listening(data: bytes) -> dict[str, Any]:
+    return {"listening": gateway_pb2.ListeningInput(data=data)}
+
+
 def steer(offset_us: int = 0, **controls: Any) -> dict[str, Any]:
     return {
         "control": gateway_pb2.ControlUpdate(
@@ -85,6 +101,10 @@ BAD_MESSAGES: dict[str, tuple[dict[str, Any], str]] = {
     "NaN": (steer(head_distance=float("nan")), "CONTROL_OUT_OF_RANGE"),
     "infinite": (steer(emotion={"happy": float("inf")}), "CONTROL_OUT_OF_RANGE"),
     "emotion": (steer(emotion={"bored": 0.5}), "UNKNOWN_EMOTION"),
+    "nothing heard": (listening(b""), "EMPTY_MESSAGE"),
+    "odd bytes heard": (listening(b"123"), "ODD_BYTE_COUNT"),
+    "more than a second heard": (listening(bytes(32_002)), "AUDIO_TOO_LARGE"),
+    "blinks": (steer(blinking=common_pb2.Blinking(rate=4.0)), "CONTROL_OUT_OF_RANGE"),
     "negative time": (steer(-1), "CONTROL_OUT_OF_RANGE"),
     "playback": (
         {"playback": gateway_pb2.PlaybackReport(last_frame_seq=10_000)},
@@ -104,6 +124,25 @@ async def test_bad_message_ends_the_session(
         error = await session.error()
         assert (error.code.value, error.reason) == ("INVALID_ARGUMENT", reason)
         await gateway.until_free()
+
+
+async def test_listening_in_a_burst_is_refused(open_gateway: Any) -> None:
+    async with open_gateway() as gateway:
+        session = gateway.converse()
+        await session.configure(pacing=gateway_pb2.PACING_BURST)
+        await session.send(**listening(bytes(640)))
+        error = await session.error()
+        assert (error.code.value, error.reason) == ("FAILED_PRECONDITION", "LISTENING_NEEDS_LIVE")
+        await gateway.until_free()
+
+
+async def test_a_second_of_listening_may_come_at_once_at_any_rate(open_gateway: Any) -> None:
+    async with open_gateway() as gateway:
+        session = gateway.converse()
+        await session.configure(sample_rate_hz=48_000)
+        await session.read_for(0.1)
+        await session.send(**listening(bytes(96_000)))
+        await session.finish()
 
 
 async def test_first_message_must_be_config(open_gateway: Any) -> None:

@@ -21,7 +21,7 @@ from parlante.models.tracker_files import find_missing_files, tracker_dir
 from parlante.rpc.channel import open_channel
 from parlante.rpc.server import RpcServer, ServerConfig
 from parlante.rpc.slots import Slots
-from parlante.types import MOTION_INDEX, Int16Array, MotionTraits
+from parlante.types import MOTION_INDEX, Int16Array, MotionConfig, MotionTraits
 from parlante.v1 import gateway_pb2, gateway_pb2_grpc
 
 pytestmark = [
@@ -63,7 +63,8 @@ async def serve_stages(stages: Stages) -> AsyncIterator[str]:
     from services.motion.servicer import MotionServicer, motion_service
     from services.renderer.servicer import RendererServicer, renderer_service
 
-    traits = MotionTraits(algorithmic_delay_ms=stages.algorithmic_delay_ms, bundle_digest="00" * 32)
+    delay_ms = stages.motion.delay_ms(MotionConfig())
+    traits = MotionTraits(algorithmic_delay_ms=delay_ms, bundle_digest="00" * 32)
     slots = Slots(32, what="call")
     services = [
         encoder_service(EncoderServicer(stages.encoder, slots=slots)),

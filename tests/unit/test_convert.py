@@ -13,12 +13,16 @@ from parlante.errors import InternalError, InvalidInput
 from parlante.types import (
     EMOTIONS,
     MAX_GAZE_RAD,
+    MAX_HEAD_POSE_RAD,
     MOTION_DIM,
     AudioChunk,
     AvatarInfo,
     Controls,
+    Driving,
     FaceChoice,
     FrameEncoding,
+    HeadPose,
+    ListeningChunk,
     MotionBlock,
     MotionConfig,
     RenderConfig,
@@ -33,6 +37,8 @@ def _floats(low: float, high: float) -> st.SearchStrategy[float]:
     return st.floats(float(np.float32(low)), float(np.float32(high)), width=32)
 
 
+_POSE_ANGLES = _floats(-MAX_HEAD_POSE_RAD, MAX_HEAD_POSE_RAD)
+_POSES = st.builds(HeadPose, yaw_rad=_POSE_ANGLES, pitch_rad=_POSE_ANGLES, roll_rad=_POSE_ANGLES)
 _CONTROLS = st.builds(
     Controls,
     gaze_yaw_rad=_floats(-MAX_GAZE_RAD, MAX_GAZE_RAD),
@@ -41,6 +47,9 @@ _CONTROLS = st.builds(
     emotion=st.dictionaries(st.sampled_from(EMOTIONS), _floats(0.0, 1.0)),
     head_motion=_floats(0.0, 2.0),
     expression=_floats(0.0, 2.0),
+    blink_rate=_floats(0.0, 3.0),
+    head_pose=st.none() | _POSES,
+    driving=st.sampled_from(Driving),
 )
 _INT64 = st.integers(-(2**63), 2**63 - 1)
 _COUNT = st.integers(0, 2**62)
@@ -52,7 +61,16 @@ def test_controls_round_trip(controls: Controls) -> None:
     assert convert.controls_from_proto(common_pb2.Controls.FromString(wire)) == controls
 
 
-@given(st.builds(MotionConfig, sample_rate_hz=st.integers(8000, 48_000), seed=_INT64))
+@given(
+    st.builds(
+        MotionConfig,
+        sample_rate_hz=st.integers(8000, 48_000),
+        seed=_INT64,
+        delay_budget_ms=st.integers(120, 400),
+        resume_state=st.binary(max_size=64),
+        emit_checkpoints=st.booleans(),
+    )
+)
 def test_motion_config_round_trip(config: MotionConfig) -> None:
     assert convert.motion_config_from_proto(convert.motion_config_to_proto(config)) == config
 
@@ -97,6 +115,14 @@ def test_audio_round_trip(start_sample: int, samples: np.ndarray) -> None:
     np.testing.assert_array_equal(got.samples, samples)
 
 
+@given(_COUNT, hnp.arrays(np.int16, st.integers(1, 200)))
+def test_listening_round_trip(start_sample: int, samples: np.ndarray) -> None:
+    (message,) = convert.audio_to_proto(ListeningChunk(start_sample=start_sample, samples=samples))
+    got = convert.listening_from_proto(message)
+    assert got.start_sample == start_sample
+    np.testing.assert_array_equal(got.samples, samples)
+
+
 @given(
     _COUNT,
     hnp.arrays(
@@ -104,11 +130,22 @@ def test_audio_round_trip(start_sample: int, samples: np.ndarray) -> None:
         st.tuples(st.integers(1, 5), st.just(MOTION_DIM)),
         elements=st.floats(-10, 10, width=32),
     ),
+    st.binary(min_size=1, max_size=64),
+    _COUNT,
 )
-def test_motion_block_round_trip(start_frame: int, values: np.ndarray) -> None:
-    (message,) = convert.motion_block_to_proto(MotionBlock(start_frame=start_frame, values=values))
+def test_motion_block_round_trip(
+    start_frame: int, values: np.ndarray, checkpoint: bytes, checkpoint_sample: int
+) -> None:
+    block = MotionBlock(
+        start_frame=start_frame,
+        values=values,
+        checkpoint=checkpoint,
+        checkpoint_sample=checkpoint_sample,
+    )
+    (message,) = convert.motion_block_to_proto(block)
     got = convert.motion_block_from_proto(message)
     assert got.start_frame == start_frame
+    assert (got.checkpoint, got.checkpoint_sample) == (checkpoint, checkpoint_sample)
     np.testing.assert_array_equal(got.values, values)
 
 
@@ -139,6 +176,17 @@ def test_long_motion_is_split_into_messages_that_are_allowed() -> None:
     assert [(m.start_frame, m.frame_count) for m in messages] == [(1, 250), (251, 250), (501, 100)]
 
 
+def test_checkpoint_of_a_split_block_goes_with_its_last_message() -> None:
+    values = np.zeros((600, MOTION_DIM), dtype=np.float32)
+    block = MotionBlock(start_frame=1, values=values, checkpoint=b"state", checkpoint_sample=77)
+    messages = convert.motion_block_to_proto(block)
+    assert [(m.checkpoint, m.checkpoint_sample) for m in messages] == [
+        (b"", 0),
+        (b"", 0),
+        (b"state", 77),
+    ]
+
+
 def test_absent_controls_are_the_defaults() -> None:
     assert convert.controls_from_proto(common_pb2.Controls()) == Controls()
 
@@ -147,6 +195,14 @@ def test_present_intensity_counts_as_it_is() -> None:
     message = common_pb2.Controls(intensity=common_pb2.Intensity(head_motion=0.5))
     controls = convert.controls_from_proto(message)
     assert (controls.head_motion, controls.expression) == (0.5, 0.0)
+
+
+def test_present_blinking_and_pose_count_as_they_are() -> None:
+    message = common_pb2.Controls(
+        blinking=common_pb2.Blinking(), head_pose=common_pb2.HeadPose(pitch_rad=0.25)
+    )
+    controls = convert.controls_from_proto(message)
+    assert (controls.blink_rate, controls.head_pose) == (0.0, HeadPose(pitch_rad=0.25))
 
 
 def test_empty_motion_config_is_the_default() -> None:
@@ -171,6 +227,13 @@ def test_empty_render_config_has_defaults_but_needs_an_avatar() -> None:
         ({"emotion": {"bored": 0.5}}, "UNKNOWN_EMOTION"),
         ({"emotion": {"happy": float("nan")}}, "CONTROL_OUT_OF_RANGE"),
         ({"intensity": {"head_motion": -1.0}}, "CONTROL_OUT_OF_RANGE"),
+        ({"blinking": {"rate": 3.1}}, "CONTROL_OUT_OF_RANGE"),
+        ({"blinking": {"rate": -0.1}}, "CONTROL_OUT_OF_RANGE"),
+        ({"blinking": {"rate": float("nan")}}, "CONTROL_OUT_OF_RANGE"),
+        ({"head_pose": {"yaw_rad": 0.5}}, "CONTROL_OUT_OF_RANGE"),
+        ({"head_pose": {"pitch_rad": -0.5}}, "CONTROL_OUT_OF_RANGE"),
+        ({"head_pose": {"roll_rad": float("nan")}}, "CONTROL_OUT_OF_RANGE"),
+        ({"driving": 9}, "UNKNOWN_ENUM_VALUE"),
     ],
 )
 def test_bad_controls_are_refused(controls: dict[str, object], reason: str) -> None:
@@ -226,6 +289,26 @@ def test_bad_rate_is_refused(rate_hz: int) -> None:
     assert caught.value.reason == "UNSUPPORTED_SAMPLE_RATE"
 
 
+@pytest.mark.parametrize("budget_ms", [1, 119, 401, -160])
+def test_bad_delay_budget_is_refused(budget_ms: int) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        convert.motion_config_from_proto(motion_pb2.MotionStreamConfig(delay_budget_ms=budget_ms))
+    assert caught.value.reason == "DELAY_BUDGET_OUT_OF_RANGE"
+
+
+def test_large_states_are_refused() -> None:
+    config = motion_pb2.MotionStreamConfig(resume_state=bytes(65_537))
+    frames = motion_pb2.MotionFrames(
+        frame_count=1, values=[0.0] * MOTION_DIM, checkpoint=bytes(65_537)
+    )
+    with pytest.raises(InvalidInput) as refused:
+        convert.motion_config_from_proto(config)
+    with pytest.raises(InvalidInput) as refused_too:
+        convert.motion_block_from_proto(frames)
+    assert refused.value.reason == "RESUME_STATE_TOO_LARGE"
+    assert refused_too.value.reason == "CHECKPOINT_TOO_LARGE"
+
+
 def test_unknown_enum_values_are_refused() -> None:
     unknown = (
         lambda: convert.check_audio_encoding(99),
@@ -267,6 +350,7 @@ def test_avatar_without_key_is_the_servers_fault() -> None:
     [
         (common_pb2.FrameEncoding, convert.is_known_frame_encoding),
         (encoder_pb2.FaceChoice, lambda n: bool(convert.face_selection_from_proto(n, 0))),
+        (common_pb2.Driving, lambda n: bool(convert.driving_from_proto(n))),
     ],
 )
 def test_every_value_of_our_own_enums_is_known(enum: object, is_known: object) -> None:

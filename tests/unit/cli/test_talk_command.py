@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 import soundfile
 
 from parlante.errors import SessionAborted
+from parlante.types import Driving
 from tests.fakes.encoder import portrait_bytes
 from tests.fakes.motion import FakeMotion
 
@@ -112,6 +114,31 @@ def test_talk_passes_what_steers_the_face(
     assert config.controls.gaze_pitch_rad == pytest.approx(np.radians(5))
     assert config.controls.head_distance == pytest.approx(1.5)
     assert dict(config.controls.emotion) == pytest.approx({"happy": 0.5, "sad": 0.1})
+    assert config.controls.head_pose is None
+    assert config.delay_budget_ms == 320
+
+
+def test_talk_passes_how_head_and_face_move(
+    parlante: Run,
+    fake_gateway: Callable[..., None],
+    portrait: Path,
+    speech: Path,
+    tmp_path: Path,
+) -> None:
+    motion = FakeMotion()
+    fake_gateway(motion=motion)
+    parlante(
+        *("talk", "--portrait", portrait, "--audio", speech, "--output", tmp_path / "o.mp4"),
+        *("--head-motion", "0.5", "--expression", "1.5", "--blink-rate", "0"),
+        *("--head-pose", "-10,5,-2.5", "--driving", "expression_only", "--delay-budget", "200"),
+    )
+    (config,) = motion.configs
+    controls = config.controls
+    assert (controls.head_motion, controls.expression, controls.blink_rate) == (0.5, 1.5, 0.0)
+    assert controls.driving is Driving.EXPRESSION_ONLY
+    assert controls.head_pose is not None
+    assert astuple(controls.head_pose) == pytest.approx(np.radians([-10, 5, -2.5]))
+    assert config.delay_budget_ms == 200
 
 
 def test_talk_leaves_nothing_when_a_stage_fails(
@@ -154,6 +181,13 @@ WRONG = [
     ({"--gaze": "nan,0"}, "BAD_OPTION"),
     ({"--gaze": "left"}, "BAD_OPTION"),
     ({"--distance": "9"}, "CONTROL_OUT_OF_RANGE"),
+    ({"--head-pose": "10,0"}, "BAD_OPTION"),
+    ({"--head-pose": "0,0,26"}, "BAD_OPTION"),
+    ({"--head-pose": "-nan,0,0"}, "BAD_OPTION"),
+    ({"--head-motion": "3"}, "CONTROL_OUT_OF_RANGE"),
+    ({"--expression": "nan"}, "CONTROL_OUT_OF_RANGE"),
+    ({"--blink-rate": "4"}, "CONTROL_OUT_OF_RANGE"),
+    ({"--delay-budget": "500"}, "DELAY_BUDGET_OUT_OF_RANGE"),
     ({"--face": "leftmost"}, "BAD_OPTION"),
     ({"--seed": str(2**63)}, "INVALID_INPUT"),
 ]

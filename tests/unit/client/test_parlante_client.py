@@ -29,6 +29,7 @@ from parlante.client import (
 )
 from parlante.errors import (
     AlreadyExists,
+    FailedPrecondition,
     InvalidInput,
     NotFound,
     Overloaded,
@@ -38,7 +39,7 @@ from parlante.errors import (
 )
 from parlante.types import MOTION_CHANNELS, Controls, FrameEncoding, Int16Array
 from tests.fakes.encoder import portrait_bytes
-from tests.fakes.motion import FakeMotion
+from tests.fakes.motion import LONG_DELAY_MS, FakeMotion
 from tests.fakes.renderer import FakeRenderer, read_marker
 from tests.fakes.small_gateway import SmallGateway, small_gateway
 
@@ -212,6 +213,57 @@ async def test_live_session_idles_and_then_speaks(client: ParlanteClient) -> Non
                 await session.finish()
     assert idle >= 5
     assert spoken == 10
+
+
+@pytest.mark.parametrize("as_bytes", [False, True])
+async def test_avatar_hears_what_its_user_says(as_bytes: bool) -> None:
+    motion = FakeMotion()
+    async with session_with(motion=motion) as session:
+        frames = 0
+        async for item in session:
+            frames += isinstance(item, Frame)
+            if frames == 5:
+                voice = speech(0.1, level=77)
+                await session.send_listening(voice.tobytes() if as_bytes else voice)
+                await session.send_listening(voice[:0])
+            if motion.listened or frames > 100:
+                break
+    (heard,) = motion.listened
+    np.testing.assert_array_equal(heard.samples, speech(0.1, level=77))
+
+
+@pytest.mark.parametrize(
+    ("audio", "reason"),
+    [
+        (np.zeros(10, dtype=np.float32), "BAD_AUDIO_ARRAY"),
+        (b"odd", "ODD_BYTE_COUNT"),
+        (np.zeros(16_001, dtype=np.int16), "AUDIO_TOO_LARGE"),
+    ],
+)
+async def test_send_listening_refuses_what_is_no_second_of_pcm16(
+    client: ParlanteClient, audio: Int16Array, reason: str
+) -> None:
+    async with client.converse(avatar="anna") as session:
+        with pytest.raises(InvalidInput) as caught:
+            await session.send_listening(audio)
+    assert caught.value.reason == reason
+
+
+async def test_send_listening_is_refused_in_a_burst(client: ParlanteClient) -> None:
+    async with client.converse(avatar="anna", pacing=Pacing.BURST) as session:
+        with pytest.raises(FailedPrecondition) as caught:
+            await session.send_listening(speech(0.02))
+        items = await collect(session, speech(0.2))  # the session is none the worse
+    assert caught.value.reason == "LISTENING_NEEDS_LIVE"
+    assert sum(isinstance(item, Frame) for item in items) == 5
+
+
+@pytest.mark.parametrize(("budget_ms", "delay_ms"), [(0, 40), (320, LONG_DELAY_MS)])
+async def test_delay_budget_is_asked_for_and_the_delay_is_told(
+    client: ParlanteClient, budget_ms: int, delay_ms: int
+) -> None:
+    async with client.converse(avatar="anna", delay_budget_ms=budget_ms) as session:
+        assert session.info.algorithmic_delay_ms == delay_ms
 
 
 async def test_interrupt_cuts_an_utterance_short(client: ParlanteClient) -> None:

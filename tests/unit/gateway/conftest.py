@@ -152,7 +152,7 @@ def converse() -> Converse:
         clock = clock or VirtualClock()
         session = Session(
             SessionSettings(portrait=portrait_bytes(), **settings),
-            Stages(encoder=encoder, motion=motion, renderer=renderer, algorithmic_delay_ms=40),
+            Stages(encoder=encoder, motion=motion, renderer=renderer),
             clock=clock,
             limits=limits or SessionLimits(),
         )

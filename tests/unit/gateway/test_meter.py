@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from gateway.values import EndUtterance
+from gateway.values import EndUtterance, Listening
 from parlante import telemetry
 
 
@@ -53,6 +54,17 @@ async def test_drops_are_counted_by_reason(converse: Any, reader: InMemoryMetric
         (dropped,) = points(reader)["parlante.frames.dropped"]
         assert dropped.attributes == {telemetry.ATTRIBUTE_REASON: "no_credit"}
         assert dropped.value == pytest.approx(20, abs=3)
+
+
+async def test_dropped_listening_audio_is_counted(
+    converse: Any, reader: InMemoryMetricReader
+) -> None:
+    async with converse() as c:
+        await c.run_ms(400)
+        for _ in range(4):
+            await c.send(Listening(samples=np.ones(1600, np.int16)))
+        (dropped,) = points(reader)["parlante.listening.dropped"]
+        assert dropped.value == pytest.approx(0.1)
 
 
 async def test_stages_are_timed(converse: Any, reader: InMemoryMetricReader) -> None:

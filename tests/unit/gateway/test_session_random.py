@@ -9,13 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.values import EndUtterance, EventType, Interrupt, Pacing, Playback, PlayedAudio, Steer
+from gateway.values import (
+    EndUtterance,
+    EventType,
+    Interrupt,
+    Listening,
+    Pacing,
+    Playback,
+    PlayedAudio,
+    Steer,
+)
 from parlante.types import Controls
 from tests.fakes.motion import FakeMotion
 
 
 async def act(c: Any, dice: random.Random, spoken: list[str], *, credits: bool) -> None:
-    match dice.randrange(9):
+    match dice.randrange(10):
         case 0 | 1 | 2:
             if not spoken or dice.random() < 0.4:
                 spoken.append(f"u{len(spoken)}")
@@ -40,6 +49,12 @@ async def act(c: Any, dice: random.Random, spoken: list[str], *, credits: bool) 
         case 7:
             if credits and c.frames:
                 await c.send(Playback(last_frame_seq=dice.randint(0, c.frames[-1].seq)))
+        case 8:
+            if c.live:
+                for _ in range(dice.randrange(1, 30)):
+                    await c.run_ms(dice.choice([0, 20, 20, 20, 40, 300]))
+                    length = c.rate_hz * dice.choice([20, 20, 20, 500]) // 1000
+                    await c.send(Listening(samples=np.ones(length, np.int16)))
         case _:
             await c.run_ms(dice.randrange(0, 600))
 
@@ -57,7 +72,7 @@ async def test_invariants_of_a_conversation(converse: Any, seed: int) -> None:
         return_audio=True,
         return_motion=True,
     ) as c:
-        c.ended, c.said = set(), set()
+        c.ended, c.said, c.live = set(), set(), live
         for _ in range(40):
             await act(c, dice, spoken, credits=credits and live)
         await c.half_close()

@@ -32,6 +32,7 @@ def _messages() -> list[bytes]:
         encoder_pb2.CreateAvatarRequest(chunk=portrait_bytes()),
         motion_pb2.StreamMotionRequest(config=motion_pb2.MotionStreamConfig(seed=1)),
         motion_pb2.StreamMotionRequest(audio=motion_pb2.MotionAudio(data=bytes(640))),
+        motion_pb2.StreamMotionRequest(listening=motion_pb2.MotionAudio(data=bytes(640))),
         renderer_pb2.RenderFramesRequest(config=config),
         renderer_pb2.RenderFramesRequest(
             block=motion_pb2.MotionFrames(frame_count=1, values=[0.0] * 60)

@@ -12,6 +12,7 @@ from parlante import errors
 from parlante.rpc.status import error_of
 from parlante.types import MOTION_CHANNELS
 from parlante.v1 import common_pb2, motion_pb2
+from tests.fakes.motion import LONG_DELAY_MS
 from tests.fakes.stages import FakeStages
 from tests.fakes.wire import eventually, exchange, open_stream
 
@@ -33,6 +34,11 @@ def _raw_audio(data: bytes) -> motion_pb2.StreamMotionRequest:
     return motion_pb2.StreamMotionRequest(audio=motion_pb2.MotionAudio(data=data))
 
 
+def _listening(num_samples: int = 640, *, start_sample: int = 0) -> motion_pb2.StreamMotionRequest:
+    audio = motion_pb2.MotionAudio(start_sample=start_sample, data=bytes(2 * num_samples))
+    return motion_pb2.StreamMotionRequest(listening=audio)
+
+
 def _control(**fields: object) -> motion_pb2.StreamMotionRequest:
     return motion_pb2.StreamMotionRequest(control=common_pb2.Controls(**fields))  # type: ignore[arg-type]
 
@@ -47,6 +53,32 @@ async def test_first_response_is_the_effective_config(stages: FakeStages) -> Non
     assert first.started.config.controls.head_distance == 1.0
     assert tuple(first.started.channels) == MOTION_CHANNELS
     assert first.started.algorithmic_delay_ms == stages.motion.algorithmic_delay_ms
+
+
+@pytest.mark.parametrize(("budget_ms", "delay_ms"), [(0, 40), (160, 40), (320, LONG_DELAY_MS)])
+async def test_started_tells_the_delay_of_this_stream(
+    stages: FakeStages, budget_ms: int, delay_ms: int
+) -> None:
+    messages = [_config(delay_budget_ms=budget_ms)]
+    (data,), error = await exchange(stages.channel, METHOD, messages)
+
+    assert error is None
+    started = motion_pb2.StreamMotionResponse.FromString(data).started
+    assert started.algorithmic_delay_ms == delay_ms
+    assert started.config.delay_budget_ms == (budget_ms or 160)
+
+
+async def test_started_does_not_send_the_state_back(stages: FakeStages) -> None:
+    messages = [_config(emit_checkpoints=True), _audio()]
+    responses, _ = await exchange(stages.channel, METHOD, messages)
+    block = motion_pb2.StreamMotionResponse.FromString(responses[1]).block
+    messages = [_config(resume_state=block.checkpoint), _audio(start_sample=640)]
+    responses, error = await exchange(stages.channel, METHOD, messages)
+
+    assert error is None
+    first, second = (motion_pb2.StreamMotionResponse.FromString(data) for data in responses)
+    assert first.started.config.resume_state == b""
+    assert (second.block.start_frame, second.block.checkpoint) == (1, b"")
 
 
 async def test_frames_follow_in_order_until_the_audio_ends(stages: FakeStages) -> None:
@@ -72,6 +104,15 @@ async def test_frames_follow_in_order_until_the_audio_ends(stages: FakeStages) -
         ([_config(), _raw_audio(bytes(65_538))], "AUDIO_TOO_LARGE"),
         ([_config(), _audio(start_sample=1)], "AUDIO_GAP"),
         ([_config(), _audio(), _audio(start_sample=639)], "AUDIO_OVERLAP"),
+        ([_config(), _listening(0)], "EMPTY_MESSAGE"),
+        ([_config(), _listening(32_769)], "AUDIO_TOO_LARGE"),
+        ([_config(), _listening(start_sample=-1)], "LISTENING_OVERLAP"),
+        ([_config(), _listening(), _listening(start_sample=639)], "LISTENING_OVERLAP"),
+        ([_config(delay_budget_ms=100)], "DELAY_BUDGET_OUT_OF_RANGE"),
+        ([_config(resume_state=bytes(65_537))], "RESUME_STATE_TOO_LARGE"),
+        ([_config(resume_state=b"junk")], "BAD_RESUME_STATE"),
+        ([_config(controls={"driving": 9})], "UNKNOWN_ENUM_VALUE"),
+        ([_config(), _control(head_pose={"yaw_rad": 1.0})], "CONTROL_OUT_OF_RANGE"),
         ([_config(sample_rate_hz=7999)], "UNSUPPORTED_SAMPLE_RATE"),
         ([_config(sample_rate_hz=96_000)], "UNSUPPORTED_SAMPLE_RATE"),
         ([_config(audio_encoding=9)], "UNKNOWN_ENUM_VALUE"),

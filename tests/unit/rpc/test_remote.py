@@ -24,6 +24,7 @@ from parlante.types import (
 )
 from parlante.v1 import encoder_pb2, motion_pb2, motion_pb2_grpc, renderer_pb2, renderer_pb2_grpc
 from tests.fakes.encoder import portrait_bytes
+from tests.fakes.motion import LONG_DELAY_MS
 from tests.fakes.stages import FakeStages
 from tests.fakes.wire import eventually, forever
 
@@ -137,6 +138,35 @@ async def test_traits_tell_what_the_stage_is(stages: FakeStages) -> None:
     traits = await stages.remote_motion.traits()
     assert traits.bundle_digest == stages.motion.bundle_digest
     await eventually(lambda: stages.num_held == 0)
+
+
+@pytest.mark.parametrize("budget_ms", [120, 160, 199, 200, 201, 320, 400])
+async def test_traits_learn_the_delay_of_every_budget(stages: FakeStages, budget_ms: int) -> None:
+    motion = stages.remote_motion
+    traits = await motion.traits()
+    config = MotionConfig(delay_budget_ms=budget_ms)
+    assert motion.delay_ms(config) == stages.motion.delay_ms(config)
+    assert traits.algorithmic_delay_ms == stages.motion.delay_ms(MotionConfig())
+    assert stages.motion.num_opened == 3  # the default, and one per delay there is
+
+
+async def test_delay_is_not_known_before_the_stage_has_told_it(stages: FakeStages) -> None:
+    motion, config = stages.remote_motion, MotionConfig(delay_budget_ms=320)
+    assert motion.delay_ms(config) == 0
+    async for _ in motion.stream(config, _no_inputs()):
+        pass
+    assert motion.delay_ms(config) == LONG_DELAY_MS
+
+
+async def test_asking_for_traits_never_holds_two_slots(stages: FakeStages) -> None:
+    stages.slots.capacity = 1
+    await stages.remote_motion.traits()
+    assert stages.num_held == 0
+
+
+async def _no_inputs() -> AsyncIterator[MotionInput]:
+    return
+    yield
 
 
 async def test_motion_and_renderer_chain_over_one_channel(stages: FakeStages) -> None:
