@@ -28,9 +28,7 @@ class ListenerState:
     activity: float = 0.0
 
 
-def listen(
-    mean_squares: Float32Array, state: ListenerState
-) -> tuple[Float32Array, ListenerState]:
+def listen(mean_squares: Float32Array, state: ListenerState) -> tuple[Float32Array, ListenerState]:
     """Hear some frames of the user.
 
     Args:

@@ -1,9 +1,9 @@
 """The motion generator's network: a block-causal diffusion transformer over motion latents.
 
 It predicts clean latents from noised ones, as VASA-1 does (arXiv 2404.10667, sec. 3.2), under
-the conditions audio, gaze, head distance, emotion, listening and past frames. Where VASA-1 denoises
-a long window again for every step forward, this network denoises one short block at a time and looks
-at earlier frames through keys and values that are computed once per frame.
+the conditions audio, gaze, head distance, emotion, listening and past frames. Where VASA-1
+denoises a long window again for every step forward, this network denoises one short block at a
+time and looks at earlier frames through keys and values that are computed once per frame.
 
 What is remembered of a past frame depends on that frame alone, not on what was remembered before:
 the whole memory of a stream can be made again from its last latents (docs/adr/0012).
@@ -219,6 +219,7 @@ class MotionDiT(nn.Module):
         memory = self.memory_in(clean)
         bias = self._training_bias(clean.shape[1], see_past)
         for block in self.blocks:
+            assert isinstance(block, Block)
             x = block(x, modulation, bias, block.attention.read_past(memory))
         return self._read_out(x, joint)
 

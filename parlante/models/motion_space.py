@@ -219,7 +219,6 @@ def _blinks(state: PoseState, *, wants: bool) -> tuple[bool, float]:
     return False, debt
 
 
-
 def _write_pose(row: np.ndarray, state: PoseState) -> None:
     pose = state.anchor + state.intensity[0] * state.deviation
     size = math.exp(pose[5])  # shifts are seen at the face's size

@@ -22,7 +22,11 @@ DEFAULT_WEIGHTS: Final = Path(__file__).parent / "weights" / "motion_nano.safete
 
 def save_weights(state: dict[str, Tensor], config: MotionDiTConfig, path: Path) -> None:
     """Write weights as float16, with the network's size beside them."""
-    metadata = {"space": MOTION_SPACE, "architecture": ARCHITECTURE, "config": json.dumps(asdict(config), sort_keys=True)}
+    metadata = {
+        "space": MOTION_SPACE,
+        "architecture": ARCHITECTURE,
+        "config": json.dumps(asdict(config), sort_keys=True),
+    }
     halves = {name: tensor.to(torch.float16).contiguous() for name, tensor in state.items()}
     save_file(halves, path, metadata=metadata)
 

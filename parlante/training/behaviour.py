@@ -212,9 +212,7 @@ def _beats(activity: np.ndarray, loudness: np.ndarray, rng: np.random.Generator)
     return [b for b in beats if rng.random() < 0.8]
 
 
-def _answers(
-    listening: np.ndarray, activity: np.ndarray, rng: np.random.Generator
-) -> list[int]:
+def _answers(listening: np.ndarray, activity: np.ndarray, rng: np.random.Generator) -> list[int]:
     """Frames at which a listener answers with a nod: ends of what the user says, and stresses."""
     heard, loudness = listening.T
     ends = (heard[:-1] >= 0.5) & (heard[1:] < 0.5)

@@ -3,9 +3,10 @@
 A clip is `CLIP_FRAMES` long: one synthetic speaker who talks and pauses, sometimes with music or
 noise where nobody speaks. It holds log-mel energies, and for each of several drawn performances
 the latents that the motion model learns and the controls that go with them. In some clips the
-user is heard while the avatar speaks or keeps silent. Everything follows from the seed, when takes
-are recorded in a fresh process (see `espeak`). Axis letters: C clips, V performances, T frames, N mel
-hops, D latents.
+user is heard while the avatar speaks or keeps silent. Everything follows from the seed, when
+takes are recorded in a fresh process (see `espeak`).
+
+Axis letters: C clips, V performances, T frames, N mel hops, D latents.
 """
 
 from __future__ import annotations
@@ -139,18 +140,14 @@ def _overheard(take: Take) -> Float32Array:
     return listen((frames**2).mean(axis=1), ListenerState())[0]
 
 
-def _clip(
-    take: Take, user: Float32Array, num_performances: int, rng: np.random.Generator
-) -> _Clip:
+def _clip(take: Take, user: Float32Array, num_performances: int, rng: np.random.Generator) -> _Clip:
     padded = np.concatenate([take.audio[FIRST_WINDOW_SAMPLE:], np.zeros(4096, np.float32)])
     energies = mel_energies(padded)[: CLIP_FRAMES * HOPS_PER_FRAME]
     log_mel = np.log(np.maximum(energies, ENERGY_FLOOR) / ENERGY_FLOOR)
     mouth = mouth_targets(take.phones, CLIP_FRAMES, take.amplitude)
     activity, loudness = _activity(take)
     user = user * (1.0 - 0.85 * activity[:, None])
-    performances = [
-        _perform(mouth, activity, loudness, user, rng) for _ in range(num_performances)
-    ]
+    performances = [_perform(mouth, activity, loudness, user, rng) for _ in range(num_performances)]
     latents, conditions = (np.stack(part) for part in zip(*performances, strict=True))
     return log_mel, latents, conditions, activity, viseme_labels(take.phones, CLIP_FRAMES)
 

@@ -123,9 +123,7 @@ def train(config: TrainingConfig, corpus: Corpus, out: Path, start: Path | None 
             )
             save_checkpoint(state, out / "checkpoint.pt")
             save_weights(average, config.model, out / "motion.safetensors")
-            logger.info(
-                "step %d held out: %s", step + 1, _test(average, config, corpus, testing)
-            )
+            logger.info("step %d held out: %s", step + 1, _test(average, config, corpus, testing))
     return out / "motion.safetensors"
 
 

@@ -79,4 +79,6 @@ def naming_loss(scores: Tensor, visemes: Tensor) -> Tensor:
         return scores.sum() * 0.0
     weights = torch.ones(scores.shape[-1])
     weights[VISEMES.index("PP")] = CLOSURE_WEIGHT
-    return F.cross_entropy(scores.flatten(0, 1), visemes.flatten(), weights, ignore_index=UNKNOWN_VISEME)
+    return F.cross_entropy(
+        scores.flatten(0, 1), visemes.flatten(), weights, ignore_index=UNKNOWN_VISEME
+    )

@@ -41,7 +41,7 @@ _HIBARI_RATE_HZ: Final = 24_000
 # espeak-ng and flite at -10 to 10 ms by the same measure (2026-11).
 _LATE_S: Final = 0.055
 _PIPER_LATE_S: Final = 0.040
-_PAUSES: Final = frozenset(";:,.!?—…()\"“”")
+_PAUSES: Final = frozenset(';:,.!?—…()"“”')
 _SEPARATORS: Final = frozenset(" ˈˌ'-")
 _TIE: Final = "^"
 

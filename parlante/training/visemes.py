@@ -55,7 +55,8 @@ _WEIGHTS: Final[dict[str, dict[str, float]]] = {
 }
 VOWELS: Final = frozenset({"AA", "EH", "AX", "IH", "OH", "UU"})
 TARGETS: Final[Float32Array] = np.array(
-    [[weights.get(name, 0.0) for name in MOUTH] for weights in map(_WEIGHTS.__getitem__, VISEMES)], dtype=np.float32
+    [[weights.get(name, 0.0) for name in MOUTH] for weights in map(_WEIGHTS.__getitem__, VISEMES)],
+    dtype=np.float32,
 )
 
 # (strength, rise before and fall after in 1/s)

@@ -75,7 +75,9 @@ def dump(state: SessionState, *, bundle_digest: str, rate_hz: int) -> bytes:
     return _MAGIC + zlib.compress(struct.pack("<I", len(header)) + header + body, 6)
 
 
-def load(data: bytes, *, model: MotionDiT, bundle_digest: str, resampler: Resampler) -> SessionState:
+def load(
+    data: bytes, *, model: MotionDiT, bundle_digest: str, resampler: Resampler
+) -> SessionState:
     """Read a state of `dump`.
 
     Raises:

@@ -153,9 +153,7 @@ class MotionEngine:
             )
         return replace(state, controls=config.controls)
 
-    def _sealed(
-        self, block: MotionBlock, state: SessionState, config: MotionConfig
-    ) -> MotionBlock:
+    def _sealed(self, block: MotionBlock, state: SessionState, config: MotionConfig) -> MotionBlock:
         """Put a checkpoint on a block if the stream's configuration asks for it."""
         if not config.emit_checkpoints:
             return block

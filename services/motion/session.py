@@ -133,7 +133,7 @@ class SessionState:
     latents: npt.NDArray[np.float16]
     cache: Cache
     pose: PoseState
-    listener: ListenerState = ListenerState()
+    listener: ListenerState = field(default_factory=ListenerState)
     heard: Float32Array = field(default_factory=lambda: np.zeros(0, np.float32))
     heard_samples: int = 0
 

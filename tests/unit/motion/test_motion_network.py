@@ -16,8 +16,10 @@ from parlante.models.audio_features import (
     mel_energies,
     normalise,
 )
-from parlante.models.layers.causal_conv import CONTEXT_HOPS, HOP_CONTEXT
+from parlante.models.layers.causal_conv import CONTEXT_HOPS, FRAME_CONTEXT, HOP_CONTEXT
+from parlante.models.motion_dit import NUM_GROUPS, NUM_READ
 from parlante.models.motion_space import (
+    CONDITION_DIM,
     HEAD_SLICE,
     LATENT_DIM,
     LATENT_INDEX,
@@ -27,7 +29,10 @@ from parlante.models.motion_space import (
     to_channels,
 )
 from parlante.models.motion_weights import load_weights, save_weights
-from parlante.types import MOTION_INDEX, Controls
+from parlante.types import MOTION_INDEX, Controls, Driving, HeadPose
+from services.motion.session import half_encode
+
+LOOK = torch.tensor([1])
 
 
 @torch.inference_mode()
@@ -37,26 +42,42 @@ def test_cached_blocks_equal_the_whole_sequence(tiny_model):
     generator = torch.Generator().manual_seed(0)
     clean, noised = (torch.randn(1, T, LATENT_DIM, generator=generator) for _ in range(2))
     features = torch.randn(1, CONTEXT_HOPS + 4 * T, NUM_FEATURES, generator=generator)
-    controls = torch.randn(1, T, 10, generator=generator)
-    keep = torch.ones(1, 4)
-    speech, _ = tiny_model.read_audio(features)
+    controls = torch.randn(1, T, CONDITION_DIM, generator=generator)
+    keep = torch.ones(1, NUM_GROUPS)
+    speech, _, _ = tiny_model.read_audio(features, LOOK)
     conditions = tiny_model.condition(speech, controls, keep)
-    whole = tiny_model(
-        clean, noised, torch.full((1, T, 1), 0.5), conditions, torch.zeros(1, dtype=torch.bool)
-    )
+    times = torch.full((1, T, 1), 0.5)
+    whole = tiny_model(clean, noised, times, conditions, torch.ones(1, dtype=torch.bool))
     cache = tiny_model.empty_cache(1)
     for begin in range(0, T, 2):
         part = slice(begin, begin + 2)
         block = tiny_model.denoise(noised[:, part], 0.5, conditions[:, part], cache)
         torch.testing.assert_close(block, whole[:, part], atol=2e-5, rtol=1e-4)
-        cache = tiny_model.remember(clean[:, part], conditions[:, part], cache)
+        cache = tiny_model.remember(clean[:, part], cache)
+
+
+@torch.inference_mode()
+def test_a_past_that_is_not_seen_has_no_effect(tiny_model):
+    conditions = torch.randn(2, 2, 32)
+    noised = torch.randn(1, 2, LATENT_DIM).expand(2, -1, -1)
+    cache = tiny_model.remember(torch.randn(2, 2, LATENT_DIM), tiny_model.empty_cache(2))
+    conditions = conditions[:1].expand(2, -1, -1)
+    sees = torch.tensor([True, False])
+    with_past, without = tiny_model.denoise(noised, 0.5, conditions, cache, sees)
+    alone = tiny_model.denoise(noised, 0.5, conditions, tiny_model.empty_cache(2))[0]
+    torch.testing.assert_close(without, alone, atol=1e-5, rtol=1e-4)
+    assert (with_past - alone).abs().max() > 1e-4
 
 
 @torch.inference_mode()
 def test_live_audio_windows_equal_the_whole_clip(tiny_model):
     features = torch.randn(1, CONTEXT_HOPS + 32, NUM_FEATURES)
-    whole, _ = tiny_model.read_audio(features)
-    part, _ = tiny_model.read_audio(features[:, 16 : 16 + CONTEXT_HOPS + 8])
+    whole, mouth, _ = tiny_model.read_audio(features, LOOK)
+    torch.testing.assert_close(tiny_model.mouth_of(whole), mouth)
+    begin = CONTEXT_HOPS + 16
+    half = tiny_model.audio_encoder.read_hops(features[:, :begin], LOOK)
+    window = features[:, begin - HOP_CONTEXT : begin + 8]
+    part, _ = tiny_model.read_audio_live(window, half[:, :, -FRAME_CONTEXT:], LOOK)
     torch.testing.assert_close(part, whole[:, 4:6], atol=1e-5, rtol=1e-4)
 
 
@@ -64,22 +85,33 @@ def test_live_audio_windows_equal_the_whole_clip(tiny_model):
 def test_live_audio_from_silence_equals_the_whole_clip(tiny_model):
     features = torch.randn(1, CONTEXT_HOPS + 16, NUM_FEATURES)
     features[:, :CONTEXT_HOPS] = 0.0
-    whole, _ = tiny_model.read_audio(features)
-    past = tiny_model.silent_past()
+    whole, _, _ = tiny_model.read_audio(features, LOOK)
+    past = half_encode(np.zeros((CONTEXT_HOPS, NUM_FEATURES), np.int8), 1, tiny_model)
     for begin in (0, 8):
         end = CONTEXT_HOPS + begin + 8
-        live, past = tiny_model.read_audio_live(features[:, end - 8 - HOP_CONTEXT : end], past)
+        window = features[:, end - 8 - HOP_CONTEXT : end]
+        live, past = tiny_model.read_audio_live(window, past, LOOK)
         frames = slice(begin // 4, begin // 4 + 2)
         torch.testing.assert_close(live, whole[:, frames], atol=1e-5, rtol=1e-4)
 
 
 @torch.inference_mode()
+def test_the_encoder_knows_how_far_it_looks_ahead(tiny_model):
+    features = torch.randn(1, CONTEXT_HOPS + 8, NUM_FEATURES)
+    near, far = (tiny_model.read_audio(features, torch.tensor([look]))[1] for look in (0, 3))
+    assert (near - far).abs().max() > 1e-3
+
+
+@torch.inference_mode()
 def test_dropped_condition_has_no_effect(tiny_model):
-    speech = torch.randn(1, 2, 16 + 9)
-    keep = torch.tensor([[0.0, 1.0, 1.0, 0.0]])
+    speech = torch.randn(1, 2, 16 + NUM_READ)
+    keep = torch.tensor([[0.0, 1.0, 1.0, 0.0, 0.0, 1.0]])
+    rest, heard = torch.ones(1, 2, 8), torch.ones(1, 2, 2)
     first, second = (
-        tiny_model.condition(speech * k, torch.cat([torch.full((1, 2, 2), k), rest], -1), keep)
-        for k, rest in ((1.0, torch.ones(1, 2, 8)), (5.0, torch.ones(1, 2, 8)))
+        tiny_model.condition(
+            speech * k, torch.cat([torch.full((1, 2, 2), k), rest, heard * k], -1), keep
+        )
+        for k in (1.0, 5.0)
     )
     torch.testing.assert_close(first, second)
 
@@ -117,7 +149,8 @@ def test_step_moves_along_the_straight_line():
 
 def test_guidance_exaggerates_only_the_chosen_condition():
     scales = GuidanceScales(audio=2.0)
-    assert keep_rows(scales).tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
+    assert keep_rows(scales).tolist() == [[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 1]]
+    assert len(scales.all()) == NUM_GROUPS
     predictions = torch.tensor([3.0, 1.0]).view(2, 1, 1)
     assert combine(predictions, scales).item() == 5.0
 
@@ -202,3 +235,46 @@ def test_eyes_turn_against_the_head():
     # Towards image left is the subject's right: the right eye looks out, the left eye in.
     assert values[-1, MOTION_INDEX["eyeLookOutRight"]] > 0.1
     assert values[-1, MOTION_INDEX["eyeLookInLeft"]] > 0.1
+
+
+def test_head_pose_moves_the_rest_of_the_head_without_a_jump():
+    latents = np.zeros((25, LATENT_DIM), np.float32)
+    pose = HeadPose(yaw_rad=0.3, pitch_rad=-0.1, roll_rad=0.2)
+    controls = Controls(head_pose=pose, head_motion=0.0, gaze_yaw_rad=-0.4)
+    values, _ = to_channels(latents, controls, PoseState())
+    np.testing.assert_allclose(values[-1, :3], (0.3, -0.1, 0.2), atol=2e-3)
+    assert abs(values[4, 0]) > 0.15  # half-way after 200 ms
+    assert np.abs(np.diff(values[:, 0], prepend=0.0)).max() < 0.08
+
+
+def test_expression_only_rests_the_head_and_pose_only_the_face():
+    latents = np.random.default_rng(5).normal(0, 1, (60, LATENT_DIM)).astype(np.float32)
+    still, faceless = (
+        to_channels(latents, controls, PoseState.settled(controls))[0]
+        for controls in (
+            Controls(driving=Driving.EXPRESSION_ONLY),
+            Controls(driving=Driving.POSE_ONLY),
+        )
+    )
+    assert not still[:, :6].any()
+    assert still[:, MOTION_INDEX["jawOpen"]].max() > 0.1
+    assert faceless[:, :3].std() > 0.005
+    face = [MOTION_INDEX[n] for n in ("jawOpen", "mouthPucker", "browInnerUp", "eyeBlinkLeft")]
+    assert not faceless[:, face].any()
+
+
+def _num_blinks(rate: float) -> int:
+    latents = np.zeros((3000, LATENT_DIM), np.float32)
+    latents[::45, LATENT_INDEX["blink"]] = 1.0 / LATENT_SCALE[LATENT_INDEX["blink"]]
+    controls = Controls(blink_rate=rate)
+    values, _ = to_channels(latents, controls, PoseState.settled(controls))
+    lids = values[:, MOTION_INDEX["eyeBlinkLeft"]]
+    return int(((lids[1:] > 0.8) & (lids[:-1] <= 0.8)).sum())
+
+
+def test_blink_rate_scales_the_number_of_blinks():
+    natural = _num_blinks(1.0)
+    assert natural == pytest.approx(67, abs=1)
+    assert _num_blinks(0.0) == 0
+    assert _num_blinks(0.5) == pytest.approx(natural / 2, abs=2)
+    assert _num_blinks(2.0) == pytest.approx(2 * natural, rel=0.1)

@@ -158,6 +158,7 @@ async def test_stream_keeps_no_sound_beyond_what_the_next_block_needs(tiny_model
         while session.is_ready(state):
             _, state = session.advance(state, tiny_model, SamplerConfig())
     assert len(state.audio) < session.SPAN_SAMPLES
+    assert len(state.latents) == tiny_model.config.past_frames
     assert state.cache[0][0].shape[2] == tiny_model.config.past_frames
 
 

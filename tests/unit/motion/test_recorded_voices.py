@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from parlante.models.viseme_names import VISEMES
 from parlante.training.corpus import Corpus, CorpusConfig, join, make
 from parlante.training.festival import FESTIVAL_VOICES, Festival, FestivalVoice
 from parlante.training.flite import FLITE_VOICES, Flite, FliteVoice
@@ -14,7 +15,7 @@ from parlante.training.phrases import pick_phrase
 from parlante.training.recorded_voices import HELD_OUT_VOICES, TRAINING_VOICES
 from parlante.training.speakers import open_speakers
 from parlante.training.speech import EngineMissing, Speech, find_program, phones_from_ends
-from parlante.training.visemes import VISEMES, Phone, viseme_labels, visemes_of
+from parlante.training.visemes import Phone, viseme_labels, visemes_of
 
 needs_flite = pytest.mark.skipif(
     shutil.which("flite") is None, reason="flite is not installed: apt-get install flite"
@@ -157,10 +158,11 @@ def test_festival_refuses_an_unknown_voice():
 
 @needs_flite
 @needs_festival
-def test_recorded_voices_make_a_corpus():
+def test_recorded_voices_make_a_corpus(tmp_path):
     for voice in TRAINING_VOICES:
         if voice.engine == "festival":
             _skip_without(voice.name)
-    corpus = make(CorpusConfig(speakers="recorded", num_clips=1, num_performances=1, seed=4))
+    config = CorpusConfig(speakers="recorded", num_clips=1, num_performances=1, seed=4)
+    corpus = make(config, tmp_path)
     assert np.isfinite(corpus.latents.astype(np.float32)).all()
     assert (corpus.visemes == VISEMES.index("PP")).mean() > 0.02

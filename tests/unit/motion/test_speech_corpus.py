@@ -13,15 +13,18 @@ import parlante.training
 from parlante.models.motion_dit import MotionDiT, MotionDiTConfig
 from parlante.models.motion_space import LATENT_DIM, MOUTH
 from parlante.models.motion_weights import load_matching, load_weights
+from parlante.models.viseme_names import VISEMES
 from parlante.training import corpus
 from parlante.training.augment import augment
 from parlante.training.behaviour import draw_behaviour, draw_controls
 from parlante.training.checkpoint import load_checkpoint
-from parlante.training.corpus import CLIP_FRAMES, CorpusConfig
+from parlante.training.corpus import CorpusConfig
 from parlante.training.espeak import Espeak, Voice
 from parlante.training.losses import naming_loss
 from parlante.training.motion import main, read_config
-from parlante.training.visemes import VISEMES, Phone, mouth_targets, visemes_of
+from parlante.training.no_speech import no_speech
+from parlante.training.takes import CLIP_FRAMES, load_or_record
+from parlante.training.visemes import UNKNOWN_VISEME, Phone, mouth_targets, visemes_of
 
 CLOSE, JAW = MOUTH.index("mouthClose"), MOUTH.index("jawOpen")
 PUCKER, STRETCH = MOUTH.index("mouthPucker"), MOUTH.index("mouthStretch")
@@ -100,15 +103,19 @@ def test_espeak_refuses_an_unknown_voice(espeak):
 
 
 @pytest.fixture(scope="module")
-def small_corpus() -> corpus.Corpus:
-    return corpus.make(CorpusConfig(num_clips=3, num_performances=1, seed=77))
+def small_corpus(tmp_path_factory) -> corpus.Corpus:
+    cache = tmp_path_factory.mktemp("takes")
+    return corpus.make(CorpusConfig(num_clips=3, num_performances=1, seed=77), cache)
 
 
 def test_corpus_follows_from_its_seed():
     script = (
-        "import hashlib\n"
+        "import hashlib, tempfile\n"
+        "from pathlib import Path\n"
         "from parlante.training import corpus\n"
-        "made = corpus.make(corpus.CorpusConfig(num_clips=2, num_performances=1, seed=77))\n"
+        "config = corpus.CorpusConfig(num_clips=2, num_performances=1, seed=77)\n"
+        "with tempfile.TemporaryDirectory() as cache:\n"
+        "    made = corpus.make(config, Path(cache))\n"
         "print(hashlib.sha256(made.log_mel.tobytes() + made.latents.tobytes()).hexdigest())\n"
     )
     first, second = (
@@ -227,6 +234,50 @@ def test_training_starts_anew_where_shapes_differ(tmp_path):
     after = wider.state_dict()
     assert torch.equal(after["audio_in.weight"], before["audio_in.weight"])
     assert not torch.equal(after["latent_in.weight"], before["latent_in.weight"])
+
+
+def test_naming_loss_passes_over_frames_that_nobody_labelled():
+    scores = torch.randn(1, 6, len(VISEMES), generator=torch.Generator().manual_seed(0))
+    truth = torch.randint(0, len(VISEMES), (1, 6), generator=torch.Generator().manual_seed(1))
+    some = truth.clone()
+    some[0, 3:] = UNKNOWN_VISEME
+    torch.testing.assert_close(naming_loss(scores, some), naming_loss(scores[:, :3], truth[:, :3]))
+    assert float(naming_loss(scores, torch.full_like(truth, UNKNOWN_VISEME))) == 0.0
+
+
+def test_an_interrupted_recording_goes_on_where_it_stopped(tmp_path):
+    first = list(load_or_record("espeak", 1, 5, tmp_path))
+    (path,) = tmp_path.glob("takes-*/*.npz")
+    before = path.stat().st_mtime_ns
+    again = list(load_or_record("espeak", 2, 5, tmp_path))
+    assert path.stat().st_mtime_ns == before
+    assert len(again) == 2
+    np.testing.assert_array_equal(first[0].audio, again[0].audio)
+    assert first[0].phones == again[0].phones
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_sounds_that_are_no_speech_are_heard_and_bounded(seed):
+    sound = no_speech(16_000, np.random.default_rng(seed))
+    assert sound.shape == (16_000,)
+    assert 1e-3 < float(np.sqrt((sound**2).mean())) < 0.3
+
+
+def test_listeners_nod_after_what_the_user_says():
+    """The answer is in the pitch of the head, and comes when the user pauses."""
+    heard = np.zeros((800, 2), np.float32)
+    for start in range(40, 760, 120):
+        heard[start : start + 70] = (1.0, 0.6)
+    nodding, still = [], []
+    for seed in range(12):
+        for listening, found in ((heard, nodding), (np.zeros_like(heard), still)):
+            rng = np.random.default_rng(seed)
+            controls = draw_controls(800, rng, listening)
+            silence = np.zeros(800, np.float32)
+            pitch = draw_behaviour(silence, silence, controls, rng).head[:, 1]
+            after = np.concatenate([pitch[s + 70 : s + 110] for s in range(40, 640, 120)])
+            found.append(np.abs(np.diff(after, n=1)).mean())
+    assert np.mean(nodding) > 1.3 * np.mean(still)
 
 
 def test_naming_loss_punishes_a_missed_closure_most():
