@@ -73,12 +73,27 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, modulation: Tensor, bias: Tensor, past: tuple[Tensor, Tensor]
     ) -> Tensor:
-        """x [B, T, W], modulation [B, T, 6 W] -> x."""
-        shift1, scale1, gate1, shift2, scale2, gate2 = (modulation + self.table).chunk(6, dim=-1)
+        """x [B, T, W], modulation [B, T, 6 W] with the layer's own table added -> x."""
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, dim=-1)
         x = x + gate1 * self.attention(_modulate(x, shift1, scale1), bias, past)
         y = self.down(F.gelu(self.up(_modulate(x, shift2, scale2)), approximate="tanh"))
         out: Tensor = x + gate2 * y
         return out
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """What one denoising pass needs besides latents and past.
+
+    Attributes:
+        conditions: [B, T, W].
+        layers: Modulation of each layer, [B, T, 6 W].
+        head: Modulation of the read-out, [B, T, 2 W].
+    """
+
+    conditions: Tensor
+    layers: list[Tensor]
+    head: Tensor
 
 
 def _modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
@@ -220,8 +235,9 @@ class MotionDiT(nn.Module):
         bias = self._training_bias(clean.shape[1], see_past)
         for block in self.blocks:
             assert isinstance(block, Block)
-            x = block(x, modulation, bias, block.attention.read_past(memory))
-        return self._read_out(x, joint)
+            past = block.attention.read_past(memory)
+            x = block(x, modulation + block.table, bias, past)
+        return self._read_out(x, self.head_modulate(F.silu(joint)))
 
     def _training_bias(self, T: int, see_past: Tensor) -> Tensor:
         """Bias [B, H, T, 2 T] over past and own tokens that hides what a token must not see."""
@@ -236,8 +252,8 @@ class MotionDiT(nn.Module):
         masked: Tensor = bias[None].masked_fill(~visible[:, None], -math.inf)
         return masked
 
-    def _read_out(self, x: Tensor, conditions: Tensor) -> Tensor:
-        shift, scale = self.head_modulate(F.silu(conditions)).chunk(2, dim=-1)
+    def _read_out(self, x: Tensor, modulation: Tensor) -> Tensor:
+        shift, scale = modulation.chunk(2, dim=-1)
         out: Tensor = self.head(_modulate(x, shift, scale))
         return out
 
@@ -249,38 +265,44 @@ class MotionDiT(nn.Module):
         empty = torch.zeros(batch, heads, 0, self.config.width // heads)
         return [(empty, empty) for _ in self.blocks]
 
+    def plan(self, conditions: Tensor, times: tuple[float, ...]) -> list[Plan]:
+        """Work out what a block's passes need besides latents and past, for all passes at once.
+
+        Args:
+            conditions: [B, BLOCK_FRAMES, W].
+            times: Noise levels in (0, 1], one per pass.
+        """
+        waves = _time_waves(torch.tensor(times).view(-1, 1, 1, 1))
+        joint = conditions + self.time_in(waves)  # [N, B, T, W]
+        tables = torch.stack([block.table for block in self.blocks])  # type: ignore[misc]
+        layers = self.modulate(joint)[:, None] + tables[:, None, None]  # [N, L, B, T, 6 W]
+        head = self.head_modulate(F.silu(joint))
+        return [Plan(conditions, list(layer), out) for layer, out in zip(layers, head, strict=True)]
+
     def denoise(
-        self,
-        noised: Tensor,
-        time: float,
-        conditions: Tensor,
-        cache: Cache,
-        see_past: Tensor | None = None,
+        self, noised: Tensor, plan: Plan, cache: Cache, see_past: Tensor | None = None
     ) -> Tensor:
         """Predict the clean latents of the next block.
 
         Args:
             noised: [B, BLOCK_FRAMES, D].
-            time: Noise level in (0, 1].
-            conditions: [B, BLOCK_FRAMES, W].
+            plan: Of the pass.
             cache: Past of the streams.
             see_past: bool [B]; None lets all see their past.
 
         Returns:
             [B, BLOCK_FRAMES, D].
         """
-        joint = conditions + self.time_in(_time_waves(torch.tensor([[[time]]])))
-        x = self.latent_in(noised) + conditions
+        x = self.latent_in(noised) + plan.conditions
         P, T = cache[0][0].shape[2], x.shape[1]
         frames = torch.arange(P + T)
         bias = self.time_bias(frames[P:], frames)
         if see_past is not None:
             hidden = ~see_past[:, None, None, None] & (frames < P)
             bias = bias[None].masked_fill(hidden, -math.inf)
-        modulation = self.modulate(joint)
-        for block, past in zip(self.blocks, cache, strict=True):
+        for block, modulation, past in zip(self.blocks, plan.layers, cache, strict=True):
             x = block(x, modulation, bias, past)
-        return self._read_out(x, joint)
+        return self._read_out(x, plan.head)
 
     def remember(self, clean: Tensor, cache: Cache) -> Cache:
         """Append a finished block [B, BLOCK_FRAMES, D] to the cache; returns a new cache."""

@@ -352,10 +352,10 @@ def _draw(
     conditions = model.condition(speech.expand(rows, -1, -1), controls.expand(rows, -1, -1), keep)
     cache = [(k.expand(rows, -1, -1, -1), v.expand(rows, -1, -1, -1)) for k, v in state.cache]
     see_past = keep[:, PAST_GROUP] > 0.5 if rows > 1 else None
+    plans = dict(zip(sampler.times, model.plan(conditions, sampler.times), strict=True))
 
     def denoise(z: Tensor, time: float) -> Tensor:
-        noised = z.expand(rows, -1, -1)
-        predictions = model.denoise(noised, time, conditions, cache, see_past)
+        predictions = model.denoise(z.expand(rows, -1, -1), plans[time], cache, see_past)
         clean = combine(predictions, sampler.guidance)
         clean[..., MOUTH_SLICE].lerp_(reading, sampler.reading_weight)
         return clean
