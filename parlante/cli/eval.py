@@ -102,10 +102,7 @@ def run(args: argparse.Namespace) -> int:
         case "fit-sync":
             return _fit_sync(args)
         case _:
-            model = fit_head_sound(args.reference)
-            model.save(args.output)
-            print(f"{args.output}: {model.source}; on clips left out: {model.held_out}")
-            return 0
+            return _fit_head_sound(args)
 
 
 def _judge_motion(args: argparse.Namespace) -> int:
@@ -114,6 +111,8 @@ def _judge_motion(args: argparse.Namespace) -> int:
             f"--block-frames takes a number from 1; got {args.block_frames}", field="block_frames"
         )
     videos = find_videos(args.videos)
+    if args.output is not None:
+        _make_folder(args.output)
     sources = _sources(args, len(videos))
     sync_model = SyncModel.load(args.sync_model) if args.sync_model else load_reference_model()
     tracker = FaceTracker()
@@ -139,8 +138,6 @@ def _judge_motion(args: argparse.Namespace) -> int:
         )
     report = make_report(judgements, sync_model, block_frames=args.block_frames, refused=refused)
     print("\n".join(table_lines(report)))
-    for name, why in refused.items():
-        print(f"not judged: {name}: {why}")
     if args.output is not None:
         _write(args.output, judgements, report)
     if args.json:
@@ -151,7 +148,6 @@ def _judge_motion(args: argparse.Namespace) -> int:
 def _write(folder: Path, judgements: list[Judgement], report: dict[str, Any]) -> None:
     from parlante.evaluation.plots import draw_all
 
-    folder.mkdir(parents=True, exist_ok=True)
     write_json(report, folder / "report.json")
     write_markdown(report, folder / "report.md", draw_all(judgements, report, folder))
     print(f"report: {folder / 'report.md'}")
@@ -189,12 +185,7 @@ def _read_text(text: str) -> str:
 
 
 def _fit_sync(args: argparse.Namespace) -> int:
-    if not args.output.parent.is_dir():
-        raise InvalidInput(
-            f"cannot write {args.output}: its folder does not exist; make it first",
-            reason="OUTPUT_FOLDER_MISSING",
-            field="output",
-        )
+    _check_folder_of(args.output)
     if args.synthetic:
         model = fit_on_synthetic_speech(SyntheticConfig.reference())
     else:
@@ -205,3 +196,32 @@ def _fit_sync(args: argparse.Namespace) -> int:
         f"correlation on clips left out: {model.held_out}"
     )
     return 0
+
+
+def _fit_head_sound(args: argparse.Namespace) -> int:
+    _check_folder_of(args.output)
+    model = fit_head_sound(args.reference)
+    model.save(args.output)
+    print(f"{args.output}: {model.source}; correlation on clips left out: {model.held_out}")
+    return 0
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the folder of a report, before an hour of tracking is lost on it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput(
+            f"cannot make the folder {folder} ({error.strerror}); give another --output",
+            reason="OUTPUT_FOLDER_MISSING",
+            field="output",
+        ) from error
+
+
+def _check_folder_of(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise InvalidInput(
+            f"cannot write {path}: its folder does not exist; make it first",
+            reason="OUTPUT_FOLDER_MISSING",
+            field="output",
+        )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -98,31 +99,11 @@ def _lips(judgement: Judgement) -> Figure:
     time_s = np.arange(curves.num_frames) / FRAME_RATE_HZ
     limit = shut_below(curves.aperture)
     top = max(float(curves.aperture.max()) * 1.35, 3 * limit)
-    shut_at = {closure.start_s: closure.shut for closure in judgement.closures}
     for index, axes in enumerate(rows):
         start_s = index * _ROW_S
         for from_s, to_s in judgement.activity.pauses():
             axes.axvspan(from_s, to_s, color="#eeeeee", zorder=0)
-        for number, phone in enumerate(judgement.spoken.phones):
-            if phone.is_silence or not start_s <= (phone.start_s + phone.end_s) / 2 < (
-                start_s + _ROW_S
-            ):
-                continue
-            colour, weight = "#777777", "normal"
-            if phone.symbol in BILABIALS:
-                colour = _SHUT if shut_at.get(phone.start_s, False) else _OPEN
-                weight = "bold"
-                axes.axvspan(phone.start_s, phone.end_s, color=colour, alpha=0.22, zorder=1)
-            axes.text(
-                (phone.start_s + phone.end_s) / 2,
-                top * (0.985 - 0.075 * (number % 2)),  # neighbours would overlap
-                phone.symbol,
-                ha="center",
-                va="top",
-                fontsize=8,
-                color=colour,
-                weight=weight,
-            )
+        _draw_phones(axes, judgement, start_s, top)
         axes.fill_between(time_s, curves.aperture, color=_APERTURE, alpha=0.18)
         axes.plot(time_s, curves.aperture, color=_APERTURE, lw=1.3, marker=".", ms=4)
         axes.axhline(limit, color=_SHUT, lw=0.8, ls="--")
@@ -141,6 +122,23 @@ def _lips(judgement: Judgement) -> Figure:
         fontsize=11,
     )
     return figure
+
+
+def _draw_phones(axes: Axes, judgement: Judgement, start_s: float, top: float) -> None:
+    """Write the phones of one row along its upper edge, P, B and M over a coloured span."""
+    shut_at = {closure.start_s: closure.shut for closure in judgement.closures}
+    for number, phone in enumerate(judgement.spoken.phones):
+        middle_s = (phone.start_s + phone.end_s) / 2
+        if phone.is_silence or not start_s <= middle_s < start_s + _ROW_S:
+            continue
+        colour, weight = "#777777", "normal"
+        if phone.symbol in BILABIALS:
+            colour = _SHUT if shut_at.get(phone.start_s, False) else _OPEN
+            weight = "bold"
+            axes.axvspan(phone.start_s, phone.end_s, color=colour, alpha=0.22, zorder=1)
+        height = top * (0.985 - 0.075 * (number % 2))  # neighbours would overlap
+        style = {"ha": "center", "va": "top", "fontsize": 8, "weight": weight}
+        axes.text(middle_s, height, phone.symbol, color=colour, **style)
 
 
 def _sync(judgement: Judgement) -> Figure:
@@ -208,6 +206,8 @@ def _head(judgement: Judgement) -> Figure:
     lids.plot(time_s, curves.brow_height, color="#6a3d9a", lw=1.0, label="brow height, IOD")
     lids.set_ylim(0.0, 1.35 * float(curves.eye_ratio.max()))
     lids.set_xlabel("time, s")
+    for axes in (head, gaze):
+        axes.margins(y=0.25)  # room for the legend
     for axes in (head, gaze, lids):
         axes.set_xlim(0.0, time_s[-1])
         axes.grid(alpha=0.3)

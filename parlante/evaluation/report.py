@@ -54,10 +54,10 @@ def make_report(
 
 
 def table_lines(report: dict[str, Any]) -> list[str]:
-    """Give the table for a terminal."""
+    """Give facts and table for a terminal."""
     rows = [_HEADINGS, *_cells(report)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADINGS))]
-    return [
+    return list(_facts(report)) + [
         "  ".join(
             cell.ljust(width) if i in (0, len(_HEADINGS) - 1) else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
