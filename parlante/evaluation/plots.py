@@ -137,8 +137,14 @@ def _draw_phones(axes: Axes, judgement: Judgement, start_s: float, top: float) -
             weight = "bold"
             axes.axvspan(phone.start_s, phone.end_s, color=colour, alpha=0.22, zorder=1)
         height = top * (0.985 - 0.075 * (number % 2))  # neighbours would overlap
-        style = {"ha": "center", "va": "top", "fontsize": 8, "weight": weight}
-        axes.text(middle_s, height, phone.symbol, color=colour, **style)
+        axes.text(
+            *(middle_s, height, phone.symbol),
+            ha="center",
+            va="top",
+            fontsize=8,
+            color=colour,
+            weight=weight,
+        )
 
 
 def _sync(judgement: Judgement) -> Figure:

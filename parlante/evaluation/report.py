@@ -83,7 +83,7 @@ def write_markdown(report: dict[str, Any], path: Path, pictures: Sequence[Path])
 def _facts(report: dict[str, Any]) -> Iterator[str]:
     pooled = report["pooled"]
     yield (
-        f"{len(report['videos'])} videos, {pooled['seconds']:.1f} s; "
+        f"{len(report['videos'])} video(s), {pooled['seconds']:.1f} s; "
         f"{pooled['bilabials']:.0f} P/B/M, {pooled['silent_frames']:.0f} silent frames, "
         f"{pooled['pauses']:.0f} ends of speech, after {pooled['pauses_never_shut']:.0f} of which "
         "the mouth stays open"

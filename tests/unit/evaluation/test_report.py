@@ -99,7 +99,7 @@ def test_verdicts() -> None:
 def test_table_and_page_name_what_is_outside(report: dict[str, Any], tmp_path: Path) -> None:
     lines = table_lines(report)
     assert len(lines) == len(REFERENCES) + 5
-    assert lines[0].startswith("2 videos, 13.0 s; 1 P/B/M")
+    assert lines[0].startswith("2 video(s), 13.0 s; 1 P/B/M")
     assert any("blinks per minute" in line and "33" in line for line in lines)
     page = tmp_path / "report.md"
     write_markdown(report, page, [tmp_path / "a_lips.png"])
