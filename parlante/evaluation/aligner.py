@@ -3,8 +3,10 @@
 With a transcript, its words are aligned with the sound; without one, words are recognised first
 and then aligned like a transcript. Recognising phones without words (pocketsphinx's `allphone`)
 was measured on eight real recordings, against the alignment of their transcripts: of the P, B and
-M that it gave 53 % were right and it missed 29 %; recognised words gave 82 % and missed 18 %
-(2026-11). Words that the dictionary lacks are spelled by espeak-ng.
+M that it gave 53 % were right and it missed 29 %; of those by recognised words 82 % were right and
+18 % were missed (2026-11). Those transcripts were put together from what the recogniser wrote and
+corrected by guess, not by a listener, which flatters the words. What the
+dictionary lacks is spelled by espeak-ng.
 """
 
 from __future__ import annotations
