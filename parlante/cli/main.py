@@ -32,11 +32,12 @@ _COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "avatars": "add, list, show and remove avatars",
         "doctor": "say what works on this machine and what is missing",
         "bench": "measure speed, delay and memory on this machine",
+        "eval": "judge the motion of talking faces in finished videos",
         "demo": "make the demonstration video, with a portrait and a voice of our own",
     }
 )
 _WRONG_INPUT: Final = (InvalidInput, NotFound, AlreadyExists, FailedPrecondition)
-_EXTRAS: Final = "parlante[embedded,demo]"
+_EXTRAS: Final = "parlante[embedded,demo,eval]"
 # "-10,5" looks like an option to argparse.
 _SIGNED_OPTIONS: Final = ("--gaze", "--head-pose")
 

@@ -90,13 +90,31 @@ def test_only_the_wiring_imports_services() -> None:
 
 
 def test_served_code_imports_no_training() -> None:
-    # The command line makes its sample voice with the same synthesiser that training uses.
+    # The command line makes its sample voice with the same synthesiser that training uses; the
+    # evaluation spells words and makes its sync model with it.
     served = [
         path
         for path in _modules("parlante", "services", "gateway")
-        if not path.startswith(("parlante/training/", "parlante/cli/"))
+        if not path.startswith(("parlante/training/", "parlante/cli/", "parlante/evaluation/"))
     ]
     assert _violations(served, "parlante.training") == {}
+
+
+def test_nothing_knows_the_evaluation_but_the_command_line() -> None:
+    rest = [
+        path
+        for path in _modules("parlante", "services", "gateway")
+        if not path.startswith(("parlante/evaluation/", "parlante/cli/"))
+    ]
+    assert _violations(rest, "parlante.evaluation") == {}
+
+
+def test_the_judge_knows_nothing_of_the_generator() -> None:
+    """Only the fit on synthetic speech does: it is named after what it leans on."""
+    paths = [path for path in _modules("parlante/evaluation") if "sync_fit" not in path]
+    models = ("motion_dit", "motion_space", "motion_weights", "audio_features")
+    generator = [f"parlante.models.{name}" for name in models]
+    assert _violations(paths, *generator, "parlante.diffusion", "torch") == {}
 
 
 _BLOCKED_IMPORT = """

@@ -108,3 +108,24 @@ def test_avatars_of_the_server_are_those_that_talked(
     )
     (avatar,) = [json.loads(line) for line in done.stdout.splitlines()]
     assert (avatar["source_width_px"], avatar["source_height_px"]) == (512, 512)
+
+
+def test_a_face_that_was_made_follows_its_voice(media: Path, environment: dict[str, str]) -> None:
+    pytest.importorskip("pocketsphinx")
+    talk(media, environment, "judged")
+    done = subprocess.run(
+        [
+            *PARLANTE,
+            *("eval", "motion", str(media / "judged.mp4"), "--text", "Mamma mia, what a view!"),
+            "--json",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+        env=environment,
+    )
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["videos"][0]["source_frames_lost"] == 0
+    assert report["pooled"]["bilabials"] == 3
+    assert report["pooled"]["sync_aperture"] > 0.3

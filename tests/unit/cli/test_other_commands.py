@@ -54,7 +54,8 @@ def test_a_missing_package_is_named_with_its_cure() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert done.stderr.strip() == (
-        "parlante: error: the package 'av' is missing; run: pip install 'parlante[embedded,demo]'"
+        "parlante: error: the package 'av' is missing; "
+        "run: pip install 'parlante[embedded,demo,eval]'"
     )
 
 
