@@ -19,7 +19,7 @@ from parlante.models.motion_space import (
     MOUTH_SLICE,
     SIDES_SLICE,
 )
-from parlante.training.visemes import VISEMES
+from parlante.training.visemes import UNKNOWN_VISEME, VISEMES
 
 CLOSURE_WEIGHT: Final = 2.0  # of lips that meet, when visemes are named
 MOTION_SHARE: Final = 0.5  # of the loss on change from frame to frame, against that on position
@@ -72,8 +72,12 @@ def naming_loss(scores: Tensor, visemes: Tensor) -> Tensor:
 
     Args:
         scores: [B, T, V].
-        visemes: int64 [B, T].
+        visemes: int64 [B, T]; frames with `UNKNOWN_VISEME` do not count.
     """
+    if not (visemes != UNKNOWN_VISEME).any():
+        return scores.sum() * 0.0
     weights = torch.ones(scores.shape[-1])
     weights[VISEMES.index("PP")] = CLOSURE_WEIGHT
-    return F.cross_entropy(scores.flatten(0, 1), visemes.flatten(), weights)
+    return F.cross_entropy(
+        scores.flatten(0, 1), visemes.flatten(), weights, ignore_index=UNKNOWN_VISEME
+    )

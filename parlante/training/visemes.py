@@ -20,6 +20,7 @@ from parlante.types import FRAME_RATE_HZ, Float32Array
 # on top of the anticipation that the dominance functions bring.
 LEAD_S: Final = 0.045
 GRID_HZ: Final = 200
+UNKNOWN_VISEME: Final = 255  # label of frames whose phonemes nobody knows
 
 
 @dataclass(frozen=True, slots=True)
