@@ -34,13 +34,13 @@ _PARTS: Final[dict[str, tuple[tuple[str, ...], float]]] = {
     "mouthUpperUp": (("mouthUpperUpLeft", "mouthUpperUpRight"), 0.15),
     "mouthSmileLeft": (("mouthSmileLeft",), 0.25),
     "mouthSmileRight": (("mouthSmileRight",), 0.25),
-    "mouthFrownLeft": (("mouthFrownLeft",), 0.15),
-    "mouthFrownRight": (("mouthFrownRight",), 0.15),
+    "mouthFrownLeft": (("mouthFrownLeft",), 0.25),
+    "mouthFrownRight": (("mouthFrownRight",), 0.25),
     "browInnerUp": (("browInnerUp",), 0.30),
     "browOuterUpLeft": (("browOuterUpLeft",), 0.30),
     "browOuterUpRight": (("browOuterUpRight",), 0.30),
-    "browDownLeft": (("browDownLeft",), 0.25),
-    "browDownRight": (("browDownRight",), 0.25),
+    "browDownLeft": (("browDownLeft",), 0.30),
+    "browDownRight": (("browDownRight",), 0.30),
 }
 CHANNELS: Final = tuple(_PARTS)
 _PRIOR: Final = np.array([size for _, size in _PARTS.values()])
@@ -50,8 +50,8 @@ _TOLERANCE: Final = {
     "upper_lip_y": 0.020,
     "lower_lip_y": 0.010,
     "chin_y": 0.030,
-    "corner_left_y": 0.012,
-    "corner_right_y": 0.012,
+    "corner_left_y": 0.010,
+    "corner_right_y": 0.010,
     "mouth_width": 0.010,
     "upper_lip_height": 0.020,
     "lower_lip_height": 0.020,

@@ -101,6 +101,8 @@ def assemble(scenes: list[Scene]) -> Clips:
         sound = audio[start * SAMPLES_PER_FRAME :][:AUDIO_SAMPLES]
         fresh = max(0, min(start + CLIP_FRAMES, num_fresh) - max(start, end_before)) / CLIP_FRAMES
         end_before = start + CLIP_FRAMES
+        if fresh == 0.0:
+            break
         rows.append(
             (
                 _log_mel(sound).astype(np.float16),

@@ -30,6 +30,7 @@ MIN_PRESENCE: Final = 0.8  # below, the mesh lies on half a face, or on a hand b
 MAX_YAW_RAD: Final = 0.6  # 34 degrees: the far corner of the mouth begins to hide
 MAX_PITCH_RAD: Final = 0.6
 MIN_IOD_PX: Final = 30.0  # below, a lip is a pixel or two
+MIN_INSIDE: Final = 0.97  # share of the mesh that lies in the picture
 CHECK_EVERY: Final = 25  # pictures after which the detector is asked whether the face is there
 # A shot change: thumbnails differ by this share of full scale, and by so much more than lately.
 CUT_CHANGE: Final = 0.08
@@ -145,9 +146,6 @@ def _is_same(face: FaceDetection, mesh: FaceLandmarks) -> bool:
 
 
 def _flaw(row: Float64Array, mesh: FaceLandmarks, rgb: Uint8Array) -> Flaw:
-    height, width = rgb.shape[:2]
-    points = mesh.points[:NUM_MESH_POINTS, :2]
-    inside = ((points >= 0) & (points <= (width - 1, height - 1))).all(axis=1).mean()
     if mesh.presence < MIN_PRESENCE or not np.isfinite(row).all():
         return Flaw.DOUBTFUL
     if row[MEASURE_INDEX["iod_px"]] < MIN_IOD_PX:
@@ -155,7 +153,14 @@ def _flaw(row: Float64Array, mesh: FaceLandmarks, rgb: Uint8Array) -> Flaw:
     yaw, pitch = row[MEASURE_INDEX["yaw"]], row[MEASURE_INDEX["pitch"]]
     if abs(yaw) > MAX_YAW_RAD or abs(pitch) > MAX_PITCH_RAD:
         return Flaw.PROFILE
-    return Flaw.CUT_OFF if inside < 0.97 else Flaw.NONE
+    inside = _inside(mesh.points[:NUM_MESH_POINTS, :2], rgb)
+    return Flaw.CUT_OFF if inside < MIN_INSIDE else Flaw.NONE
+
+
+def _inside(points: Float32Array, rgb: Uint8Array) -> float:
+    """Share of points [N, 2] that lie in the picture."""
+    height, width = rgb.shape[:2]
+    return float(((points >= 0) & (points <= (width - 1, height - 1))).all(axis=1).mean())
 
 
 def _jumps(before: Float64Array, after: Float64Array) -> bool:

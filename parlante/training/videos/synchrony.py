@@ -45,6 +45,7 @@ LipReader = Callable[[Float32Array], Float64Array]
 MAX_OFFSET_FRAMES: Final = 5  # 200 ms
 MIN_FRAMES: Final = 150  # 6 s: less proves nothing
 MIN_CORRELATION: Final = 0.25  # real speakers have 0.35 to 0.5, another voice 0.0 +- 0.1
+MIN_EVIDENCE: Final = 5.0  # the least correlation times the root of the frames: chance has 2 to 3
 MIN_GAIN: Final = 0.04  # over no offset, to move the sound
 MIN_OFFSET_MS: Final = 25.0
 # A face that long under a voice that is not its own is left out.
@@ -140,7 +141,7 @@ def compare(segments: list[Segment], read: Float64Array) -> Synchrony:
     offset_ms = 1000.0 * offset / FRAME_RATE_HZ
     is_clear = bool(
         weights.sum() >= MIN_FRAMES
-        and pooled[best] >= MIN_CORRELATION
+        and pooled[best] >= max(MIN_CORRELATION, MIN_EVIDENCE / np.sqrt(weights.sum()))
         and pooled[best] == pooled.max()
         and (pooled[best] - pooled[zero] >= MIN_GAIN or best == zero)
     )
