@@ -129,6 +129,7 @@ def prepare_folder(
         InvalidInput: There are no videos, or none can be used.
     """
     videos = find_videos(folder)
+    out.mkdir(parents=True, exist_ok=True)
     shards = out / SHARDS
     reports = []
     for index, path in enumerate(videos):

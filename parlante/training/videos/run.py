@@ -105,7 +105,6 @@ def train_on_videos(
     find_videos(folder)  # before anything that takes time
     # Always the packaged weights: shards must not depend on what a run starts from.
     reader = open_lip_reader(DEFAULT_WEIGHTS)
-    out.mkdir(parents=True, exist_ok=True)
     manifest = prepare_folder(folder, out, FaceTracker(), reader, tell=tell)
     tell(manifest.summary())
     synthetic = None

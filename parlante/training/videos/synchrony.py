@@ -32,7 +32,7 @@ from parlante.models.motion_space import LATENT_SCALE, MOUTH_SLICE
 from parlante.models.motion_weights import load_weights
 from parlante.training.corpus import FIRST_WINDOW_SAMPLE
 from parlante.training.videos.cleaning import Segment
-from parlante.training.videos.performance import aperture_of, opening_of
+from parlante.training.videos.lips import aperture_of, opening_of
 from parlante.types import FRAME_RATE_HZ, SAMPLES_PER_FRAME, Float32Array
 
 __all__ = ["LipReader", "Synchrony", "compare", "open_lip_reader", "shift"]

@@ -61,7 +61,8 @@ class MadeFace:
         whole = np.concatenate([face, *irises])
         yaw, pitch, roll, x, y, size = motion[:6]
         turned = whole @ rotation_matrix(yaw, pitch, roll).T * SIZE_PX * np.exp(size)
-        return ([*turned, 320 + x * SIZE_PX, 240 + y * SIZE_PX, 0.0]).astype(np.float32)
+        middle = np.array([320 + x * SIZE_PX, 240 + y * SIZE_PX, 0.0])
+        return (turned + middle).astype(np.float32)
 
     def track(self, motion: np.ndarray) -> Track:
         """A flawless track at 25 Hz of motion [T, 60]."""

@@ -13,7 +13,8 @@ from parlante.models.motion_space import (
 )
 from parlante.training.videos.calibration import CHANNELS, channel_shapes, invert
 from parlante.training.videos.cleaning import cut_segments
-from parlante.training.videos.performance import blink_starts, opening_of, perform
+from parlante.training.videos.lips import UNSEEN_APERTURE, opening_of
+from parlante.training.videos.performance import blink_starts, perform
 from parlante.types import MOTION_INDEX, Controls
 from tests.unit.videos.conftest import BLINKS
 
@@ -75,6 +76,7 @@ def test_no_change_is_no_channel():
         ("headPitch", 0.97),
         ("headRoll", 0.97),
         ("headX", 0.9),
+        ("eyeBlinkLeft", 0.99),
         ("gazeYaw", 0.9),
         ("gazePitch", 0.8),
     ],
@@ -91,7 +93,8 @@ def test_aperture_comes_back_in_size(performance, talking):
     )
     found = opening_of(performance.mouth)
     assert _alike(found, wanted) > 0.95
-    assert found.mean() == pytest.approx(wanted.mean(), rel=0.2)
+    # A made face has no opening that goes unseen, so what is added for a tracked one is too much.
+    assert found.mean() - UNSEEN_APERTURE == pytest.approx(wanted.mean(), rel=0.2)
 
 
 def test_short_contacts_are_closures_and_rests_are_not(performance):
