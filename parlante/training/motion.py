@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,7 +17,11 @@ from parlante.training.loop import TrainingConfig, train
 
 def read_config(path: Path) -> TrainingConfig:
     """Read a run's config from JSON: the fields of `TrainingConfig`, nested."""
-    fields = json.loads(path.read_text(encoding="utf-8"))
+    return config_of(json.loads(path.read_text(encoding="utf-8")))
+
+
+def config_of(fields: dict[str, Any]) -> TrainingConfig:
+    """Build a config from the fields of `TrainingConfig`, nested; takes them out of `fields`."""
     corpora = tuple(CorpusConfig(**corpus) for corpus in fields.pop("corpora", [{}]))
     model = MotionDiTConfig(**fields.pop("model", {}))
     return TrainingConfig(corpora=corpora, model=model, **fields)
@@ -34,9 +39,16 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(arguments.num_threads)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     config = read_config(arguments.config)
-    corpus = join([load_or_make(part, arguments.corpus_cache) for part in config.corpora])
-    path = train(config, corpus, arguments.out, arguments.start)
+    path = train_on_speech(config, arguments.out, arguments.start, arguments.corpus_cache)
     logging.getLogger(__name__).info("weights in %s", path)
+
+
+def train_on_speech(
+    config: TrainingConfig, out: Path, start: Path | None, corpus_cache: Path
+) -> Path:
+    """Make the corpora that are not in the cache, and train on them; gives the weights' path."""
+    corpus = join([load_or_make(part, corpus_cache) for part in config.corpora])
+    return train(config, corpus, out, start)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,130 @@
+"""Train a model, on synthetic speech or on your own videos; docs/training.md tells more.
+
+A run that was cut off goes on where it stopped when the same command is given again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+from typing import Final
+
+from parlante.errors import InvalidInput
+from parlante.settings import default_store_dir
+
+__all__ = ["configure", "run"]
+
+NO_START: Final = "none"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the targets of the command."""
+    targets = parser.add_subparsers(dest="target", required=True, metavar="motion")
+    motion = targets.add_parser(
+        "motion",
+        help="the model that turns a voice into motion",
+        description="Without --videos: train on synthetic speech, by a config. With --videos: "
+        "measure a folder of talking videos, and train on them and synthetic speech together.",
+    )
+    motion.add_argument(
+        "--videos",
+        type=Path,
+        metavar="DIR",
+        help="videos of people who talk (mp4, mov, mkv, webm), with all folders in it",
+    )
+    motion.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="the run as JSON; needed without --videos (default with it: the packaged one)",
+    )
+    motion.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="checkpoint and weights, and what was measured; taken up again if it is there",
+    )
+    motion.add_argument(
+        "--start",
+        metavar="WEIGHTS",
+        help=f"weights to begin with, or {NO_START} (default: the packaged ones with --videos, "
+        f"else {NO_START})",
+    )
+    motion.add_argument(
+        "--corpus-cache",
+        type=Path,
+        default=default_store_dir().parent / "corpus",
+        metavar="DIR",
+        help="where synthetic speech is kept (default: %(default)s)",
+    )
+    motion.add_argument("--num-threads", type=int, default=1, metavar="N", help="default: 1")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    if args.num_threads < 1:
+        raise InvalidInput(f"--num-threads takes at least 1; got {args.num_threads}")
+    start = _start_of(args)
+    import torch
+
+    torch.set_num_threads(args.num_threads)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    weights = _on_speech(args, start) if args.videos is None else _on_videos(args, start)
+    print(f"weights in {weights}")
+    return 0
+
+
+def _start_of(args: argparse.Namespace) -> Path | None:
+    """Weights to begin with; None is none at all."""
+    if args.start is None:
+        if args.videos is None:
+            return None
+        from parlante.models.motion_weights import DEFAULT_WEIGHTS
+
+        return DEFAULT_WEIGHTS
+    if args.start == NO_START:
+        return None
+    path = Path(args.start)
+    if not path.is_file():
+        raise InvalidInput(
+            f"no weights at {path}; name a file of a training run, or {NO_START}",
+            reason="FILE_NOT_FOUND",
+            field="start",
+        )
+    return path
+
+
+def _on_speech(args: argparse.Namespace, start: Path | None) -> Path:
+    from parlante.training.motion import read_config, train_on_speech
+
+    if args.config is None:
+        raise InvalidInput(
+            "train motion needs --config FILE, or --videos DIR; parlante/training/configs holds "
+            "the configs of the packaged weights",
+            reason="BAD_OPTION",
+            field="config",
+        )
+    try:
+        config = read_config(args.config)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise InvalidInput(
+            f"{args.config} is no config of a run ({error}); see docs/training.md",
+            reason="BAD_CONFIG",
+            field="config",
+        ) from error
+    return train_on_speech(config, args.out, start, args.corpus_cache)
+
+
+def _on_videos(args: argparse.Namespace, start: Path | None) -> Path:
+    from parlante.training.videos.run import DEFAULT_CONFIG, read_video_config, train_on_videos
+
+    return train_on_videos(
+        args.videos,
+        args.out,
+        read_video_config(args.config or DEFAULT_CONFIG),
+        start=start,
+        corpus_cache=args.corpus_cache,
+        tell=lambda line: print(line, flush=True),
+    )

@@ -1,0 +1,107 @@
+"""`parlante train`: which training it runs, with what; the training itself is replaced."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from parlante.models.motion_weights import DEFAULT_WEIGHTS
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """Note what would be trained instead of training it."""
+    made: list[tuple[Any, ...]] = []
+
+    def on_videos(folder: Path, out: Path, config: Any, **options: Any) -> Path:
+        options["tell"]("2 of 3 videos usable")
+        made.append(("videos", folder, config, options["start"]))
+        return out / "motion.safetensors"
+
+    def on_speech(config: Any, out: Path, start: Path | None, corpus_cache: Path) -> Path:
+        made.append(("speech", config, start, corpus_cache))
+        return out / "motion.safetensors"
+
+    monkeypatch.setattr("parlante.training.videos.run.train_on_videos", on_videos)
+    monkeypatch.setattr("parlante.training.motion.train_on_speech", on_speech)
+    return made
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({"num_steps": 3}))
+    return path
+
+
+def test_train_on_speech_starts_from_nothing(
+    parlante: Run, calls: list[tuple[Any, ...]], config: Path, tmp_path: Path
+) -> None:
+    code, out, _ = parlante("train", "motion", "--config", config, "--out", tmp_path / "out")
+    assert code == 0
+    assert out.strip() == f"weights in {tmp_path / 'out' / 'motion.safetensors'}"
+    ((kind, read, start, _),) = calls
+    assert (kind, read.num_steps, start) == ("speech", 3, None)
+
+
+def test_train_on_videos_starts_from_the_packaged_weights(
+    parlante: Run, calls: list[tuple[Any, ...]], tmp_path: Path
+) -> None:
+    code, out, _ = parlante("train", "motion", "--videos", tmp_path, "--out", tmp_path / "out")
+    assert code == 0
+    assert out.startswith("2 of 3 videos usable\n")
+    ((kind, folder, read, start),) = calls
+    assert (kind, folder, start) == ("videos", tmp_path, DEFAULT_WEIGHTS)
+    assert 0 < read.video_share < 1
+
+
+def test_train_on_videos_takes_a_config_and_no_start(
+    parlante: Run, calls: list[tuple[Any, ...]], config: Path, tmp_path: Path
+) -> None:
+    options = ("--videos", tmp_path, "--config", config, "--start", "none")
+    assert parlante("train", "motion", *options, "--out", tmp_path / "out")[0] == 0
+    ((_, _, read, start),) = calls
+    assert (read.training.num_steps, start) == (3, None)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), "--config"),
+        (("--config", "nowhere.json"), "nowhere.json"),
+        (("--videos", ".", "--config", "nowhere.json"), "nowhere.json"),
+        (("--videos", ".", "--start", "nowhere.safetensors"), "no weights at"),
+        (("--videos", ".", "--num-threads", "0"), "--num-threads"),
+    ],
+)
+def test_train_names_wrong_options(
+    parlante: Run, tmp_path: Path, options: tuple[str, ...], words: str
+) -> None:
+    code, _, err = parlante("train", "motion", "--out", tmp_path / "out", *options)
+    assert code == 2
+    assert words in err
+
+
+def test_train_needs_a_folder_of_videos(parlante: Run, tmp_path: Path) -> None:
+    code, _, err = parlante("train", "motion", "--videos", tmp_path, "--out", tmp_path / "out")
+    assert code == 2
+    assert "holds no videos" in err
+
+
+def test_a_missing_package_names_the_extra_for_training() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from parlante.cli.main import main\n"
+        "sys.exit(main(['train', 'motion', '--config', 'x', '--out', 'y']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "pip install 'parlante[embedded,train]'" in done.stderr
