@@ -99,10 +99,10 @@ def train_on_videos(
         InvalidInput: Nothing in the folder can be used.
         FailedPrecondition: The weights or the tracker's files are missing.
     """
+    find_videos(folder)  # before anything that takes time
     training = config.training
     if start is not None:
         training = replace(training, model=_size_of(start))
-    find_videos(folder)  # before anything that takes time
     # Always the packaged weights: shards must not depend on what a run starts from.
     reader = open_lip_reader(DEFAULT_WEIGHTS)
     manifest = prepare_folder(folder, out, FaceTracker(), reader, tell=tell)
