@@ -202,7 +202,7 @@ def _jaw_open(lips: LipHandles, num_vertices: int) -> Float64Array:
     lower = corner + (drop - corner) * (1 - size**1.9) * (1 - 0.06 * lips.row)
     upper = corner * size**2.5 - UPPER_SHARE_OF_JAW_OPEN * (1 - size**2) * (1 - 0.5 * lips.row)
     y = np.where(lips.is_corner, corner, np.where(lips.is_upper, upper, lower))
-    x = -0.075 * lips.u * size
+    x = -0.03 * lips.u * size
     out = lips.field(num_vertices, x=x, y=y, z=np.where(lips.is_upper, 0.0, 0.25 * y))
     return out + _jaw_line(num_vertices, CHIN_DROP_PER_JAW_OPEN)[:, None] * [0, 1, 0.35]
 

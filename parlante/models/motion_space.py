@@ -134,6 +134,9 @@ class PoseState:
         )
 
 
+MOUTH_INTENSITY: Final = 2  # place in `PoseState.intensity`
+
+
 def _anchor_target(controls: Controls) -> np.ndarray:
     """Head pose [6] that the controls ask for."""
     pose = controls.head_pose

@@ -42,6 +42,7 @@ from parlante.models.motion_space import (
     LATENT_DIM,
     LATENT_INDEX,
     LISTENING_SLICE,
+    MOUTH_INTENSITY,
     MOUTH_SLICE,
     PoseState,
     condition,
@@ -158,8 +159,15 @@ def start(config: MotionConfig, resampler: Resampler, model: MotionDiT) -> Sessi
         glided=condition(config.controls),
         latents=np.zeros((0, LATENT_DIM), np.float16),
         cache=model.empty_cache(1),
-        pose=PoseState.settled(config.controls),
+        pose=_at_rest(PoseState.settled(config.controls)),
     )
+
+
+def _at_rest(pose: PoseState) -> PoseState:
+    """Begin with the portrait's own mouth: it glides into the first sound within 0.2 s."""
+    intensity = pose.intensity.copy()
+    intensity[MOUTH_INTENSITY] = 0.0
+    return replace(pose, intensity=intensity)
 
 
 def _lead_in(look: int) -> tuple[int, int]:
