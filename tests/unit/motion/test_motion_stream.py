@@ -13,6 +13,7 @@ from parlante.types import AudioChunk, Controls, ControlUpdate, MotionConfig
 from services.motion import session
 from services.motion.engine import MotionEngine
 from services.motion.session import SamplerConfig
+from tests.perf.motion_soak import set_clock
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 16_000, 22_050, 44_100, 48_000])
@@ -230,3 +231,26 @@ def test_load_names_the_missing_file(tmp_path):
     with pytest.raises(FailedPrecondition) as caught:
         MotionEngine.load(tmp_path / "none.safetensors")
     assert caught.value.reason == "MOTION_WEIGHTS_UNUSABLE"
+
+
+@pytest.mark.parametrize("rate_hz", [16_000, 44_100])
+async def test_the_clock_does_not_slip_after_ten_hours(tiny_model, babble, rate_hz):
+    """Counters as after ten hours give the blocks that the first minute gives, at their times."""
+    resampler = Resampler(rate_hz)
+    samples = babble(1.0, rate_hz)
+    begun = session.start(MotionConfig(sample_rate_hz=rate_hz), resampler, tiny_model)
+    begun = session.hear(begun, np.zeros(rate_hz // 5, np.int16), resampler)
+    while session.is_ready(begun):
+        _, begun = session.advance(begun, tiny_model, SamplerConfig())
+    frame_of = []
+    for state in (begun, set_clock(begun, 10, rate_hz)):
+        frames = []
+        for piece in np.array_split(samples, 50):
+            state = session.hear(state, piece, resampler)
+            while session.is_ready(state):
+                block, state = session.advance(state, tiny_model, SamplerConfig())
+                if block is not None:
+                    frames.append((session.num_frames(state, rate_hz), block.start_frame))
+        frame_of.append(np.array(frames))
+    assert len(frame_of[0]) > 8
+    np.testing.assert_array_equal(frame_of[1] - 10 * 3600 * 25, frame_of[0])
