@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from parlante.models.audio_features import HOPS_PER_FRAME, LOOK_AHEAD_HOPS, NUM_FEATURES
+from parlante.models.audio_features import LOOK_AHEAD_HOPS
 from parlante.models.layers.attention import Attention, TimeBias
-from parlante.models.layers.causal_conv import FRAME_CONTEXT, HOP_CONTEXT, AudioEncoder
+from parlante.models.layers.causal_conv import FRAME_CONTEXT, AudioEncoder
 from parlante.models.motion_space import CONDITION_DIM, CONDITION_GROUPS, LATENT_DIM, MOUTH
 from parlante.models.viseme_names import VISEMES
 
@@ -182,10 +182,10 @@ class MotionDiT(nn.Module):
         """The mouth that a speech code [..., audio_width + NUM_READ] holds, [..., 9]."""
         return speech[..., self.config.audio_width : self.config.audio_width + len(MOUTH)]
 
-    def silent_past(self, look: Tensor) -> Tensor:
-        """Return what `read_audio_live` takes as the past of a stream's first block."""
-        hops = HOP_CONTEXT + FRAME_CONTEXT * HOPS_PER_FRAME
-        return self.audio_encoder.read_hops(torch.zeros(1, hops, NUM_FEATURES), look)
+    def silence_of(self, speech: Tensor) -> Tensor:
+        """How sure a speech code [..., audio_width + NUM_READ] is that nobody speaks, [..., 1]."""
+        first = self.config.audio_width + len(MOUTH) + VISEMES.index("sil")
+        return speech[..., first : first + 1]
 
     def condition(self, speech: Tensor, controls: Tensor, keep: Tensor) -> Tensor:
         """Join the conditions.

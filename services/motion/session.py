@@ -85,6 +85,9 @@ class SamplerConfig:
         reading_weight: How far every prediction of the mouth is drawn towards what the audio
             encoder reads from sound alone, [0, 1]. It keeps the lips from following their own
             momentum instead of the voice.
+        silence: The mouth rests where the audio encoder is surer than the second of these that
+            nobody speaks, and moves freely where it is less sure than the first. In real vowels it
+            is below 0.2 (95th percentile), in clear silence above 0.57 (2nd percentile).
     """
 
     times: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25)
@@ -94,6 +97,7 @@ class SamplerConfig:
     blink_temperature: float = 1.2
     gaze_temperature: float = 1.8
     reading_weight: float = 0.6
+    silence: tuple[float, float] = (0.35, 0.65)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -357,6 +361,7 @@ def _draw(
     reading = model.mouth_of(speech)
     keep = keep_rows(sampler.guidance)
     rows = len(keep)
+    sounds = 1.0 - _smooth_step(model.silence_of(speech), *sampler.silence)
     conditions = model.condition(speech.expand(rows, -1, -1), controls.expand(rows, -1, -1), keep)
     cache = [(k.expand(rows, -1, -1, -1), v.expand(rows, -1, -1, -1)) for k, v in state.cache]
     see_past = keep[:, PAST_GROUP] > 0.5 if rows > 1 else None
@@ -366,11 +371,18 @@ def _draw(
         predictions = model.denoise(z.expand(rows, -1, -1), plans[time], cache, see_past)
         clean = combine(predictions, sampler.guidance)
         clean[..., MOUTH_SLICE].lerp_(reading, sampler.reading_weight)
+        clean[..., MOUTH_SLICE].mul_(sounds)
         return clean
 
     noise = torch.from_numpy(_noise(state.seed, index, sampler))[None]
     latents = sample(denoise, noise, sampler.times)[0].clamp(-1e3, 1e3)
     return latents.numpy().astype(np.float16)
+
+
+def _smooth_step(value: Tensor, low: float, high: float) -> Tensor:
+    """0 below `low`, 1 above `high`, smooth between."""
+    share = ((value - low) / (high - low)).clamp(0.0, 1.0)
+    return share * share * (3.0 - 2.0 * share)
 
 
 def _noise(seed: int, index: int, sampler: SamplerConfig) -> Float32Array:
