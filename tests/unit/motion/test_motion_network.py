@@ -189,12 +189,13 @@ def test_mel_bands_follow_the_pitch_of_a_tone():
 
 
 def test_head_latents_are_undone_by_the_leaky_sum():
-    track = np.cumsum(np.random.default_rng(2).normal(0, 0.003, (60, 6)), axis=0)
-    track -= track[0]
-    latents = np.zeros((60, LATENT_DIM), np.float32)
+    """But for the head's mass, which makes it follow about a frame late."""
+    time_s = np.arange(100) / 25
+    track = np.stack([0.1 * np.sin(2 * np.pi * hz * time_s) for hz in (0.2, 0.3, 0.4)] * 2, axis=1)
+    latents = np.zeros((100, LATENT_DIM), np.float32)
     latents[:, HEAD_SLICE] = head_latents(track.astype(np.float32))
     values, _ = to_channels(latents, Controls(), PoseState())
-    np.testing.assert_allclose(values[:, :3], track[:, :3], atol=1e-5)
+    np.testing.assert_allclose(values[1:, :3], track[:-1, :3], atol=4e-3)
 
 
 def test_zero_latents_are_the_portrait_itself():
