@@ -252,12 +252,13 @@ class SpeechEncoder(nn.Module):
         heard = audio[: len(padded) - context]
         padded[context : context + len(heard)] = heard
         windows = np.lib.stride_tricks.sliding_window_view(padded, length)[::step]
+        device = next(self.parameters()).device
         parts = [
-            self(torch.from_numpy(windows[begin : begin + batch_size].copy()), block_frames)
+            self(torch.tensor(windows[begin : begin + batch_size], device=device), block_frames)
             for begin in range(0, num_blocks, batch_size)
         ]
         frames = torch.cat(parts).flatten(0, 1)[:num_frames]
-        return np.asarray(frames.float().numpy(), np.float32)
+        return np.asarray(frames.float().cpu().numpy(), np.float32)
 
 
 class SpeechProjection(nn.Module):
