@@ -65,6 +65,12 @@ class GatewayConfig(ServerConfig):
         default=None,
         metadata=about("safetensors file, embedded wiring; unset takes the packaged"),
     )
+    speech_encoder: Path | None = field(
+        default=None,
+        metadata=about(
+            "Folder of the weights' speech encoder, embedded wiring; unset takes training's"
+        ),
+    )
     max_uploads: int = field(
         default=4, metadata=_named("Portraits that are taken in at once", "max_uploads")
     )

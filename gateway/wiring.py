@@ -48,7 +48,7 @@ async def embedded(config: GatewayConfig) -> AsyncIterator[Stages]:
     async with AsyncExitStack() as stack:
         encoder = EncoderEngine.open(config.store_dir or default_store_dir())
         stack.push_async_callback(encoder.aclose)
-        motion = MotionEngine.load(config.motion_weights)
+        motion = MotionEngine.load(config.motion_weights, speech_encoder=config.speech_encoder)
         stack.push_async_callback(motion.aclose)
         renderer = RendererEngine.create(encoder, bundle_digest=encoder.digest)
         stack.push_async_callback(renderer.aclose)

@@ -25,6 +25,7 @@ from parlante.models.audio_features import LOOK_AHEAD_HOPS
 from parlante.models.layers.attention import Attention, TimeBias
 from parlante.models.layers.causal_conv import FRAME_CONTEXT, AudioEncoder
 from parlante.models.motion_space import CONDITION_DIM, CONDITION_GROUPS, LATENT_DIM, MOUTH
+from parlante.models.speech_encoder import SpeechEncoder, SpeechProjection
 from parlante.models.viseme_names import VISEMES
 
 BLOCK_FRAMES: Final = 2  # 80 ms: an answer within 160 ms, look-ahead included
@@ -117,13 +118,26 @@ def _time_waves(time: Tensor) -> Tensor:
 
 
 class MotionDiT(nn.Module):
-    """The network."""
+    """The network.
 
-    def __init__(self, config: MotionDiTConfig) -> None:
+    Args:
+        config: Its size.
+        speech_encoder: Gives the features that `read_audio` takes; None takes mel features.
+    """
+
+    def __init__(
+        self, config: MotionDiTConfig, speech_encoder: SpeechEncoder | None = None
+    ) -> None:
         super().__init__()
         self.config = config
         W, A = config.width, config.audio_width
-        self.audio_encoder = AudioEncoder(A, len(LOOK_AHEAD_HOPS))
+        # In a tuple, so that its weights are not among this module's: they have files of their own.
+        self._speech_encoder = (speech_encoder,)
+        self.audio_encoder = (
+            AudioEncoder(A, len(LOOK_AHEAD_HOPS))
+            if speech_encoder is None
+            else SpeechProjection(speech_encoder.width, A)
+        )
         # Direct readings of the mouth and of viseme names from sound alone: a training aid, and
         # conditions. Not linear, as a closure is all or nothing.
         self.mouth_reader = nn.Sequential(nn.Linear(A, A), nn.GELU(), nn.Linear(A, len(MOUTH)))
@@ -142,19 +156,32 @@ class MotionDiT(nn.Module):
         self.head_modulate = _zero_linear(W, 2 * W)
         self.head = _zero_linear(W, LATENT_DIM)
 
+    @property
+    def speech_encoder(self) -> SpeechEncoder | None:
+        """The pretrained encoder that hears in place of our own, if there is one."""
+        return self._speech_encoder[0]
+
+    @property
+    def mel_encoder(self) -> AudioEncoder:
+        """Our own encoder; only where there is no pretrained one."""
+        assert isinstance(self.audio_encoder, AudioEncoder)
+        return self.audio_encoder
+
     # --- conditions ---------------------------------------------------------------------------
 
     def read_audio(self, features: Tensor, look: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Encode sound.
 
         Args:
-            features: [B, CONTEXT_HOPS + 4 T, NUM_FEATURES].
-            look: int64 [B], index into `LOOK_AHEAD_HOPS`.
+            features: [B, CONTEXT_HOPS + 4 T, NUM_FEATURES], or [B, T, E] of the speech encoder.
+            look: int64 [B], index into `LOOK_AHEAD_HOPS`; a speech encoder's features need none.
 
         Returns:
             Speech code for `condition` [B, T, audio_width + NUM_READ]; the mouth read from sound
             alone [B, T, 9] in latent units; and scores of viseme names [B, T, 16].
         """
+        if isinstance(self.audio_encoder, SpeechProjection):
+            return self._read(self.audio_encoder(features))
         return self._read(self.audio_encoder(features, look))
 
     def read_audio_live(
@@ -170,8 +197,8 @@ class MotionDiT(nn.Module):
         Returns:
             Speech code [1, T, audio_width + NUM_READ], and the next block's `past`.
         """
-        frames = torch.cat([past, self.audio_encoder.read_hops(features, look)], dim=2)
-        speech, _, _ = self._read(self.audio_encoder.read_frames(frames, look))
+        frames = torch.cat([past, self.mel_encoder.read_hops(features, look)], dim=2)
+        speech, _, _ = self._read(self.mel_encoder.read_frames(frames, look))
         return speech, frames[:, :, -FRAME_CONTEXT:]
 
     def _read(self, code: Tensor) -> tuple[Tensor, Tensor, Tensor]:

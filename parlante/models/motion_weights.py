@@ -13,35 +13,57 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from parlante.errors import FailedPrecondition
 from parlante.models.motion_dit import MotionDiT, MotionDiTConfig
+from parlante.models.speech_encoder import SpeechEncoder, SpeechEncoderConfig
 from parlante.types import MOTION_SPACE
 
 ARCHITECTURE: Final = "2"  # of the network, raised when old weights no longer fit
 DEFAULT_WEIGHTS: Final = Path(__file__).parent / "weights" / "motion_nano.safetensors"
 
 
-def save_weights(state: dict[str, Tensor], config: MotionDiTConfig, path: Path) -> None:
-    """Write weights as float16, with the network's size beside them."""
+def save_weights(
+    state: dict[str, Tensor],
+    config: MotionDiTConfig,
+    path: Path,
+    speech_encoder: SpeechEncoderConfig | None = None,
+) -> None:
+    """Write weights as float16, with the network's size beside them.
+
+    Args:
+        state: Of the network; a speech encoder's weights are not part of it.
+        config: Size of the network.
+        path: Of the file.
+        speech_encoder: Which one the network was trained with, if any.
+    """
     metadata = {
         "space": MOTION_SPACE,
         "architecture": ARCHITECTURE,
         "config": json.dumps(asdict(config), sort_keys=True),
     }
+    if speech_encoder is not None:
+        metadata |= speech_encoder.to_metadata()
     halves = {name: tensor.to(torch.float16).contiguous() for name, tensor in state.items()}
     save_file(halves, path, metadata=metadata)
 
 
-def load_weights(path: Path = DEFAULT_WEIGHTS) -> tuple[MotionDiT, str]:
-    """Read a network.
+def load_weights(
+    path: Path = DEFAULT_WEIGHTS, speech_encoder: Path | None = None
+) -> tuple[MotionDiT, str]:
+    """Read a network, and the speech encoder that it was trained with.
 
     Args:
         path: A file of `save_weights`.
+        speech_encoder: Folder of the encoder; None takes the one it was trained with.
 
     Returns:
         The network in float32, evaluation mode, and the hex SHA-256 of the file.
 
     Raises:
         ValueError: The file is of another motion space or architecture.
+        InvalidInput: The speech encoder's folder is missing, or cannot be read.
+        FailedPrecondition: It is another encoder, the weights need none, or `transformers` is
+            missing.
     """
     with safe_open(path, framework="pt") as stored:
         metadata = stored.metadata()
@@ -57,7 +79,15 @@ def load_weights(path: Path = DEFAULT_WEIGHTS) -> tuple[MotionDiT, str]:
             )
         config = MotionDiTConfig(**json.loads(metadata["config"]))
         state = {name: stored.get_tensor(name).float() for name in stored.keys()}  # noqa: SIM118
-    model = MotionDiT(config)
+    wanted = SpeechEncoderConfig.from_metadata(metadata, speech_encoder)
+    if wanted is None and speech_encoder is not None:
+        raise FailedPrecondition(
+            f"{path.name} was trained without a speech encoder; leave {speech_encoder} out, or "
+            "name weights that were trained with it",
+            reason="SPEECH_ENCODER_NOT_USED",
+            field="speech_encoder",
+        )
+    model = MotionDiT(config, None if wanted is None else SpeechEncoder.load(wanted))
     model.load_state_dict(state)
     model.eval()
     return model, hashlib.sha256(path.read_bytes()).hexdigest()

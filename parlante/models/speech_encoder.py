@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from parlante.errors import FailedPrecondition, InvalidInput
+from parlante.models.audio_features import DEFAULT_LOOK, LOOK_AHEAD_HOPS
 from parlante.types import FRAME_RATE_HZ, MODEL_SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, Float32Array
 
 __all__ = ["MIN_LOOK_AHEAD_SAMPLES", "SpeechEncoder", "SpeechEncoderConfig", "SpeechProjection"]
@@ -37,7 +38,7 @@ PER_FRAME: Final = SAMPLES_PER_FRAME // STRIDE_SAMPLES  # 2
 # The last vector of a block reaches so far beyond it.
 MIN_LOOK_AHEAD_SAMPLES: Final = REACH_SAMPLES - STRIDE_SAMPLES
 MIN_CONTEXT_MS: Final = 200
-MAX_CONTEXT_MS: Final = 10_000
+MAX_CONTEXT_MS: Final = 1_400  # a stream's checkpoint holds it, and has 64 KiB
 FRAME_MS: Final = 1000 // FRAME_RATE_HZ
 METADATA_KEY: Final = "speech_encoder"
 _VARIANCE_FLOOR: Final = 1e-7  # as the encoders' own normalisation has it
@@ -52,7 +53,8 @@ class SpeechEncoderConfig:
     Attributes:
         path: Folder of the encoder as `transformers` saves it.
         layer: Transformer layer whose output is taken, from 1; 0 takes the last.
-        context_ms: Sound before a block that the encoder is given, [200, 10000], whole frames.
+        context_ms: Sound before a block that the encoder is given, [200, 1400], whole frames.
+        look: Index into `LOOK_AHEAD_HOPS`: the look-ahead that weights are trained with.
         frozen: Whether training leaves the encoder as it is.
         digest: Hex SHA-256 of the encoder's files; "" before it was loaded. Weights work with the
             encoder that they were trained with alone.
@@ -64,6 +66,7 @@ class SpeechEncoderConfig:
     path: str
     layer: int = 0
     context_ms: int = 1000
+    look: int = DEFAULT_LOOK
     frozen: bool = True
     digest: str = ""
 
@@ -80,6 +83,12 @@ class SpeechEncoderConfig:
                 f"layer must be 0 (the last) or more; got {self.layer}",
                 reason="BAD_SPEECH_ENCODER",
                 field="layer",
+            )
+        if not 0 <= self.look < len(LOOK_AHEAD_HOPS):
+            raise InvalidInput(
+                f"look must be in [0, {len(LOOK_AHEAD_HOPS) - 1}]; got {self.look}",
+                reason="BAD_SPEECH_ENCODER",
+                field="look",
             )
 
     @property
@@ -243,12 +252,13 @@ class SpeechEncoder(nn.Module):
         heard = audio[: len(padded) - context]
         padded[context : context + len(heard)] = heard
         windows = np.lib.stride_tricks.sliding_window_view(padded, length)[::step]
+        device = next(self.parameters()).device
         parts = [
-            self(torch.from_numpy(windows[begin : begin + batch_size].copy()), block_frames)
+            self(torch.tensor(windows[begin : begin + batch_size], device=device), block_frames)
             for begin in range(0, num_blocks, batch_size)
         ]
         frames = torch.cat(parts).flatten(0, 1)[:num_frames]
-        return np.asarray(frames.float().numpy(), np.float32)
+        return np.asarray(frames.float().cpu().numpy(), np.float32)
 
 
 class SpeechProjection(nn.Module):

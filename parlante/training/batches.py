@@ -20,6 +20,7 @@ from parlante.models.audio_features import (
     normalise,
 )
 from parlante.models.layers.causal_conv import CONTEXT_HOPS
+from parlante.models.motion_dit import BLOCK_FRAMES
 from parlante.training.augment import augment
 from parlante.training.corpus import Corpus
 from parlante.training.takes import CLIP_FRAMES
@@ -36,11 +37,12 @@ class Batch:
     """One batch.
 
     Attributes:
-        features: float32 [B, CONTEXT_HOPS + 4 T, F].
+        features: float32 [B, CONTEXT_HOPS + 4 T, F], or [B, T, E] of a speech encoder.
         latents: float32 [B, T, D].
         controls: float32 [B, T, CONDITION_DIM].
         visemes: int64 [B, T], index into `VISEMES`, or `UNKNOWN_VISEME`.
-        look: int64 [B], index into `LOOK_AHEAD_HOPS`.
+        look: int64 [B], index into `LOOK_AHEAD_HOPS`; 0 and of no meaning with a speech encoder,
+            whose features have the look-ahead of its config.
     """
 
     features: Tensor
@@ -53,11 +55,18 @@ class Batch:
 def draw_batch(
     corpus: Corpus, clips: range, batch_size: int, num_frames: int, rng: np.random.Generator
 ) -> Batch:
-    """Draw crops; a quarter begin as a session does, without anything before them."""
+    """Draw crops; a quarter begin as a session does, without anything before them.
+
+    With a speech encoder they begin where blocks begin, and with the sound before them: it hears
+    back no further than its context, and clips begin with silence and with pauses often enough.
+    """
+    if corpus.speech:
+        parts = _heard_crops(corpus, clips, batch_size, num_frames, rng)
+        return Batch(*(torch.from_numpy(part) for part in parts))
     num_cold = round(_COLD_SHARE * batch_size)
     cold = _crops(corpus, clips, num_cold, num_frames, COLD_PRE_ROLL_FRAMES, rng)
     warm = _crops(corpus, clips, batch_size - num_cold, num_frames, PRE_ROLL_FRAMES, rng)
-    parts = [np.concatenate(pair) for pair in zip(cold, warm, strict=True)]
+    parts = tuple(np.concatenate(pair) for pair in zip(cold, warm, strict=True))
     return Batch(*(torch.from_numpy(part) for part in parts))
 
 
@@ -93,4 +102,28 @@ def _crops(
         np.stack(controls).astype(np.float32),
         np.stack(visemes).astype(np.int64),
         looks.astype(np.int64),
+    )
+
+
+def _heard_crops(
+    corpus: Corpus, clips: range, count: int, num_frames: int, rng: np.random.Generator
+) -> tuple[np.ndarray, ...]:
+    """Crops with features of a speech encoder."""
+    features, latents, controls, visemes = [], [], [], []
+    last = CLIP_FRAMES - num_frames - _MAX_AHEAD_FRAMES
+    for _ in range(count):
+        clip = int(rng.integers(clips.start, clips.stop))
+        take = int(rng.integers(corpus.latents.shape[1]))
+        start = BLOCK_FRAMES * int(rng.integers(last // BLOCK_FRAMES + 1))
+        end = start + num_frames
+        features.append(np.load(corpus.speech[clip], mmap_mode="r")[start:end])
+        latents.append(corpus.latents[clip, take, start:end])
+        controls.append(corpus.conditions[clip, take, start:end])
+        visemes.append(corpus.visemes[clip, start:end])
+    return (
+        np.stack(features).astype(np.float32),
+        np.stack(latents).astype(np.float32),
+        np.stack(controls).astype(np.float32),
+        np.stack(visemes).astype(np.int64),
+        np.zeros(count, np.int64),
     )

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Final
 
@@ -30,8 +30,10 @@ from parlante.models.audio_features import (
 )
 from parlante.models.listening import LISTENING_DIM, ListenerState, listen
 from parlante.models.motion_space import LATENT_SCALE, MOUTH, head_latents
+from parlante.models.speech_encoder import SpeechEncoder
 from parlante.training.behaviour import draw_behaviour, draw_controls, emotion_mouth
 from parlante.training.no_speech import no_speech
+from parlante.training.speech_features import encode_clips
 from parlante.training.takes import CLIP_FRAMES, CLIP_SAMPLES, Take, load_or_record
 from parlante.training.visemes import mouth_targets, viseme_labels
 from parlante.types import SAMPLES_PER_FRAME, Float32Array
@@ -65,6 +67,7 @@ class Corpus:
         conditions: float16 [C, V, T, CONDITION_DIM].
         activity: float16 [C, T], 1 = speaking.
         visemes: uint8 [C, T], index into `VISEMES`, or `UNKNOWN_VISEME`.
+        speech: C files of what a speech encoder hears, float16 [T, E]; none without one.
     """
 
     log_mel: np.ndarray
@@ -72,6 +75,7 @@ class Corpus:
     conditions: np.ndarray
     activity: np.ndarray
     visemes: np.ndarray
+    speech: tuple[Path, ...] = field(default=(), kw_only=True)
 
     @property
     def num_clips(self) -> int:
@@ -79,11 +83,19 @@ class Corpus:
         return len(self.log_mel)
 
 
-_ARRAYS: Final = tuple(field.name for field in fields(Corpus))
+_ARRAYS: Final = tuple(f.name for f in fields(Corpus) if not f.kw_only)
 
 
-def load_or_make(config: CorpusConfig, cache: Path) -> Corpus:
-    """Read the corpus from the cache folder, or make it and put it there."""
+def load_or_make(
+    config: CorpusConfig, cache: Path, speech_encoder: SpeechEncoder | None = None
+) -> Corpus:
+    """Read the corpus from the cache folder, or make it and put it there.
+
+    Args:
+        config: What to make.
+        cache: Folder of all corpora.
+        speech_encoder: Hears all clips, if given; kept in the cache as well.
+    """
     key = hashlib.sha256(repr((VERSION, sorted(asdict(config).items()))).encode()).hexdigest()[:16]
     path = cache / f"motion-{key}.npz"
     if not path.exists():
@@ -93,19 +105,29 @@ def load_or_make(config: CorpusConfig, cache: Path) -> Corpus:
         np.savez(part, **{name: getattr(corpus, name) for name in _ARRAYS})
         part.rename(path)
     with np.load(path) as stored:
-        return Corpus(*(stored[name] for name in _ARRAYS))
+        corpus = Corpus(*(stored[name] for name in _ARRAYS))
+    if speech_encoder is None:
+        return corpus
+
+    def sounds() -> Iterator[Float32Array]:
+        return (audio for audio, _ in _clips(config, cache))
+
+    speech = encode_clips(key, corpus.num_clips, sounds, speech_encoder, cache)
+    return replace(corpus, speech=speech)
 
 
 def join(corpora: list[Corpus]) -> Corpus:
     """Put corpora of equal numbers of performances together, in an order that mixes them evenly."""
     position = np.concatenate([(np.arange(c.num_clips) + 0.5) / c.num_clips for c in corpora])
     order = np.argsort(position, kind="stable")
-    return Corpus(*(np.concatenate([getattr(c, name) for c in corpora])[order] for name in _ARRAYS))
+    arrays = (np.concatenate([getattr(c, name) for c in corpora])[order] for name in _ARRAYS)
+    files = [path for c in corpora for path in c.speech]
+    return Corpus(*arrays, speech=tuple(files[index] for index in order) if files else ())
 
 
 def make(config: CorpusConfig, cache: Path) -> Corpus:
     """Record the takes that are not in the cache, and draw targets for all of them."""
-    clips = list(_clips(config, cache))
+    clips = [clip for _, clip in _clips(config, cache)]
     # Everything real goes to half precision; labels stay as they are.
     parts = [np.stack(part) for part in zip(*clips, strict=True)]
     return Corpus(*(p if p.dtype == np.uint8 else p.astype(np.float16) for p in parts))
@@ -114,17 +136,19 @@ def make(config: CorpusConfig, cache: Path) -> Corpus:
 _Clip = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-def _clips(config: CorpusConfig, cache: Path) -> Iterator[_Clip]:
+def _clips(config: CorpusConfig, cache: Path) -> Iterator[tuple[Float32Array, _Clip]]:
+    """Sound and content of each clip."""
     heard = np.zeros((CLIP_FRAMES, LISTENING_DIM), np.float32)
     takes = load_or_record(config.speakers, config.num_clips, config.seed, cache)
     for index, take in enumerate(takes):
         rng = np.random.default_rng((config.seed, 7, index))
         # The user is the speaker of another take, who stops when the avatar speaks, as a rule.
         user = heard if rng.random() < _OVERHEARD_SHARE else np.zeros_like(heard)
-        yield _clip(take, user, config.num_performances, rng)
+        yield take.audio, _clip(take, user, config.num_performances, rng)
         heard = _overheard(take)
         if index % _LISTENING_EVERY == _LISTENING_EVERY - 1:
-            yield _clip(_silent_take(rng), heard, config.num_performances, rng)
+            silent = _silent_take(rng)
+            yield silent.audio, _clip(silent, heard, config.num_performances, rng)
 
 
 def _silent_take(rng: np.random.Generator) -> Take:

@@ -196,6 +196,9 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description="Judge motion weights.")
     parser.add_argument("--weights", type=Path, default=None)
+    parser.add_argument(
+        "--speech-encoder", type=Path, default=None, help="folder; default that of training"
+    )
     parser.add_argument("--wav", type=Path, default=None, help="folder of 16-bit wav recordings")
     parser.add_argument("--speakers", choices=POPULATIONS, default="espeak")
     parser.add_argument("--num-clips", type=int, default=6)
@@ -204,7 +207,7 @@ def main() -> None:
     recordings = sorted(arguments.wav.glob("*.wav")) if arguments.wav else []
 
     async def run() -> dict[str, Any]:
-        engine = MotionEngine.load(arguments.weights)
+        engine = MotionEngine.load(arguments.weights, speech_encoder=arguments.speech_encoder)
         await engine.warm_up()
         try:
             report: dict[str, Any] = {

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from parlante.diffusion.schedule import add_noise, draw_times
+from parlante.errors import InvalidInput
 from parlante.models.motion_dit import (
     BLOCK_FRAMES,
     NUM_GROUPS,
@@ -25,6 +26,7 @@ from parlante.models.motion_dit import (
 )
 from parlante.models.motion_space import MOUTH_SLICE
 from parlante.models.motion_weights import load_matching, save_weights
+from parlante.models.speech_encoder import SpeechEncoder, SpeechEncoderConfig
 from parlante.training.batches import Batch, draw_batch
 from parlante.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from parlante.training.corpus import Corpus, CorpusConfig
@@ -40,6 +42,7 @@ class TrainingConfig:
     Attributes:
         corpora: What to train on, joined.
         model: Size of the network.
+        speech_encoder: Pretrained encoder that hears in place of our own; None trains our own.
         num_steps: Optimiser steps.
         reading_steps: How many of them, at the beginning, train only the reading of sound, which
             costs a fraction of the whole.
@@ -55,10 +58,14 @@ class TrainingConfig:
         checkpoint_steps: How often state is written.
         seed: Of everything after the corpus.
         bfloat16: Whether matrix products run in bfloat16.
+
+    Raises:
+        InvalidInput: The speech encoder is not frozen.
     """
 
     corpora: tuple[CorpusConfig, ...] = (CorpusConfig(),)
     model: MotionDiTConfig = field(default_factory=MotionDiTConfig)
+    speech_encoder: SpeechEncoderConfig | None = None
     num_steps: int = 5000
     reading_steps: int = 0
     batch_size: int = 16
@@ -74,8 +81,27 @@ class TrainingConfig:
     seed: int = 0
     bfloat16: bool = True
 
+    def __post_init__(self) -> None:
+        if self.speech_encoder is not None and not self.speech_encoder.frozen:
+            raise InvalidInput(
+                "the speech encoder must be frozen: its features are made once, before training; "
+                "leave frozen at true",
+                reason="BAD_SPEECH_ENCODER",
+                field="frozen",
+            )
 
-def train(config: TrainingConfig, corpus: Corpus, out: Path, start: Path | None = None) -> Path:
+    def load_speech_encoder(self) -> SpeechEncoder | None:
+        """Load the encoder that the run needs, if it needs one."""
+        return None if self.speech_encoder is None else SpeechEncoder.load(self.speech_encoder)
+
+
+def train(
+    config: TrainingConfig,
+    corpus: Corpus,
+    out: Path,
+    start: Path | None = None,
+    speech_encoder: SpeechEncoder | None = None,
+) -> Path:
     """Train, or go on with a run that was cut off.
 
     Args:
@@ -83,13 +109,14 @@ def train(config: TrainingConfig, corpus: Corpus, out: Path, start: Path | None 
         corpus: Its data; the last thirtieth of the clips is held out.
         out: Folder for checkpoint and weights.
         start: Weights to begin with instead of random ones; parts of another shape begin anew.
+        speech_encoder: The one that has heard the corpus, if one has.
 
     Returns:
         Path of the weights, float16 safetensors.
     """
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
-    model = MotionDiT(config.model)
+    model = MotionDiT(config.model, speech_encoder)
     if start is not None:
         load_matching(model, start)
     average = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
@@ -122,8 +149,12 @@ def train(config: TrainingConfig, corpus: Corpus, out: Path, start: Path | None 
                 optimizer.state_dict(),
             )
             save_checkpoint(state, out / "checkpoint.pt")
-            save_weights(average, config.model, out / "motion.safetensors")
-            logger.info("step %d held out: %s", step + 1, _test(average, config, corpus, testing))
+            heard_by = None if speech_encoder is None else speech_encoder.config
+            save_weights(average, config.model, out / "motion.safetensors", heard_by)
+            result = _test(
+                MotionDiT(config.model, speech_encoder), average, config, corpus, testing
+            )
+            logger.info("step %d held out: %s", step + 1, result)
     return out / "motion.safetensors"
 
 
@@ -202,13 +233,13 @@ def _losses(
 
 @torch.no_grad()
 def _test(
+    model: MotionDiT,
     average: dict[str, Tensor],
     config: TrainingConfig,
     corpus: Corpus,
     clips: range,
 ) -> str:
     """Loss and correlation of the mouth read from sound, on clips not trained on."""
-    model = MotionDiT(config.model)
     model.load_state_dict(average)
     model.eval()
     rng = np.random.default_rng((config.seed, 2))

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from parlante.models.motion_dit import MotionDiTConfig
+from parlante.models.speech_encoder import SpeechEncoderConfig
 from parlante.training.corpus import CorpusConfig, join, load_or_make
 from parlante.training.loop import TrainingConfig, train
 
@@ -24,7 +25,9 @@ def config_of(fields: dict[str, Any]) -> TrainingConfig:
     """Build a config from the fields of `TrainingConfig`, nested; takes them out of `fields`."""
     corpora = tuple(CorpusConfig(**corpus) for corpus in fields.pop("corpora", [{}]))
     model = MotionDiTConfig(**fields.pop("model", {}))
-    return TrainingConfig(corpora=corpora, model=model, **fields)
+    speech = fields.pop("speech_encoder", None)
+    speech_encoder = None if speech is None else SpeechEncoderConfig(**speech)
+    return TrainingConfig(corpora=corpora, model=model, speech_encoder=speech_encoder, **fields)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -47,8 +50,9 @@ def train_on_speech(
     config: TrainingConfig, out: Path, start: Path | None, corpus_cache: Path
 ) -> Path:
     """Make the corpora that are not in the cache, and train on them; gives the weights' path."""
-    corpus = join([load_or_make(part, corpus_cache) for part in config.corpora])
-    return train(config, corpus, out, start)
+    encoder = config.load_speech_encoder()
+    corpus = join([load_or_make(part, corpus_cache, encoder) for part in config.corpora])
+    return train(config, corpus, out, start, encoder)
 
 
 if __name__ == "__main__":

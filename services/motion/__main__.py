@@ -16,7 +16,7 @@ from services.motion.servicer import MotionServicer, motion_service
 
 async def serve(config: MotionServiceConfig) -> None:
     """Load the engine and serve it until a signal comes."""
-    engine = MotionEngine.load(config.weights)
+    engine = MotionEngine.load(config.weights, speech_encoder=config.speech_encoder)
     traits = MotionTraits(
         algorithmic_delay_ms=math.ceil(engine.algorithmic_delay_ms),
         bundle_digest=engine.bundle_digest,

@@ -48,7 +48,7 @@ _MAX_NUMBER: Final = 1e6
 
 
 def dump(state: SessionState, *, bundle_digest: str, rate_hz: int) -> bytes:
-    """Write a state; a few kilobytes."""
+    """Write a state; a few kilobytes, and with a speech encoder its context besides."""
     pose = asdict(state.pose)
     numbers = {
         "bundle": bundle_digest,
@@ -75,6 +75,7 @@ def dump(state: SessionState, *, bundle_digest: str, rate_hz: int) -> bytes:
         "glided": state.glided,
         "latents": state.latents,
         "heard": state.heard,
+        **({"sound": state.sound} if len(state.sound) else {}),
         **pose,
     }
     layout = [[name, array.dtype.str, list(array.shape)] for name, array in arrays.items()]
@@ -165,6 +166,7 @@ def _build(
     latents = take("latents", np.float16, None, LATENT_DIM)
     if len(latents) > model.config.past_frames:
         _refuse("latents")
+    num_sound = session.num_sound(look, model)
     lid_debt = float(numbers["lid_debt"])
     listener = ListenerState(**{k: float(v) for k, v in numbers["listener"].items()})
     if not all(abs(v) < _MAX_NUMBER for v in (lid_debt, listener.peak, listener.activity)):
@@ -181,6 +183,7 @@ def _build(
                 whole("num_outputs", 0, long_ago),
             ),
             audio=take("audio", np.int16, None),
+            sound=take("sound", np.int16, num_sound) if num_sound else np.zeros(0, np.int16),
             block_index=whole("block_index", -64, long_ago),
             normaliser=NormaliserState(
                 take("peak", np.float64, 1),

@@ -21,6 +21,10 @@ class MotionServiceConfig(ServerConfig):
         default=None,
         metadata=about("safetensors file; unset takes the packaged", env="PARLANTE_MOTION_WEIGHTS"),
     )
+    speech_encoder: Path | None = field(
+        default=None,
+        metadata=about("Folder of the weights' speech encoder; unset takes the one of training"),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

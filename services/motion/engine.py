@@ -61,20 +61,30 @@ class MotionEngine:
         )
 
     @classmethod
-    def load(cls, weights: Path | None = None, *, sampler: SamplerConfig | None = None) -> Self:
+    def load(
+        cls,
+        weights: Path | None = None,
+        *,
+        speech_encoder: Path | None = None,
+        sampler: SamplerConfig | None = None,
+    ) -> Self:
         """Load an engine.
 
         Args:
             weights: A safetensors file of `parlante.training.motion`; None takes the packaged one.
+            speech_encoder: Folder of the pretrained encoder that the weights need, if they need
+                one; None takes the folder that they were trained with.
             sampler: How blocks are drawn; None takes the settings the weights were judged with.
 
         Raises:
-            FailedPrecondition: There is no such file, or it is of another motion space.
+            FailedPrecondition: There is no such file, or it is of another motion space; or the
+                folder holds another encoder than that of training.
+            InvalidInput: There is no speech encoder in the folder.
         """
         path = weights or DEFAULT_WEIGHTS
         sampler = sampler or SamplerConfig()
         try:
-            model, digest = load_weights(path)
+            model, digest = load_weights(path, speech_encoder)
         except (FileNotFoundError, ValueError) as error:
             raise FailedPrecondition(
                 f"motion weights must be readable; {error}; reinstall the package or name a file",

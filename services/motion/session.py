@@ -51,6 +51,7 @@ from parlante.models.motion_space import (
     condition,
     to_channels,
 )
+from parlante.models.speech_encoder import SpeechEncoder
 from parlante.types import (
     FRAME_DURATION_US,
     FRAME_RATE_HZ,
@@ -122,6 +123,8 @@ class SessionState:
         num_samples: Input samples so far, at the input's rate.
         resampler: State of the rate converter.
         audio: int16 [S] at 16 kHz that is not used up; begins with the next block's first window.
+        sound: int16 [S], what came before `audio`, as far as a speech encoder hears back from it;
+            empty where there is none.
         block_index: Next block; negative ones only warm up the features.
         normaliser: Running level and spectrum.
         features: int8 [CONTEXT_HOPS, F], the encoder's past as `quantise` keeps it.
@@ -141,6 +144,7 @@ class SessionState:
     num_samples: int
     resampler: ResamplerState
     audio: Int16Array
+    sound: Int16Array
     block_index: int
     normaliser: NormaliserState
     features: npt.NDArray[np.int8]
@@ -167,6 +171,7 @@ def start(config: MotionConfig, resampler: Resampler, model: MotionDiT) -> Sessi
         num_samples=0,
         resampler=resampler.start(),
         audio=np.zeros(pre_roll, np.int16),
+        sound=np.zeros(num_sound(look, model), np.int16),
         block_index=-num_warm_up,
         normaliser=NormaliserState.fresh(1),
         features=features,
@@ -193,6 +198,14 @@ def _lead_in(look: int) -> tuple[int, int]:
     return num_warm_up, num_warm_up * BLOCK_SAMPLES - (BLOCK_SAMPLES + ahead - SPAN_SAMPLES)
 
 
+def num_sound(look: int, model: MotionDiT) -> int:
+    """Samples of `SessionState.sound`: windows of a block end with its look-ahead."""
+    if model.speech_encoder is None:
+        return 0
+    ahead = look_ahead_samples(look)
+    return model.speech_encoder.config.context_samples + BLOCK_SAMPLES + ahead - SPAN_SAMPLES
+
+
 def choose_look(budget_ms: int, resampler: Resampler) -> int:
     """Index of the longest look-ahead that fits a delay, or of the shortest there is."""
     fitting = [
@@ -208,12 +221,17 @@ def _look_tensor(look: int) -> Tensor:
 
 
 def half_encode(features: npt.NDArray[np.int8], look: int, model: MotionDiT) -> Tensor:
-    """Half-encode the past [CONTEXT_HOPS, F] block by block, as a stream does."""
+    """Half-encode the past [CONTEXT_HOPS, F] block by block, as a stream does.
+
+    Nothing of it is used, and given, where a speech encoder hears in its place.
+    """
+    if model.speech_encoder is not None:
+        return torch.zeros(1, model.config.audio_width, 0)
     parts = []
     for begin in range(0, CONTEXT_HOPS - HOP_CONTEXT, BLOCK_HOPS):
         window = dequantise(features[begin : begin + HOP_CONTEXT + BLOCK_HOPS])
         hops = torch.from_numpy(window)[None]
-        parts.append(model.audio_encoder.read_hops(hops, _look_tensor(look)))
+        parts.append(model.mel_encoder.read_hops(hops, _look_tensor(look)))
     return torch.cat(parts, dim=2)[:, :, -FRAME_CONTEXT:]
 
 
@@ -312,23 +330,13 @@ def advance(
     state: SessionState, model: MotionDiT, sampler: SamplerConfig
 ) -> tuple[MotionBlock | None, SessionState]:
     """Make the next block; None for one that only warms up. Needs `is_ready`."""
-    audio = state.audio[:SPAN_SAMPLES].astype(np.float32) / np.float32(32768.0)
-    fresh, normaliser = normalise(mel_energies(audio)[None], state.normaliser)
-    features = np.concatenate([state.features[BLOCK_HOPS:], quantise(fresh[0])])
-    window = torch.from_numpy(dequantise(features[-(HOP_CONTEXT + BLOCK_HOPS) :]))[None]
-    speech, half_encoded = model.read_audio_live(
-        window, state.half_encoded, _look_tensor(state.look)
-    )
     index = state.block_index
-    state = replace(
-        state,
-        audio=state.audio[BLOCK_SAMPLES:],
-        block_index=index + 1,
-        normaliser=normaliser,
-        features=features,
-        half_encoded=half_encoded,
-    )
-    if index < 0:
+    speech: Tensor | None
+    if model.speech_encoder is None:
+        speech, state = _read_mel(state, model)
+    else:
+        speech, state = _read_windows(state, model, model.speech_encoder)
+    if speech is None or index < 0:
         return None, state
     controls, state = _conditions(state)
     latents = _draw(speech, controls, index, state, model, sampler)
@@ -337,6 +345,45 @@ def advance(
     past = np.concatenate([state.latents, latents])[-model.config.past_frames :]
     cache = model.remember(torch.from_numpy(latents.astype(np.float32))[None], state.cache)
     return block, replace(state, latents=past, cache=cache, pose=pose)
+
+
+def _read_mel(state: SessionState, model: MotionDiT) -> tuple[Tensor, SessionState]:
+    """Read the block's sound with our own encoder."""
+    audio = state.audio[:SPAN_SAMPLES].astype(np.float32) / np.float32(32768.0)
+    fresh, normaliser = normalise(mel_energies(audio)[None], state.normaliser)
+    features = np.concatenate([state.features[BLOCK_HOPS:], quantise(fresh[0])])
+    window = torch.from_numpy(dequantise(features[-(HOP_CONTEXT + BLOCK_HOPS) :]))[None]
+    speech, half_encoded = model.read_audio_live(
+        window, state.half_encoded, _look_tensor(state.look)
+    )
+    return speech, replace(
+        state,
+        audio=state.audio[BLOCK_SAMPLES:],
+        block_index=state.block_index + 1,
+        normaliser=normaliser,
+        features=features,
+        half_encoded=half_encoded,
+    )
+
+
+def _read_windows(
+    state: SessionState, model: MotionDiT, encoder: SpeechEncoder
+) -> tuple[Tensor | None, SessionState]:
+    """Read the block's sound with a pretrained encoder, which has nothing to warm up."""
+    speech = None
+    if state.block_index >= 0:
+        heard = np.concatenate([state.sound, state.audio[:SPAN_SAMPLES]])
+        window = heard.astype(np.float32) / np.float32(32768.0)
+        context = encoder.config.context_samples
+        features, _ = encoder.read_block(window[:context], window[context:], BLOCK_FRAMES)
+        speech, _, _ = model.read_audio(features, _look_tensor(state.look))
+    sound = np.concatenate([state.sound, state.audio[:BLOCK_SAMPLES]])[BLOCK_SAMPLES:]
+    return speech, replace(
+        state,
+        audio=state.audio[BLOCK_SAMPLES:],
+        sound=sound,
+        block_index=state.block_index + 1,
+    )
 
 
 def _conditions(state: SessionState) -> tuple[Tensor, SessionState]:

@@ -35,7 +35,7 @@ from parlante.training.videos.performance import Performance
 from parlante.training.visemes import UNKNOWN_VISEME
 from parlante.types import SAMPLES_PER_FRAME, Float32Array
 
-__all__ = ["ARRAYS", "AUDIO_SAMPLES", "Clips", "Scene", "assemble"]
+__all__ = ["ARRAYS", "AUDIO_SAMPLES", "PCM", "Clips", "Scene", "assemble"]
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -45,7 +45,7 @@ _LIPS_FRAMES: Final = 5  # of them, in which lips and brows come to rest, and le
 AUDIO_SAMPLES: Final = CLIP_SAMPLES + 4096
 _FADE_SAMPLES: Final = 320
 _SPEECH_BELOW_PEAK_DB: Final = 30.0
-_PCM: Final = 32767.0
+PCM: Final = 32767.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,7 +111,7 @@ def assemble(scenes: list[Scene]) -> Clips:
                 conditions[frames][None].astype(np.float16),
                 active[frames].astype(np.float16),
                 np.full(CLIP_FRAMES, UNKNOWN_VISEME, np.uint8),
-                np.round(np.clip(sound, -1.0, 1.0) * _PCM).astype(np.int16),
+                np.round(np.clip(sound, -1.0, 1.0) * PCM).astype(np.int16),
                 np.float32(fresh),
             )
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -16,9 +16,13 @@ from typing import Final, cast
 
 import numpy as np
 
+from parlante.models.speech_encoder import SpeechEncoder
 from parlante.training.corpus import Corpus
+from parlante.training.speech_features import encode_clips
+from parlante.training.videos.clips import PCM
 from parlante.training.videos.folder import Manifest
 from parlante.training.videos.shards import MappedShard, map_shard
+from parlante.types import Float32Array
 
 __all__ = ["HELD_OUT_SHARE", "MixedClips", "mix"]
 
@@ -88,6 +92,26 @@ class MixedClips:
         self.conditions = ClipColumn(self.refs, rows("conditions"), (size, performances))
         self.activity = ClipColumn(self.refs, rows("activity"), (size,))
         self.visemes = ClipColumn(self.refs, rows("visemes"), (size,))
+        self.speech: tuple[Path, ...] = ()
+
+    def hear(self, encoder: SpeechEncoder, synthetic: Corpus | None, cache: Path) -> None:
+        """Give all clips the features of a speech encoder.
+
+        Args:
+            encoder: Hears the videos.
+            synthetic: The corpus, which it has heard already.
+            cache: Where features are kept.
+        """
+        files: dict[Path | None, tuple[Path, ...]] = {}
+        files[None] = () if synthetic is None else synthetic.speech
+        for shard in {ref.shard for ref in self.refs if ref.shard is not None}:
+            audio = map_shard(shard)["audio"]
+
+            def sounds(audio: np.ndarray = audio) -> Iterator[Float32Array]:
+                return (row.astype(np.float32) / np.float32(PCM) for row in audio)
+
+            files[shard] = encode_clips(shard.stem, len(audio), sounds, encoder, cache)
+        self.speech = tuple(files[ref.shard][ref.index] for ref in self.refs)
 
     @property
     def num_clips(self) -> int:

@@ -103,16 +103,20 @@ def train_on_videos(
     training = config.training
     if start is not None:
         training = replace(training, model=_size_of(start))
+    encoder = training.load_speech_encoder()
     # Always the packaged weights: shards must not depend on what a run starts from.
     reader = open_lip_reader(DEFAULT_WEIGHTS)
     manifest = prepare_folder(folder, out, FaceTracker(), reader, tell=tell)
     tell(manifest.summary())
     synthetic = None
     if config.video_share < 1.0:
-        synthetic = join([load_or_make(part, corpus_cache) for part in training.corpora])
+        parts = [load_or_make(part, corpus_cache, encoder) for part in training.corpora]
+        synthetic = join(parts)
     clips = mix(manifest, synthetic, config.video_share, open_shards=config.open_shards)
+    if encoder is not None:
+        clips.hear(encoder, synthetic, corpus_cache)
     logger.info("%d entries to draw from", clips.num_clips)
-    return train(training, clips.as_corpus(), out, start)
+    return train(training, clips.as_corpus(), out, start, encoder)
 
 
 def _size_of(weights: Path) -> Any:

@@ -28,6 +28,11 @@ def test_flags_and_variables_are_read(stage: type[ServerConfig]) -> None:
     assert (config.port, config.drain_grace_s, config.reflection) == (7, 3.0, False)
 
 
+def test_the_folder_of_a_speech_encoder_is_read() -> None:
+    config = settings.load(MotionServiceConfig, [], env={"PARLANTE_SPEECH_ENCODER": "a/b"})
+    assert config.speech_encoder == Path("a/b")
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_variables_that_kubernetes_makes_do_no_harm(stage: type[ServerConfig]) -> None:
     address = "tcp://10.0.0.1:50051"

@@ -1,11 +1,13 @@
 """Scenes joined into clips, shards on disk, and the mix that is trained on."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from parlante.models.motion_space import CONDITION_DIM, LATENT_DIM, LATENT_SCALE, MOUTH
+from parlante.training.batches import draw_batch
 from parlante.training.corpus import Corpus
 from parlante.training.takes import CLIP_FRAMES
 from parlante.training.videos.clips import ARRAYS, AUDIO_SAMPLES, BRIDGE_FRAMES, Scene, assemble
@@ -157,6 +159,43 @@ def test_mixed_clips_index_as_a_corpus_does(manifest):
         else:
             stored = map_shard(ref.shard)["latents"]
             np.testing.assert_array_equal(row, stored[ref.index, 0, 0:2])
+
+
+class _Ear:
+    """Stands for a speech encoder: a frame is the mean of its sound."""
+
+    config = SimpleNamespace(digest="ear", layer=0, context_ms=1000, look=1)
+
+    def __init__(self):
+        self.num_heard = 0
+
+    def to(self, device):
+        return self
+
+    def read_clip(self, audio, num_frames, **windows):
+        self.num_heard += 1
+        return audio[: 640 * num_frames].reshape(num_frames, 640).mean(axis=1)[:, None]
+
+
+def test_a_speech_encoder_hears_each_clip_of_videos_once(manifest, tmp_path):
+    synthetic = _synthetic()
+    synthetic = replace(synthetic, speech=tuple(tmp_path / f"{i}.npy" for i in range(4)))
+    for _ in range(2):
+        clips, ear = mix(manifest, synthetic, 0.5), _Ear()
+        clips.hear(ear, synthetic, tmp_path)
+    assert ear.num_heard == 0  # the second time
+    for ref, path in zip(clips.refs, clips.speech, strict=True):
+        if ref.shard is None:
+            assert path == synthetic.speech[ref.index]
+        else:
+            sound = map_shard(ref.shard)["audio"][ref.index] / 32767.0
+            wanted = sound[: 640 * CLIP_FRAMES].reshape(CLIP_FRAMES, 640).mean(axis=1)
+            np.testing.assert_allclose(np.load(path)[:, 0], wanted, atol=1e-4)
+    only_videos = mix(manifest, None, 1.0)
+    only_videos.hear(ear, None, tmp_path)
+    batch = draw_batch(only_videos.as_corpus(), range(4), 3, 16, np.random.default_rng(0))
+    assert batch.features.shape == (3, 16, 1)
+    assert batch.latents.shape == (3, 16, LATENT_DIM)
 
 
 def test_few_shards_are_open_at_a_time(manifest, monkeypatch):
