@@ -191,7 +191,8 @@ def test_mel_bands_follow_the_pitch_of_a_tone():
 def test_head_latents_are_undone_by_the_leaky_sum():
     """But for the head's mass, which makes it follow about a frame late."""
     time_s = np.arange(100) / 25
-    track = np.stack([0.1 * np.sin(2 * np.pi * hz * time_s) for hz in (0.2, 0.3, 0.4)] * 2, axis=1)
+    turns = [1.0 - np.cos(2 * np.pi * hz * time_s) for hz in (0.2, 0.3, 0.4)]
+    track = 0.05 * np.stack(turns * 2, axis=1)
     latents = np.zeros((100, LATENT_DIM), np.float32)
     latents[:, HEAD_SLICE] = head_latents(track.astype(np.float32))
     values, _ = to_channels(latents, Controls(), PoseState())
