@@ -85,20 +85,25 @@ LATENT_SCALE: Final[Float32Array] = np.array(
 )
 
 HEAD_LEAK: Final = math.exp(-1.0 / (2.0 * FRAME_RATE_HZ))  # the deviation relaxes in 2 s
+# Generated pushes do not know where the head is, so that small errors add up to wide drifts: what
+# is shown relaxes sooner than what was learnt from.
+SHOWN_LEAK: Final = math.exp(-1.0 / (0.9 * FRAME_RATE_HZ))
 # Share of a new push that acts in its frame: heads have mass. It also takes the grain out of block
 # borders, where the generator's velocity is least sure (twice the second difference without it).
 HEAD_AGILITY: Final = 0.5
 HEAD_GAZE_SHARE: Final = 0.35  # of a gaze target the head takes; the eyes do the rest
 VOR_GAIN: Final = 0.9
 ANCHOR_RATE_HZ: Final = 14.0  # natural frequency of the anchor filter, rad/s: 90 % in 0.28 s
-CONTACT_FROM: Final = 0.20  # lips: a closure is whole or none, see `_contact`
-CONTACT_FULL: Final = 0.38
+CONTACT_FROM: Final = 0.25  # lips: a closure is whole or none, see `_contact`
+CONTACT_FULL: Final = 0.43
 CONTACT_JAW_SHARE: Final = 0.5  # of the jaw's opening that a closure takes away
 CONTACT_PRESS: Final = 0.6
 CONTACT_ROLL: Final = 0.35
 # A few passes end near the mean of what lips may do, which is flatter than what they do: without
 # it the width of rendered mouths varied by 0.018 IOD, that of people by 0.046 (2026-11).
 SHAPE_GAIN: Final = 1.7
+ACCENT_JAW: Final = 0.16  # blendshape weight: an open vowel
+ACCENT_CHANCE: Final = 0.09  # per frame of such a vowel; about one accent in 1.5 s of speech
 BLINK_FROM: Final = 0.5  # a latent above this starts a blink, which then runs its course
 LID_COURSE: Final = (0.45, 1.0, 1.0, 0.72, 0.38, 0.12)  # 0.24 s, closing faster than opening
 FIXATION_RAD: Final = 0.04  # eyes hold still until the wish to look elsewhere is larger
@@ -120,6 +125,8 @@ class PoseState:
         intensity: float64 [4], head motion, expression, mouth and blink rate as smoothed so far.
         lid_phase: Frames since the last blink began, at most `LID_PAUSE_FRAMES`.
         lid_debt: Blinks that the rate asks for and that were not made yet; below 0, spare ones.
+        accent: float64 [3], a brow's movement with a stress: frames since it began, a third of its
+            length in frames, and its size; below 0 the brow goes down.
         fixation: float64 [2], where the eyes want to be, rad relative to the camera.
         gaze: float64 [2], where they are.
     """
@@ -131,6 +138,7 @@ class PoseState:
     intensity: np.ndarray = field(default_factory=lambda: np.ones(4))
     lid_phase: int = LID_PAUSE_FRAMES
     lid_debt: float = 0.0
+    accent: np.ndarray = field(default_factory=lambda: np.array([100.0, 1.0, 0.0]))
     fixation: np.ndarray = field(default_factory=lambda: np.zeros(2))
     gaze: np.ndarray = field(default_factory=lambda: np.zeros(2))
 
@@ -167,7 +175,10 @@ def _intensity(controls: Controls) -> np.ndarray:
 
 
 def to_channels(
-    latents: Float32Array, controls: Controls, state: PoseState
+    latents: Float32Array,
+    controls: Controls,
+    state: PoseState,
+    chances: Float32Array | None = None,
 ) -> tuple[Float32Array, PoseState]:
     """Map latents to the public motion channels.
 
@@ -175,6 +186,7 @@ def to_channels(
         latents: float32 [T, D], unit variance.
         controls: They hold for these frames.
         state: Head state after the frame before; not modified.
+        chances: float32 [T], uniform in [0, 1), what decides about a brow's accents; None is none.
 
     Returns:
         float32 [T, 60] in the order of `MOTION_CHANNELS`, and the next state.
@@ -184,15 +196,20 @@ def to_channels(
     intensity_target = _intensity(controls)
     out = np.zeros((len(latents), MOTION_DIM))
     for row, frame in enumerate(natural):
-        state = _step(state, frame, target, intensity_target)
+        chance = 1.0 if chances is None else float(chances[row])
+        state = _step(state, frame, target, intensity_target, chance)
         _write_pose(out[row], state)
-        _write_face(out[row], frame, state.intensity)
+        _write_face(out[row], frame, state)
         _write_eyes(out[row], state)
     return out.astype(np.float32), state
 
 
 def _step(
-    state: PoseState, frame: np.ndarray, target: np.ndarray, intensity: np.ndarray
+    state: PoseState,
+    frame: np.ndarray,
+    target: np.ndarray,
+    intensity: np.ndarray,
+    chance: float,
 ) -> PoseState:
     """Advance head and lids by one frame [D], in natural units."""
     wish = frame[EYES_SLICE][1:]
@@ -207,7 +224,7 @@ def _step(
     fade = math.exp(-rate * dt)
     return PoseState(
         push=push,
-        deviation=HEAD_LEAK * state.deviation + push,
+        deviation=SHOWN_LEAK * state.deviation + push,
         anchor=target + (gap + drive * dt) * fade,
         anchor_velocity=(state.anchor_velocity - rate * drive * dt) * fade,
         intensity=state.intensity + (intensity - state.intensity) * (1.0 - math.exp(-10.0 * dt)),
@@ -215,7 +232,26 @@ def _step(
         gaze=state.gaze + SACCADE_SHARE * (fixation - state.gaze),
         lid_phase=0 if begins else min(state.lid_phase + 1, LID_PAUSE_FRAMES),
         lid_debt=lid_debt,
+        accent=_accent(state.accent, float(frame[LATENT_INDEX["jawOpen"]]), chance),
     )
+
+
+def _accent(accent: np.ndarray, jaw: float, chance: float) -> np.ndarray:
+    """The next frame of a brow's accent: it begins now and then where the voice opens the jaw."""
+    age, third, size = (float(v) for v in accent)
+    if age < 3.0 * third:
+        return np.array([age + 1.0, third, size])
+    if jaw < ACCENT_JAW or chance >= ACCENT_CHANCE:
+        return accent
+    dice = [chance / ACCENT_CHANCE * factor % 1.0 for factor in (1.0, 17.0, 289.0)]
+    size = 0.25 + 0.5 * dice[1]
+    return np.array([0.0, 3.5 + 3.5 * dice[0], size if dice[2] < 0.8 else -0.5 * size])
+
+
+def _accent_now(accent: np.ndarray) -> float:
+    age, third, size = (float(v) for v in accent)
+    inside = min(1.0, age / (3.0 * third))
+    return size * math.sin(math.pi * inside) ** 2
 
 
 def _blinks(state: PoseState, *, wants: bool) -> tuple[bool, float]:
@@ -242,8 +278,8 @@ def _write_pose(row: np.ndarray, state: PoseState) -> None:
     row[3:5] *= size
 
 
-def _write_face(row: np.ndarray, frame: np.ndarray, intensity: np.ndarray) -> None:
-    expression, mouth = float(intensity[1]), float(intensity[2])
+def _write_face(row: np.ndarray, frame: np.ndarray, state: PoseState) -> None:
+    expression, mouth = float(state.intensity[1]), float(state.intensity[2])
     weights = {name: float(frame[LATENT_INDEX[name]]) for name in MOUTH + FACE}
     smile_side = float(frame[LATENT_INDEX["smileSide"]])
     brow_side = float(frame[LATENT_INDEX["browSide"]])
@@ -256,6 +292,11 @@ def _write_face(row: np.ndarray, frame: np.ndarray, intensity: np.ndarray) -> No
     for name in ("mouthPucker", "mouthFunnel", "mouthStretch"):
         weights[name] *= SHAPE_GAIN
     row[MOTION_INDEX["mouthRollUpper"]] = _weight(CONTACT_ROLL * contact * mouth)
+    accent = _accent_now(state.accent)
+    weights["browInnerUp"] += max(0.0, accent)
+    weights["browOuterUp"] += 0.85 * max(0.0, accent)
+    weights["eyeWide"] += 0.2 * max(0.0, accent)
+    weights["browDown"] += max(0.0, -accent)
     for name in FACE:
         weights[name] *= expression
     for name in MOUTH:

@@ -105,9 +105,9 @@ class SamplerConfig:
     times: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25)
     guidance: GuidanceScales = field(default_factory=GuidanceScales)
     mouth_temperature: float = 0.6
-    head_temperature: float = 1.2
-    face_temperature: float = 1.0
-    blink_temperature: float = 1.2
+    head_temperature: float = 1.5
+    face_temperature: float = 1.5
+    blink_temperature: float = 1.35
     gaze_temperature: float = 1.8
     reading_weight: float = 0.6
     silence: tuple[float, float] = (0.35, 0.65)
@@ -340,7 +340,8 @@ def advance(
         return None, state
     controls, state = _conditions(state)
     latents = _draw(speech, controls, index, state, model, sampler)
-    values, pose = to_channels(latents.astype(np.float32), state.controls, state.pose)
+    chances = _chances(state.seed, index)
+    values, pose = to_channels(latents.astype(np.float32), state.controls, state.pose, chances)
     block = MotionBlock(start_frame=index * BLOCK_FRAMES, values=values)
     past = np.concatenate([state.latents, latents])[-model.config.past_frames :]
     cache = model.remember(torch.from_numpy(latents.astype(np.float32))[None], state.cache)
@@ -443,6 +444,14 @@ def _smooth_step(value: Tensor, low: float, high: float) -> Tensor:
     """0 below `low`, 1 above `high`, smooth between."""
     share = ((value - low) / (high - low)).clamp(0.0, 1.0)
     return share * share * (3.0 - 2.0 * share)
+
+
+def _chances(seed: int, index: int) -> Float32Array:
+    """Uniform numbers of a block's frames, [T], a function of seed and frame index alone."""
+    frames = range(index * BLOCK_FRAMES, (index + 1) * BLOCK_FRAMES)
+    key = seed % 2**64
+    draws = [np.random.Philox(key=key, counter=[0, frame, 1, 0]) for frame in frames]
+    return np.array([np.random.Generator(draw).random() for draw in draws], np.float32)
 
 
 def _noise(seed: int, index: int, sampler: SamplerConfig) -> Float32Array:
