@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from parlante.evaluation.lips import shut_below
 from parlante.evaluation.tracking import FloatArray
@@ -36,6 +37,7 @@ _NOD_FRAMES: Final = FRAME_RATE_HZ  # down and up again within 1 s
 _SHUT_LID: Final = 0.5
 _HELD_FRAMES: Final = 5  # an effect counts as reached when it stays so on average
 _NOTHING: Final = 1e-9
+_MOVING_SHARE: Final = 0.1  # of the mean power; weaker frames tell nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,19 +85,19 @@ def additive_effect(changed: FloatArray, reference: FloatArray, settled: int) ->
 def scaling_effect(changed: FloatArray, reference: FloatArray) -> FloatArray | None:
     """Tell how much of a motion is gone, frame by frame: 0 = all there, 1 = at rest.
 
-    Frames in which the reference itself is at rest are bridged; None where it always is.
+    Frames in which the reference itself is nearly at rest are bridged; None where it always is.
 
     Args:
         changed: float64 [T, K], deviations from rest.
         reference: float64 [T, K], the same frames without the change.
     """
     power = np.square(reference).sum(axis=1)
-    moving = power > _NOTHING
-    if not moving.any():
+    if power.max() < _NOTHING:
         return None
+    moving = power > _MOVING_SHARE * power.mean()
     gone = 1.0 - (changed * reference).sum(axis=1)[moving] / power[moving]
     frames = np.arange(len(reference))
-    return np.interp(frames, frames[moving], gone)
+    return np.asarray(np.interp(frames, frames[moving], gone), np.float64)
 
 
 def half_time_ms(effect: FloatArray) -> float | None:
@@ -172,7 +174,7 @@ def closing_ms(aperture: FloatArray, end_s: float) -> float | None:
     return max(0.0, (first + int(shut[0])) * FRAME_MS - 1000.0 * end_s) if shut[0] else 0.0
 
 
-def angle_between_deg(a_deg: Sequence[float], b_deg: Sequence[float]) -> float:
+def angle_between_deg(a_deg: npt.ArrayLike, b_deg: npt.ArrayLike) -> float:
     """Angle between two directions given by yaw and pitch."""
     rays = []
     for yaw, pitch in (np.radians(a_deg), np.radians(b_deg)):
