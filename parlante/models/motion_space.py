@@ -91,6 +91,9 @@ SHOWN_LEAK: Final = math.exp(-1.0 / (0.9 * FRAME_RATE_HZ))
 # Share of a new push that acts in its frame: heads have mass. It also takes the grain out of block
 # borders, where the generator's velocity is least sure (twice the second difference without it).
 HEAD_AGILITY: Final = 0.5
+# Of the way to a new intensity, per frame: motion, expression, mouth, blinks. A head that is told
+# to be still returns over some frames, or it would snap.
+INTENSITY_SHARE: Final = 1.0 - np.exp(-np.array([6.0, 10.0, 10.0, 10.0]) / FRAME_RATE_HZ)
 HEAD_GAZE_SHARE: Final = 0.35  # of a gaze target the head takes; the eyes do the rest
 VOR_GAIN: Final = 0.9
 ANCHOR_RATE_HZ: Final = 14.0  # natural frequency of the anchor filter, rad/s: 90 % in 0.28 s
@@ -101,7 +104,7 @@ CONTACT_PRESS: Final = 0.6
 CONTACT_ROLL: Final = 0.35
 # A few passes end near the mean of what lips may do, which is flatter than what they do: without
 # it the width of rendered mouths varied by 0.018 IOD, that of people by 0.046 (2026-11).
-SHAPE_GAIN: Final = 1.7
+SHAPE_GAIN: Final = 1.5
 ACCENT_JAW: Final = 0.16  # blendshape weight: an open vowel
 ACCENT_CHANCE: Final = 0.09  # per frame of such a vowel; about one accent in 1.5 s of speech
 BLINK_FROM: Final = 0.5  # a latent above this starts a blink, which then runs its course
@@ -227,7 +230,7 @@ def _step(
         deviation=SHOWN_LEAK * state.deviation + push,
         anchor=target + (gap + drive * dt) * fade,
         anchor_velocity=(state.anchor_velocity - rate * drive * dt) * fade,
-        intensity=state.intensity + (intensity - state.intensity) * (1.0 - math.exp(-10.0 * dt)),
+        intensity=state.intensity + (intensity - state.intensity) * INTENSITY_SHARE,
         fixation=fixation,
         gaze=state.gaze + SACCADE_SHARE * (fixation - state.gaze),
         lid_phase=0 if begins else min(state.lid_phase + 1, LID_PAUSE_FRAMES),

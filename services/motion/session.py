@@ -105,7 +105,7 @@ class SamplerConfig:
     times: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25)
     guidance: GuidanceScales = field(default_factory=GuidanceScales)
     mouth_temperature: float = 0.6
-    head_temperature: float = 1.5
+    head_temperature: float = 1.35
     face_temperature: float = 1.5
     blink_temperature: float = 1.35
     gaze_temperature: float = 1.8
