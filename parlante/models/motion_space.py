@@ -113,6 +113,9 @@ FIXATION_RAD: Final = 0.04  # eyes hold still until the wish to look elsewhere i
 SACCADE_SHARE: Final = 0.75  # of the way that the eyes go in one frame
 NATURAL_BLINK_HZ: Final = 0.55  # of the generator; what a rate above 1 adds to
 LID_PAUSE_FRAMES: Final = 11  # from the start of a blink to the earliest next
+MAX_LID_PHASE: Final = 1000
+DRY_AFTER_FRAMES: Final = 60
+DRY_CHANCE: Final = 0.04  # per frame from then on
 REST_DEAD_ZONE: Final = 0.03  # blendshape weight below which a channel counts as zero
 
 
@@ -126,7 +129,7 @@ class PoseState:
         anchor: float64 [6], where the controls put the head.
         anchor_velocity: float64 [6], per second.
         intensity: float64 [4], head motion, expression, mouth and blink rate as smoothed so far.
-        lid_phase: Frames since the last blink began, at most `LID_PAUSE_FRAMES`.
+        lid_phase: Frames since the last blink began, at most `MAX_LID_PHASE`.
         lid_debt: Blinks that the rate asks for and that were not made yet; below 0, spare ones.
         accent: float64 [3], a brow's movement with a stress: frames since it began, a third of its
             length in frames, and its size; below 0 the brow goes down.
@@ -218,7 +221,8 @@ def _step(
     wish = frame[EYES_SLICE][1:]
     moves = math.hypot(*(wish - state.fixation)) > FIXATION_RAD
     fixation = wish if moves else state.fixation
-    begins, lid_debt = _blinks(state, wants=frame[LATENT_INDEX["blink"]] > BLINK_FROM)
+    wants = frame[LATENT_INDEX["blink"]] > BLINK_FROM or _is_dry(state, chance)
+    begins, lid_debt = _blinks(state, wants=wants)
     rate, dt = ANCHOR_RATE_HZ, 1.0 / FRAME_RATE_HZ
     push = state.push + HEAD_AGILITY * (frame[HEAD_SLICE] - state.push)
     # Exact step of a critically damped spring: never overshoots, never jumps.
@@ -233,7 +237,7 @@ def _step(
         intensity=state.intensity + (intensity - state.intensity) * INTENSITY_SHARE,
         fixation=fixation,
         gaze=state.gaze + SACCADE_SHARE * (fixation - state.gaze),
-        lid_phase=0 if begins else min(state.lid_phase + 1, LID_PAUSE_FRAMES),
+        lid_phase=0 if begins else min(state.lid_phase + 1, MAX_LID_PHASE),
         lid_debt=lid_debt,
         accent=_accent(state.accent, float(frame[LATENT_INDEX["jawOpen"]]), chance),
     )
@@ -255,6 +259,11 @@ def _accent_now(accent: np.ndarray) -> float:
     age, third, size = (float(v) for v in accent)
     inside = min(1.0, age / (3.0 * third))
     return size * math.sin(math.pi * inside) ** 2
+
+
+def _is_dry(state: PoseState, chance: float) -> bool:
+    """Eyes that were open for long want a blink; in silence the generator forgets it."""
+    return state.lid_phase > DRY_AFTER_FRAMES and chance < 1.0 and chance * 31.0 % 1.0 < DRY_CHANCE
 
 
 def _blinks(state: PoseState, *, wants: bool) -> tuple[bool, float]:

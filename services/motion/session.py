@@ -107,7 +107,7 @@ class SamplerConfig:
     mouth_temperature: float = 0.6
     head_temperature: float = 1.35
     face_temperature: float = 1.5
-    blink_temperature: float = 1.35
+    blink_temperature: float = 1.3
     gaze_temperature: float = 1.8
     reading_weight: float = 0.6
     silence: tuple[float, float] = (0.35, 0.65)
