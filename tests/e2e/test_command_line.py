@@ -128,4 +128,4 @@ def test_a_face_that_was_made_follows_its_voice(media: Path, environment: dict[s
     report = json.loads(done.stdout.splitlines()[-1])
     assert report["videos"][0]["source_frames_lost"] == 0
     assert report["pooled"]["bilabials"] == 3
-    assert report["pooled"]["sync_aperture"] > 0.3
+    assert report["pooled"]["sync_aperture"] > 0.2  # wrong sound gives 0.0

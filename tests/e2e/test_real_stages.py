@@ -188,14 +188,25 @@ async def test_idle_face_is_alive_with_its_mouth_shut(open_gateways: Any, portra
         assert np.abs(np.diff(idle.channel("headYaw"))).max() > 0
 
 
+@pytest.fixture(scope="module")
+def speech() -> Int16Array:
+    """A synthetic voice that says a few open syllables, int16."""
+    soxr = pytest.importorskip("soxr")
+    from parlante.training.espeak import Espeak, Voice
+
+    said = Espeak().speak("Mama, papa, la vita.", Voice(language="it", variant="f2"))
+    resampled = soxr.resample(said.samples, said.sample_rate_hz, RATE_HZ)
+    return np.asarray(resampled, dtype="<i2")
+
+
 async def test_speech_opens_the_mouth_and_the_end_shuts_it(
-    open_gateways: Any, portrait: bytes, voice: Int16Array
+    open_gateways: Any, portrait: bytes, speech: Int16Array
 ) -> None:
-    padded = np.concatenate([voice, np.zeros(RATE_HZ, np.int16)])
+    padded = np.concatenate([speech, np.zeros(RATE_HZ, np.int16)])
     async with open_gateways() as channels:
         spoken = await talk(channels["embedded"], portrait, padded, pacing=BURST, seed=2)
     aperture = 0.5 * spoken.channel("jawOpen") * (1 - spoken.channel("mouthClose"))
-    assert aperture[:30].max() > 0.03
+    assert aperture[:30].max() > 0.05
     assert aperture[-10:].max() < 0.03
 
 
