@@ -19,7 +19,7 @@ Axis letters: T frames, D latent channels.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -104,7 +104,18 @@ CONTACT_PRESS: Final = 0.6
 CONTACT_ROLL: Final = 0.35
 # A few passes end near the mean of what lips may do, which is flatter than what they do: without
 # it the width of rendered mouths varied by 0.018 IOD, that of people by 0.046 (2026-11).
-SHAPE_GAIN: Final = 1.5
+# Rounding is capped where the corners of a smiling portrait's mouth begin to crease.
+SHAPE_GAINS: Final = {
+    "mouthStretch": (1.5, 1.0),
+    "mouthPucker": (1.25, 0.75),
+    "mouthFunnel": (1.25, 0.55),
+}
+# A listener's nods: two dips, the second smaller, after the user's words, sometimes within them.
+NOD_FRAMES: Final = 11
+NOD_SIZE_RAD: Final = (0.045, 0.085)
+NOD_AT_END: Final = 0.7
+NOD_WITHIN: Final = 0.012  # per frame of loud speech
+NOD_PAUSE_FRAMES: Final = 45
 ACCENT_JAW: Final = 0.16  # blendshape weight: an open vowel
 ACCENT_CHANCE: Final = 0.09  # per frame of such a vowel; about one accent in 1.5 s of speech
 BLINK_FROM: Final = 0.5  # a latent above this starts a blink, which then runs its course
@@ -133,6 +144,8 @@ class PoseState:
         lid_debt: Blinks that the rate asks for and that were not made yet; below 0, spare ones.
         accent: float64 [3], a brow's movement with a stress: frames since it began, a third of its
             length in frames, and its size; below 0 the brow goes down.
+        nod: float64 [3], a listener's nod: frames since it began, its size in rad, and whether the
+            user spoke in the frame before.
         fixation: float64 [2], where the eyes want to be, rad relative to the camera.
         gaze: float64 [2], where they are.
     """
@@ -144,6 +157,7 @@ class PoseState:
     intensity: np.ndarray = field(default_factory=lambda: np.ones(4))
     lid_phase: int = LID_PAUSE_FRAMES
     lid_debt: float = 0.0
+    nod: np.ndarray = field(default_factory=lambda: np.array([100.0, 0.0, 0.0]))
     accent: np.ndarray = field(default_factory=lambda: np.array([100.0, 1.0, 0.0]))
     fixation: np.ndarray = field(default_factory=lambda: np.zeros(2))
     gaze: np.ndarray = field(default_factory=lambda: np.zeros(2))
@@ -185,6 +199,7 @@ def to_channels(
     controls: Controls,
     state: PoseState,
     chances: Float32Array | None = None,
+    attention: Float32Array | None = None,
 ) -> tuple[Float32Array, PoseState]:
     """Map latents to the public motion channels.
 
@@ -192,7 +207,9 @@ def to_channels(
         latents: float32 [T, D], unit variance.
         controls: They hold for these frames.
         state: Head state after the frame before; not modified.
-        chances: float32 [T], uniform in [0, 1), what decides about a brow's accents; None is none.
+        chances: float32 [T], uniform in [0, 1), what decides about a brow's accents, nods and
+            blinks of dry eyes; None is none of them.
+        attention: float32 [T, 2], what is heard of the user, as `listening.listen` gives it.
 
     Returns:
         float32 [T, 60] in the order of `MOTION_CHANNELS`, and the next state.
@@ -204,6 +221,8 @@ def to_channels(
     for row, frame in enumerate(natural):
         chance = 1.0 if chances is None else float(chances[row])
         state = _step(state, frame, target, intensity_target, chance)
+        if attention is not None:
+            state = replace(state, nod=_nod(state.nod, attention[row], frame, chance))
         _write_pose(out[row], state)
         _write_face(out[row], frame, state)
         _write_eyes(out[row], state)
@@ -239,8 +258,31 @@ def _step(
         gaze=state.gaze + SACCADE_SHARE * (fixation - state.gaze),
         lid_phase=0 if begins else min(state.lid_phase + 1, MAX_LID_PHASE),
         lid_debt=lid_debt,
+        nod=state.nod,
         accent=_accent(state.accent, float(frame[LATENT_INDEX["jawOpen"]]), chance),
     )
+
+
+def _nod(nod: np.ndarray, attention: Float32Array, frame: np.ndarray, chance: float) -> np.ndarray:
+    """The next frame of a nod: it begins when the user pauses, or on a loud word."""
+    age, size, was_heard = (float(v) for v in nod)
+    heard, loudness = (float(v) for v in attention)
+    speaks = float(heard > 0.5)
+    ends = was_heard > 0.5 and not speaks
+    likely = NOD_AT_END if ends else NOD_WITHIN * float(loudness > 0.7)
+    silent = frame[LATENT_INDEX["jawOpen"]] < 0.05
+    if silent and age > NOD_PAUSE_FRAMES and chance < likely:
+        low, high = NOD_SIZE_RAD
+        return np.array([0.0, low + (high - low) * (chance * 97.0 % 1.0), speaks])
+    return np.array([min(age + 1.0, 1000.0), size, speaks])
+
+
+def _nod_now(nod: np.ndarray) -> float:
+    age, size, _ = (float(v) for v in nod)
+    if age >= 2 * NOD_FRAMES:
+        return 0.0
+    share = 1.0 if age < NOD_FRAMES else 0.6
+    return share * size * math.sin(math.pi * (age % NOD_FRAMES) / NOD_FRAMES) ** 2
 
 
 def _accent(accent: np.ndarray, jaw: float, chance: float) -> np.ndarray:
@@ -284,7 +326,9 @@ def _blinks(state: PoseState, *, wants: bool) -> tuple[bool, float]:
 
 
 def _write_pose(row: np.ndarray, state: PoseState) -> None:
-    pose = state.anchor + state.intensity[0] * state.deviation
+    deviation = state.deviation.copy()
+    deviation[1] += _nod_now(state.nod)
+    pose = state.anchor + state.intensity[0] * deviation
     size = math.exp(pose[5])  # shifts are seen at the face's size
     row[: len(POSE_CHANNELS)] = pose
     row[3:5] *= size
@@ -301,8 +345,8 @@ def _write_face(row: np.ndarray, frame: np.ndarray, state: PoseState) -> None:
     weights["jawOpen"] *= 1.0 - CONTACT_JAW_SHARE * contact
     weights["mouthPress"] = max(weights["mouthPress"], CONTACT_PRESS * contact)
     weights["mouthRollLower"] = max(weights["mouthRollLower"], CONTACT_ROLL * contact)
-    for name in ("mouthPucker", "mouthFunnel", "mouthStretch"):
-        weights[name] *= SHAPE_GAIN
+    for name, (gain, most) in SHAPE_GAINS.items():
+        weights[name] = min(most, gain * weights[name])
     row[MOTION_INDEX["mouthRollUpper"]] = _weight(CONTACT_ROLL * contact * mouth)
     accent = _accent_now(state.accent)
     weights["browInnerUp"] += max(0.0, accent)

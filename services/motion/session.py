@@ -341,7 +341,10 @@ def advance(
     controls, state = _conditions(state)
     latents = _draw(speech, controls, index, state, model, sampler)
     chances = _chances(state.seed, index)
-    values, pose = to_channels(latents.astype(np.float32), state.controls, state.pose, chances)
+    attention = controls[0, :, LISTENING_SLICE].numpy()
+    values, pose = to_channels(
+        latents.astype(np.float32), state.controls, state.pose, chances, attention
+    )
     block = MotionBlock(start_frame=index * BLOCK_FRAMES, values=values)
     past = np.concatenate([state.latents, latents])[-model.config.past_frames :]
     cache = model.remember(torch.from_numpy(latents.astype(np.float32))[None], state.cache)

@@ -281,6 +281,29 @@ def test_expression_only_rests_the_head_and_pose_only_the_face():
     assert not faceless[:, face].any()
 
 
+def test_a_listener_nods_when_the_user_pauses():
+    latents = np.zeros((400, LATENT_DIM), np.float32)
+    chances = np.random.default_rng(1).random(400).astype(np.float32)
+    attention = np.zeros((400, 2), np.float32)
+    for start in range(20, 380, 90):
+        attention[start : start + 50] = (1.0, 0.5)
+    pitch = MOTION_INDEX["headPitch"]
+    alone, _ = to_channels(latents, Controls(), PoseState(), chances)
+    nodding, _ = to_channels(latents, Controls(), PoseState(), chances, attention)
+    still, _ = to_channels(
+        latents,
+        Controls(head_motion=0.0),
+        PoseState.settled(Controls(head_motion=0.0)),
+        chances,
+        attention,
+    )
+    assert not alone[:, pitch].any()
+    assert not still[:, pitch].any()
+    starts = (nodding[1:, pitch] > 0.02) & (nodding[:-1, pitch] <= 0.02)
+    assert 3 <= int(starts.sum()) <= 10
+    assert np.abs(np.diff(nodding[:, pitch])).max() < 0.04
+
+
 def _num_blinks(rate: float) -> int:
     latents = np.zeros((3000, LATENT_DIM), np.float32)
     latents[::45, LATENT_INDEX["blink"]] = 1.0 / LATENT_SCALE[LATENT_INDEX["blink"]]
