@@ -95,7 +95,7 @@ HEAD_AGILITY: Final = 0.5
 # to be still returns over some frames, or it would snap.
 INTENSITY_SHARE: Final = 1.0 - np.exp(-np.array([6.0, 10.0, 10.0, 10.0]) / FRAME_RATE_HZ)
 HEAD_GAZE_SHARE: Final = 0.35  # of a gaze target the head takes; the eyes do the rest
-VOR_GAIN: Final = 0.9
+VOR_GAIN: Final = 1.0
 ANCHOR_RATE_HZ: Final = 14.0  # natural frequency of the anchor filter, rad/s: 90 % in 0.28 s
 CONTACT_FROM: Final = 0.25  # lips: a closure is whole or none, see `_contact`
 CONTACT_FULL: Final = 0.43
