@@ -94,6 +94,8 @@ HEAD_AGILITY: Final = 0.5
 # Of the way to a new intensity, per frame: motion, expression, mouth, blinks. A head that is told
 # to be still returns over some frames, or it would snap.
 INTENSITY_SHARE: Final = 1.0 - np.exp(-np.array([6.0, 10.0, 10.0, 10.0]) / FRAME_RATE_HZ)
+# A head that leans one way comes back within some 8 s: the anchor is where it lives.
+DRIFT_SHARE: Final = 1.0 / (8.0 * FRAME_RATE_HZ)
 HEAD_GAZE_SHARE: Final = 0.35  # of a gaze target the head takes; the eyes do the rest
 VOR_GAIN: Final = 1.0
 ANCHOR_RATE_HZ: Final = 14.0  # natural frequency of the anchor filter, rad/s: 90 % in 0.28 s
@@ -137,6 +139,7 @@ class PoseState:
     Attributes:
         push: float64 [6], what moves the deviation, smoothed.
         deviation: float64 [6], generated deviation from the anchor.
+        drift: float64 [6], slow mean of the deviation, which is not shown.
         anchor: float64 [6], where the controls put the head.
         anchor_velocity: float64 [6], per second.
         intensity: float64 [4], head motion, expression, mouth and blink rate as smoothed so far.
@@ -152,6 +155,7 @@ class PoseState:
 
     push: np.ndarray = field(default_factory=lambda: np.zeros(6))
     deviation: np.ndarray = field(default_factory=lambda: np.zeros(6))
+    drift: np.ndarray = field(default_factory=lambda: np.zeros(6))
     anchor: np.ndarray = field(default_factory=lambda: np.zeros(6))
     anchor_velocity: np.ndarray = field(default_factory=lambda: np.zeros(6))
     intensity: np.ndarray = field(default_factory=lambda: np.ones(4))
@@ -251,6 +255,7 @@ def _step(
     return PoseState(
         push=push,
         deviation=SHOWN_LEAK * state.deviation + push,
+        drift=state.drift + DRIFT_SHARE * (state.deviation - state.drift),
         anchor=target + (gap + drive * dt) * fade,
         anchor_velocity=(state.anchor_velocity - rate * drive * dt) * fade,
         intensity=state.intensity + (intensity - state.intensity) * INTENSITY_SHARE,
@@ -326,7 +331,7 @@ def _blinks(state: PoseState, *, wants: bool) -> tuple[bool, float]:
 
 
 def _write_pose(row: np.ndarray, state: PoseState) -> None:
-    deviation = state.deviation.copy()
+    deviation = state.deviation - state.drift
     deviation[1] += _nod_now(state.nod)
     pose = state.anchor + state.intensity[0] * deviation
     size = math.exp(pose[5])  # shifts are seen at the face's size
