@@ -379,8 +379,8 @@ def _write_face(row: np.ndarray, frame: np.ndarray, state: PoseState) -> None:
 def _contact(close: float) -> float:
     """Lips that nearly meet do meet: an uncertain closure must not end as a narrow slit.
 
-    On voices held out of training, 78 % of closing frames are shut, 13 % of open ones, and the
-    aperture correlates by 0.80; from 0.10 to 0.40 it would be 83 %, 18 % and 0.77 (2026-11).
+    Of the P, B and M in nine real recordings 91 % are shut at 320 ms of delay, and 24 % of other
+    phones; from 0.30 to 0.50 fewer of both, from 0.20 to 0.38 more of the others (2026-11).
     """
     return (close - CONTACT_FROM) / (CONTACT_FULL - CONTACT_FROM)
 

@@ -449,23 +449,25 @@ def _smooth_step(value: Tensor, low: float, high: float) -> Tensor:
     return share * share * (3.0 - 2.0 * share)
 
 
-def _chances(seed: int, index: int) -> Float32Array:
-    """Uniform numbers of a block's frames, [T], a function of seed and frame index alone."""
+def _frame_rngs(seed: int, index: int, stream: int) -> list[np.random.Generator]:
+    """One source of randomness per frame of a block, a function of seed, frame and stream alone."""
     frames = range(index * BLOCK_FRAMES, (index + 1) * BLOCK_FRAMES)
     key = seed % 2**64
-    draws = [np.random.Philox(key=key, counter=[0, frame, 1, 0]) for frame in frames]
-    return np.array([np.random.Generator(draw).random() for draw in draws], np.float32)
+    return [
+        np.random.Generator(np.random.Philox(key=key, counter=[0, frame, stream, 0]))
+        for frame in frames
+    ]
+
+
+def _chances(seed: int, index: int) -> Float32Array:
+    """Uniform numbers of a block's frames, [T]."""
+    return np.array([rng.random() for rng in _frame_rngs(seed, index, 1)], np.float32)
 
 
 def _noise(seed: int, index: int, sampler: SamplerConfig) -> Float32Array:
-    """Noise of a block, [T, D], a function of seed and frame index alone."""
-    frames = range(index * BLOCK_FRAMES, (index + 1) * BLOCK_FRAMES)
-    key = seed % 2**64
+    """Noise of a block, [T, D]."""
     draws = [
-        np.random.Generator(np.random.Philox(key=key, counter=[0, frame, 0, 0])).standard_normal(
-            LATENT_DIM, dtype=np.float32
-        )
-        for frame in frames
+        rng.standard_normal(LATENT_DIM, dtype=np.float32) for rng in _frame_rngs(seed, index, 0)
     ]
     noise = np.stack(draws)
     noise[:, MOUTH_SLICE] *= np.float32(sampler.mouth_temperature)

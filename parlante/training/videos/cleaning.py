@@ -28,7 +28,6 @@ STILL_APERTURE: Final = 0.004  # IOD
 STILL_YAW_RAD: Final = 0.003
 _SMOOTHING: Final = (5, 2)  # window and order; keeps closures of two frames
 _POSE_SMOOTHING: Final = (9, 2)  # heads have nothing above 4 Hz
-_MIN_BLOCK: Final = max(_SMOOTHING[0], _POSE_SMOOTHING[0])
 
 REASONS: Final = {
     Flaw.NO_FACE: "no face",
