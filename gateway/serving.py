@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from gateway.config import GatewayConfig
 from gateway.servicer import GatewayServicer
 from gateway.stages import Stages
-from gateway.wiring import avatar_service, open_stages
+from gateway.wiring import avatar_service, motion_service, open_stages
 from parlante.aio import cancel_and_wait
 from parlante.clock import RealClock
 from parlante.rpc.server import RpcServer
@@ -40,7 +40,11 @@ async def running_gateway(
             max_sessions=config.session_capacity,
         )
         avatars = avatar_service(stages.encoder, max_uploads=config.max_uploads)
-        server = await stack.enter_async_context(RpcServer([servicer.service, avatars], config))
+        motion = motion_service(
+            stages.renderer, max_streams=config.session_capacity, limits=config.limits()
+        )
+        services = [servicer.service, avatars, motion]
+        server = await stack.enter_async_context(RpcServer(services, config))
         farewell = asyncio.create_task(
             servicer.drain_on(server.draining, grace_s=config.drain_grace_s)
         )

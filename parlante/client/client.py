@@ -10,6 +10,7 @@ from typing import Final
 
 import grpc
 
+from parlante.aio import closing
 from parlante.client.messages import Pacing, pacing_to_proto
 from parlante.client.session import Session
 from parlante.convert import (
@@ -21,13 +22,18 @@ from parlante.convert import (
 from parlante.errors import InvalidInput, Unavailable
 from parlante.rpc.calls import translated_errors
 from parlante.rpc.channel import open_channel
+from parlante.rpc.remote import RemoteRenderer
 from parlante.rpc.tls import TlsFiles
 from parlante.types import (
     MODEL_SAMPLE_RATE_HZ,
     AvatarInfo,
     Controls,
     FaceSelection,
+    Float32Array,
     FrameEncoding,
+    MotionBlock,
+    RenderConfig,
+    RenderedFrame,
 )
 from parlante.v1 import common_pb2, encoder_pb2, encoder_pb2_grpc, gateway_pb2, gateway_pb2_grpc
 
@@ -36,6 +42,7 @@ __all__ = ["ParlanteClient"]
 _UPLOAD_CHUNK_BYTES: Final = 256 * 1024
 # Frames the server may have on the way before it drops some: 0.4 s bridges ordinary jitter.
 _LIVE_CREDITS: Final = 10
+_BLOCK_FRAMES: Final = 25  # of motion in a message
 
 Portrait = bytes | str | Path
 
@@ -222,6 +229,27 @@ class ParlanteClient:
         stub = gateway_pb2_grpc.GatewayServiceStub(self._channel)  # type: ignore[no-untyped-call]
         return Session(stub.Converse, config, pacing=pacing, start_timeout_s=self._timeout_s)
 
+    async def render(
+        self, config: RenderConfig, motion: Float32Array
+    ) -> AsyncIterator[RenderedFrame]:
+        """Render motion of your own on an avatar, as fast as the server goes.
+
+        Args:
+            config: The avatar's content key (`AvatarInfo.key`) and how frames are to be.
+            motion: float32 [T, 60] in the order of `MOTION_CHANNELS`, 25 frames per second.
+
+        Yields:
+            One frame per row, in order.
+
+        Raises:
+            NotFound: There is no avatar of that key.
+            InvalidInput: Motion is not finite or has another shape.
+        """
+        renderer = RemoteRenderer(self._channel)
+        async with closing(renderer.stream(config, _blocks(motion))) as frames:
+            async for frame in frames:
+                yield frame
+
     # --- inside --------------------------------------------------------------------------------
 
     @property
@@ -246,6 +274,11 @@ def _read_portrait(portrait: Portrait) -> bytes:
             reason="PORTRAIT_UNREADABLE",
             field="portrait",
         ) from error
+
+
+async def _blocks(motion: Float32Array) -> AsyncIterator[MotionBlock]:
+    for start in range(0, len(motion), _BLOCK_FRAMES):
+        yield MotionBlock(start_frame=start, values=motion[start : start + _BLOCK_FRAMES])
 
 
 async def _upload(

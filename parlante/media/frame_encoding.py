@@ -71,7 +71,7 @@ def make_frame_encoder(config: RenderConfig, *, size_px: int = FRAME_SIZE_PX) ->
         case FrameEncoding.JPEG:
             return JpegEncoder(quality=config.jpeg_quality)
         case FrameEncoding.H264:
-            return H264Encoder(bitrate_kbps=config.h264_bitrate_kbps, size_px=size_px)
+            return H264Encoder(bitrate_kbps=config.h264_bitrate_kbps, width_px=size_px)
         case _:
             return RawEncoder(config.encoding)
 
@@ -152,12 +152,16 @@ class H264Encoder:
 
     Args:
         bitrate_kbps: Target and cap of the rate.
-        size_px: Width and height, even.
+        width_px: Width, even.
+        height_px: Height, even; 0 = the width.
     """
 
-    def __init__(self, *, bitrate_kbps: int = 1500, size_px: int = FRAME_SIZE_PX) -> None:
+    def __init__(
+        self, *, bitrate_kbps: int = 1500, width_px: int = FRAME_SIZE_PX, height_px: int = 0
+    ) -> None:
+        height_px = height_px or width_px
         context = av.CodecContext.create("libx264", "w")
-        context.width = context.height = size_px
+        context.width, context.height = width_px, height_px
         context.pix_fmt = "yuv420p"
         context.time_base = Fraction(1, FRAME_RATE_HZ)
         context.framerate = Fraction(FRAME_RATE_HZ)
@@ -178,20 +182,20 @@ class H264Encoder:
         }
         context.open()
         self._context: av.VideoCodecContext | None = context
-        self._size_px = size_px
+        self._width_px, self._height_px = width_px, height_px
         self._num_frames = 0
 
     def encode(self, rgb: Uint8Array) -> EncodedPicture:
-        """Encode one frame, uint8 [size_px, size_px, 3]."""
+        """Encode one frame, uint8 [height_px, width_px, 3]."""
         if self._context is None:
             raise FailedPrecondition("the encoder is closed; make a new one")
-        if rgb.shape != (self._size_px, self._size_px, 3):
+        if rgb.shape != (self._height_px, self._width_px, 3):
             raise InvalidInput(
-                f"a frame uint8 [{self._size_px}, {self._size_px}, 3] is needed; "
+                f"a frame uint8 [{self._height_px}, {self._width_px}, 3] is needed; "
                 f"got {rgb.dtype} {list(rgb.shape)}",
                 reason="BAD_FRAME_SHAPE",
             )
-        frame = av.VideoFrame(self._size_px, self._size_px, "yuv420p")
+        frame = av.VideoFrame(self._width_px, self._height_px, "yuv420p")
         y, u, v = (_plane(frame, index) for index in range(3))
         _to_yuv420(rgb, y, u, v)
         frame.pts = self._num_frames
