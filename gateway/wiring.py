@@ -14,8 +14,9 @@ from functools import partial
 from typing import Any, Final
 
 from gateway.config import EMBEDDED, GatewayConfig
-from gateway.limits import SessionLimits
+from gateway.limits import SessionLimits, check_frame_size
 from gateway.stages import Stages
+from parlante.aio import closing
 from parlante.errors import Denied, Overloaded, SessionAborted, Unavailable
 from parlante.ports import Encoder, Renderer
 from parlante.rpc.channel import open_channel
@@ -23,6 +24,7 @@ from parlante.rpc.remote import RemoteEncoder, RemoteMotion, RemoteRenderer
 from parlante.rpc.server import Service
 from parlante.rpc.slots import Slots
 from parlante.settings import default_store_dir
+from parlante.types import MotionBlock, RenderConfig, RenderedFrame
 from parlante.v1 import encoder_pb2
 from services.encoder.servicer import EncoderServicer, encoder_service
 from services.renderer.servicer import RendererServicer, renderer_service
@@ -119,6 +121,24 @@ def avatar_service(encoder: Encoder, *, max_uploads: int) -> Service:
     return encoder_service(AvatarServicer(encoder, slots=Slots(max_uploads, what="upload")))
 
 
+class _BoundedRenderer:
+    """A renderer whose frames are no larger than the limits allow."""
+
+    def __init__(self, renderer: Renderer, limits: SessionLimits) -> None:
+        self._renderer = renderer
+        self._limits = limits
+
+    async def stream(
+        self, config: RenderConfig, motion: AsyncIterator[MotionBlock]
+    ) -> AsyncIterator[RenderedFrame]:
+        """Render; see `parlante.ports.Renderer.stream`."""
+        check_frame_size(config.frame_size_px, config.frame_size_px, self._limits)
+        async with closing(self._renderer.stream(config, motion)) as frames:
+            async for frame in frames:
+                check_frame_size(frame.width_px, frame.height_px, self._limits)
+                yield frame
+
+
 class MotionServicer(RendererServicer):
     """`RendererService` for clients of the gateway: motion of their own, within a session's limits.
 
@@ -129,7 +149,7 @@ class MotionServicer(RendererServicer):
     """
 
     def __init__(self, renderer: Renderer, *, slots: Slots, limits: SessionLimits) -> None:
-        super().__init__(renderer, slots=slots)
+        super().__init__(_BoundedRenderer(renderer, limits), slots=slots)
         self._limits = limits
 
     async def RenderFrames(  # noqa: N802 (name of the rpc)

@@ -434,7 +434,7 @@ class FaceChoice(enum.Enum):
     INDEX = "index"  # by index, faces sorted from left to right
 
 
-class Framing(enum.Enum):
+class Framing(enum.StrEnum):
     """How much of the picture an avatar shows."""
 
     HEAD = "head"  # a square around head and collar
@@ -558,6 +558,12 @@ class Background:
                 reason="IMAGE_TOO_LARGE",
                 field="background.picture",
             )
+
+
+def usual_bitrate_kbps(size_px: int) -> int:
+    """H.264 bit rate that suits frames of size_px x size_px, kbit/s: 1500 at 512 px."""
+    kbps = 1500.0 * math.pow(size_px / FRAME_SIZE_PX, 1.5)
+    return round(min(max(kbps, 100.0), 20_000.0))
 
 
 def picture_zoom(width_px: int, height_px: int) -> float:

@@ -15,9 +15,11 @@ from parlante.client.messages import Pacing, pacing_to_proto
 from parlante.client.session import Session
 from parlante.convert import (
     avatar_from_proto,
+    background_to_proto,
     controls_to_proto,
     face_choice_to_proto,
     frame_encoding_to_proto,
+    framing_to_proto,
 )
 from parlante.errors import InvalidInput, Unavailable
 from parlante.rpc.calls import translated_errors
@@ -27,10 +29,12 @@ from parlante.rpc.tls import TlsFiles
 from parlante.types import (
     MODEL_SAMPLE_RATE_HZ,
     AvatarInfo,
+    Background,
     Controls,
     FaceSelection,
     Float32Array,
     FrameEncoding,
+    Framing,
     MotionBlock,
     RenderConfig,
     RenderedFrame,
@@ -113,7 +117,7 @@ class ParlanteClient:
         Args:
             portrait: Path or bytes of a JPEG, PNG or WebP file, up to 20 MB and 40 megapixels.
             name: Wanted name: a-z, 0-9 and '-', up to 63; "" lets the server choose.
-            face: Which face, when there are several.
+            face: Which face, when there are several, and how much of the picture is shown.
 
         Raises:
             PortraitRejected: The picture is no usable portrait; `reason` says why.
@@ -125,6 +129,7 @@ class ParlanteClient:
             name=name,
             face_choice=face_choice_to_proto(selection.choice),
             face_index=selection.index,
+            framing=framing_to_proto(selection.framing),
         )
         data = await asyncio.to_thread(_read_portrait, portrait)
         with translated_errors():
@@ -178,6 +183,9 @@ class ParlanteClient:
         h264_bitrate_kbps: int = 0,
         max_frames_in_flight: int | None = None,
         delay_budget_ms: int = 0,
+        frame_size_px: int = 0,
+        background: Background | None = None,
+        framing: Framing = Framing.HEAD,
     ) -> Session:
         """Open a session; use the result as ``async with client.converse(...) as session``.
 
@@ -197,6 +205,11 @@ class ParlanteClient:
             max_frames_in_flight: Credits, [0, 250]; 0 = none, None = chosen by pacing.
             delay_budget_ms: Delay that motion may take to hear ahead, [120, 400]; longer closes
                 lips better. 0 = 160 in LIVE, 320 in BURST. `SessionInfo` says what it came to.
+            frame_size_px: Edge of square frames: 256, 512, 768 or 1024; 0 = 512, or the picture's
+                own size for avatars framed FULL.
+            background: What is seen behind the person; None keeps the portrait's own. Transparent
+                ones need an encoding that carries alpha.
+            framing: How much of an inline portrait is shown; a named avatar has its own.
         """
         if bool(avatar) == bool(portrait):
             raise InvalidInput(
@@ -221,6 +234,9 @@ class ParlanteClient:
             no_frames=not frames,
             max_frames_in_flight=max_frames_in_flight,
             delay_budget_ms=delay_budget_ms,
+            frame_size_px=frame_size_px,
+            background=background_to_proto(background or Background()),
+            framing=framing_to_proto(framing),
         )
         if avatar:
             config.avatar_name = avatar

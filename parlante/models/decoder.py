@@ -113,7 +113,7 @@ class PreparedAvatar:
     @property
     def size_px(self) -> int:
         """Edge S of the square that is rendered."""
-        return self.image.shape[0]
+        return int(self.image.shape[0])
 
 
 class Decoder:

@@ -11,6 +11,7 @@ from typing import Final
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from parlante.errors import InvalidInput
 from parlante.models.alignment import CropPlan, sample_square
@@ -18,6 +19,7 @@ from parlante.models.decoder_mesh import WarpMesh
 from parlante.models.portrait_layers import Layers, fine_over, size_layers
 from parlante.types import (
     FRAME_SIZE_PX,
+    FRAME_SIZES_PX,
     MOTION_INDEX,
     AvatarLatents,
     BackgroundKind,
@@ -30,6 +32,7 @@ __all__ = [
     "Stage",
     "backdrop_of",
     "build_stage",
+    "fit_backdrop",
     "lay_out",
     "scale_mesh",
 ]
@@ -99,6 +102,11 @@ def backdrop_of(look: FrameLook, background: Uint8Array) -> Uint8Array:
             return _cover(look.picture, size)
         case _:
             return np.full((size, size, 3), look.colour_rgb, np.uint8)
+
+
+def fit_backdrop(picture: Uint8Array) -> Uint8Array:
+    """The middle square of a picture, no larger than any frame needs: uint8 [S, S, 3]."""
+    return _cover(picture, min(*picture.shape[:2], max(FRAME_SIZES_PX)))
 
 
 def lay_out(latents: AvatarLatents, layers: Layers, look: FrameLook) -> tuple[Layers, Stage | None]:
@@ -252,9 +260,9 @@ def build_stage(picture: Uint8Array, placement: Float32Array) -> Stage:
     )
 
 
-def _ramp(distance: Float32Array, reach: float, *, on: bool) -> Float32Array:
+def _ramp(distance: npt.NDArray[np.floating], reach: float, *, on: bool) -> Float32Array:
     if not on:
-        return np.ones_like(distance)
+        return np.ones(distance.shape, np.float32)
     return np.asarray(np.clip(distance / reach, 0.0, 1.0), np.float32)
 
 

@@ -52,7 +52,8 @@ class RendererServiceServicer:
         Flow control: at most one block is read ahead.
         Errors: NOT_FOUND (avatar latents), FAILED_PRECONDITION LATENT_SPACE_MISMATCH,
         INVALID_ARGUMENT (CONFIG_NOT_FIRST, DUPLICATE_CONFIG, EMPTY_MESSAGE, BAD_MOTION_SHAPE,
-        NON_FINITE_MOTION, FRAME_ORDER, UNKNOWN_ENUM_VALUE, BAD_KEY), RESOURCE_EXHAUSTED with RetryInfo.
+        NON_FINITE_MOTION, FRAME_ORDER, UNKNOWN_ENUM_VALUE, BAD_KEY, BAD_FRAME_SIZE, FRAME_SIZE_FIXED,
+        BACKGROUND_FIXED, ENCODING_WITHOUT_ALPHA, BAD_COLOUR and those of pictures), RESOURCE_EXHAUSTED with RetryInfo.
         At the gateway also ABORTED (SESSION_IDLE, SESSION_TOO_LONG).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

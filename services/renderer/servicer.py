@@ -48,8 +48,9 @@ class RendererServicer(renderer_pb2_grpc.RendererServiceServicer):
 def _started(config: RenderConfig) -> renderer_pb2.RenderFramesResponse:
     started = renderer_pb2.RenderStarted(
         config=convert.render_config_to_proto(config),
-        width_px=FRAME_SIZE_PX,
-        height_px=FRAME_SIZE_PX,
+        # What an avatar's frames are may be known only with the first of them, which tells it.
+        width_px=config.frame_size_px or FRAME_SIZE_PX,
+        height_px=config.frame_size_px or FRAME_SIZE_PX,
     )
     return renderer_pb2.RenderFramesResponse(started=started)
 
