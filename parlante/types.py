@@ -508,7 +508,8 @@ class FrameEncoding(enum.Enum):
 _ALPHA_ENCODINGS: Final = frozenset(
     {FrameEncoding.RGBA32, FrameEncoding.BGRA32, FrameEncoding.PNG, FrameEncoding.WEBP}
 )
-MAX_BACKGROUND_BYTES: Final = 3 * 1024 * 1024
+# Beside an inline portrait of 3 MiB it must fit into a message of 4 MiB.
+MAX_BACKGROUND_BYTES: Final = 960 * 1024
 
 
 class BackgroundKind(enum.Enum):
@@ -528,7 +529,7 @@ class Background:
     Attributes:
         kind: What.
         colour_rgb: With COLOUR: red, green, blue, [0, 255] each.
-        picture: With PICTURE: a JPEG, PNG or WebP file, at most 3 MiB.
+        picture: With PICTURE: a JPEG, PNG or WebP file, at most 960 KiB.
 
     Raises:
         InvalidInput: BAD_COLOUR, BACKGROUND_PICTURE_REQUIRED or IMAGE_TOO_LARGE.
@@ -554,7 +555,7 @@ class Background:
         if len(self.picture) > MAX_BACKGROUND_BYTES:
             raise InvalidInput(
                 f"a picture as background has at most {MAX_BACKGROUND_BYTES} bytes; got "
-                f"{len(self.picture)}; scale it down",
+                f"{len(self.picture)}; scale it down, 1024 px are enough",
                 reason="IMAGE_TOO_LARGE",
                 field="background.picture",
             )

@@ -17,7 +17,7 @@ from PIL import Image, ImageCms, ImageFile, JpegImagePlugin, PngImagePlugin, Web
 from parlante.errors import PortraitRejected
 from parlante.types import Uint8Array
 
-__all__ = ["MAX_IMAGE_BYTES", "MAX_IMAGE_PIXELS", "decode_image"]
+__all__ = ["MAX_IMAGE_BYTES", "MAX_IMAGE_PIXELS", "decode_image", "shrink_image"]
 
 MAX_IMAGE_BYTES: Final = 20 * 1024 * 1024
 MAX_IMAGE_PIXELS: Final = 40_000_000
@@ -94,6 +94,20 @@ def decode_image(data: bytes) -> Uint8Array:
     except _DECODE_ERRORS as error:
         raise _truncated(picture.format or "image") from error
     return _to_srgb(picture)
+
+
+def shrink_image(data: bytes, short_px: int) -> bytes:
+    """Make a JPEG of a picture whose shorter edge has at most `short_px`.
+
+    Raises:
+        PortraitRejected: As `decode_image`.
+    """
+    picture = Image.fromarray(decode_image(data))
+    zoom = min(1.0, short_px / min(picture.size))
+    size = tuple(max(1, round(side * zoom)) for side in picture.size)
+    stream = io.BytesIO()
+    picture.resize((size[0], size[1]), Image.Resampling.LANCZOS).save(stream, "JPEG", quality=90)
+    return stream.getvalue()
 
 
 def _reject(reason: str, message: str) -> PortraitRejected:
