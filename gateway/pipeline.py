@@ -17,12 +17,14 @@ from gateway.limits import SessionLimits
 from gateway.listening import ListeningTrack
 from gateway.meter import SessionMeter
 from gateway.outbox import Outbox
-from gateway.stages import Stages, named_stage
+from gateway.stages import named_stage
 from gateway.timeline import FrameMarks
 from gateway.values import Event, EventType, Frame, Motion, Pacing, PlayedAudio, SessionSettings
 from parlante.aio import closing
 from parlante.clock import Clock
 from parlante.errors import InternalError
+from parlante.ports import Motion as MotionPort
+from parlante.ports import Renderer
 from parlante.types import (
     DEFAULT_DELAY_BUDGET_MS,
     FRAME_DURATION_US,
@@ -63,8 +65,8 @@ class Pipeline:
 
     Args:
         settings: Of the session.
-        stages: The ports.
         limits: Bounds.
+        delay_ms: Algorithmic delay of the session's motion; 0 = not known.
         outbox: Where frames, motion and notices of drops go.
         bell: Of the session.
         clock: Of the session.
@@ -77,16 +79,15 @@ class Pipeline:
     def __init__(
         self,
         settings: SessionSettings,
-        stages: Stages,
         limits: SessionLimits,
         *,
+        delay_ms: int,
         outbox: Outbox,
         bell: Bell,
         clock: Clock,
         meter: SessionMeter,
     ) -> None:
         self._settings = settings
-        self._stages = stages
         self._limits = limits
         self._outbox = outbox
         self._bell = bell
@@ -94,7 +95,7 @@ class Pipeline:
         self._meter = meter
         self._is_live = settings.pacing is Pacing.LIVE
         self._motion_config = settings.motion_config()
-        self.delay_ms = stages.motion.delay_ms(self._motion_config)
+        self.delay_ms = delay_ms
         # The limit is for the default budget; frames of a longer one are that much later by design.
         extra_ms = max(0, self.delay_ms - DEFAULT_DELAY_BUDGET_MS)
         self._max_lateness_us = (limits.max_lateness_ms + extra_ms) * 1000
@@ -165,12 +166,12 @@ class Pipeline:
 
     # --- the two streams ---------------------------------------------------------------------
 
-    async def run_motion(self) -> None:
+    async def run_motion(self, motion: MotionPort) -> None:
         """Run the motion stream to its end."""
         with named_stage("motion"):
             async with (
                 closing(self._take_inputs()) as inputs,
-                closing(self._stages.motion.stream(self._motion_config, inputs)) as blocks,
+                closing(motion.stream(self._motion_config, inputs)) as blocks,
             ):
                 async for block in blocks:
                     await self._accept(block)
@@ -179,13 +180,13 @@ class Pipeline:
         self._motion_ended = True
         self._bell.ring()
 
-    async def run_renderer(self, avatar_key: str) -> None:
+    async def run_renderer(self, renderer: Renderer, avatar_key: str) -> None:
         """Run the render stream to its end."""
         config = self._settings.render_config(avatar_key)
         with named_stage("renderer"):
             async with (
                 closing(self._take_motion()) as motion,
-                closing(self._stages.renderer.stream(config, motion)) as frames,
+                closing(renderer.stream(config, motion)) as frames,
             ):
                 async for frame in frames:
                     self._deliver(frame)

@@ -79,8 +79,8 @@ class Session:
         self._meter = SessionMeter(clock)
         self._pipeline = Pipeline(
             settings,
-            stages,
             limits,
+            delay_ms=stages.motion.delay_ms(settings.motion_config()),
             outbox=self._outbox,
             bell=self._bell,
             clock=clock,
@@ -106,18 +106,20 @@ class Session:
         """
         with named_stage("encoder"):
             avatar = await self._find_avatar()
-        self._meter.start_us = self._clock.monotonic_us()
-        await send(self._started(avatar))
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                watch = tasks.create_task(self._watchdog.run())
-                tasks.create_task(self._read(inputs))
-                tasks.create_task(self._pace_live() if self._is_live else self._pace_burst())
-                tasks.create_task(self._produce(avatar.key))
-                await self._send_all(send)
-                watch.cancel()
-        except BaseExceptionGroup as group:
-            raise _first_error(group) from None
+        frames = not self._settings.no_frames
+        async with self._stages.admitted(avatar.key, frames=frames) as stages:
+            self._meter.start_us = self._clock.monotonic_us()
+            await send(self._started(avatar))
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    watch = tasks.create_task(self._watchdog.run())
+                    tasks.create_task(self._read(inputs))
+                    tasks.create_task(self._pace_live() if self._is_live else self._pace_burst())
+                    tasks.create_task(self._produce(stages, avatar.key))
+                    await self._send_all(send)
+                    watch.cancel()
+            except BaseExceptionGroup as group:
+                raise _first_error(group) from None
 
     def go_away(self, detail: str) -> None:
         """Tell the client to finish and to connect again."""
@@ -301,11 +303,11 @@ class Session:
     def _put(self, output: SessionOutput) -> None:
         self._outbox.put(output, self._clock.monotonic_us())
 
-    async def _produce(self, avatar_key: str) -> None:
+    async def _produce(self, stages: Stages, avatar_key: str) -> None:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._pipeline.run_motion())
+            tasks.create_task(self._pipeline.run_motion(stages.motion))
             if not self._settings.no_frames:
-                tasks.create_task(self._pipeline.run_renderer(avatar_key))
+                tasks.create_task(self._pipeline.run_renderer(stages.renderer, avatar_key))
         self._outbox.close()
 
     async def _send_all(self, send: Send) -> None:

@@ -10,15 +10,21 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
 from gateway.config import EMBEDDED, GatewayConfig
 from gateway.stages import Stages
+from parlante.aio import cancel_and_wait
 from parlante.errors import Denied, Overloaded, Unavailable
+from parlante.fleet.encoder import FleetEncoder
+from parlante.fleet.endpoints import open_discovery
+from parlante.fleet.motion import FleetMotion
+from parlante.fleet.pool import ReplicaPool
+from parlante.fleet.relay import Patience
+from parlante.fleet.renderer import FleetRenderer
 from parlante.ports import Encoder
-from parlante.rpc.channel import open_channel
-from parlante.rpc.remote import RemoteEncoder, RemoteMotion, RemoteRenderer
 from parlante.rpc.server import Service
 from parlante.rpc.slots import Slots
 from parlante.settings import default_store_dir
@@ -29,7 +35,7 @@ __all__ = ["avatar_service", "embedded", "open_stages", "remote"]
 
 logger = logging.getLogger(__name__)
 
-_RETRY_INTERVAL_S: Final = 1.0
+_RETRY_INTERVAL_S: Final = 0.25
 
 
 def open_stages(config: GatewayConfig) -> AbstractAsyncContextManager[Stages]:
@@ -62,23 +68,63 @@ async def embedded(config: GatewayConfig) -> AsyncIterator[Stages]:
 
 @asynccontextmanager
 async def remote(config: GatewayConfig) -> AsyncIterator[Stages]:
-    """Reach the stages over gRPC; they need not be there yet."""
-    tls = config.stages_tls_files
+    """Reach the stages over gRPC, any number of replicas each; they need not be there yet."""
+    patience = Patience(late_s=config.late_ms / 1000)
     async with (
-        open_channel(config.encoder_address, tls=tls) as encoder,
-        open_channel(config.motion_address, tls=tls) as motion_channel,
-        open_channel(config.renderer_address, tls=tls) as renderer,
+        _pool("encoder", config.encoder_address, config) as encoders,
+        _pool("motion", config.motion_address, config) as motions,
+        _pool("renderer", config.renderer_address, config) as renderers,
     ):
-        motion = RemoteMotion(motion_channel)
+        fleet = _Fleet(
+            encoder=FleetEncoder(encoders),
+            motion=FleetMotion(motions, patience=patience),
+            renderer=FleetRenderer(renderers, patience=patience),
+            motions=motions,
+            renderers=renderers,
+        )
         yield Stages(
-            encoder=RemoteEncoder(encoder),
-            motion=motion,
-            renderer=RemoteRenderer(renderer),
-            prepare=partial(_wait_for_motion, motion, config.motion_address),
+            encoder=fleet.encoder,
+            motion=fleet.motion,
+            renderer=fleet.renderer,
+            prepare=partial(_wait_for_motion, fleet.motion, config.motion_address),
+            reserve=fleet.reserve,
         )
 
 
-async def _wait_for_motion(motion: RemoteMotion, address: str) -> None:
+def _pool(stage: str, target: str, config: GatewayConfig) -> ReplicaPool:
+    tls = config.stages_tls_files
+    return ReplicaPool(stage, open_discovery(target), tls=tls, zone=config.zone)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fleet:
+    encoder: FleetEncoder
+    motion: FleetMotion
+    renderer: FleetRenderer
+    motions: ReplicaPool
+    renderers: ReplicaPool
+
+    @asynccontextmanager
+    async def reserve(self, avatar_key: str, frames: bool) -> AsyncIterator[Stages]:
+        """Lease the slots of a session, and let its second renderer make the avatar ready."""
+        async with AsyncExitStack() as stack:
+            motion = await self.motions.acquire()
+            stack.push_async_callback(motion.release)
+            stages = Stages(
+                encoder=self.encoder,
+                motion=self.motion.with_lease(motion),
+                renderer=self.renderer,
+            )
+            if frames:
+                renderer = await self.renderers.acquire(avatar_key)
+                stack.push_async_callback(renderer.release)
+                stages.renderer = self.renderer.with_lease(renderer)
+                standby = asyncio.create_task(self.renderer.warm_standby(avatar_key, renderer))
+                stack.push_async_callback(cancel_and_wait, standby)
+            yield stages
+
+
+async def _wait_for_motion(motion: FleetMotion, address: str) -> None:
     """Ask for the delays until the stage answers: the processes of a fleet start in any order."""
     told = ""
     while True:

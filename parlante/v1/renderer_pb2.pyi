@@ -8,16 +8,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class RenderStreamConfig(_message.Message):
-    __slots__ = ("avatar_key", "frame_encoding", "jpeg_quality", "h264_bitrate_kbps")
+    __slots__ = ("avatar_key", "frame_encoding", "jpeg_quality", "h264_bitrate_kbps", "accept_handover")
     AVATAR_KEY_FIELD_NUMBER: _ClassVar[int]
     FRAME_ENCODING_FIELD_NUMBER: _ClassVar[int]
     JPEG_QUALITY_FIELD_NUMBER: _ClassVar[int]
     H264_BITRATE_KBPS_FIELD_NUMBER: _ClassVar[int]
+    ACCEPT_HANDOVER_FIELD_NUMBER: _ClassVar[int]
     avatar_key: str
     frame_encoding: _common_pb2.FrameEncoding
     jpeg_quality: int
     h264_bitrate_kbps: int
-    def __init__(self, avatar_key: _Optional[str] = ..., frame_encoding: _Optional[_Union[_common_pb2.FrameEncoding, str]] = ..., jpeg_quality: _Optional[int] = ..., h264_bitrate_kbps: _Optional[int] = ...) -> None: ...
+    accept_handover: bool
+    def __init__(self, avatar_key: _Optional[str] = ..., frame_encoding: _Optional[_Union[_common_pb2.FrameEncoding, str]] = ..., jpeg_quality: _Optional[int] = ..., h264_bitrate_kbps: _Optional[int] = ..., accept_handover: _Optional[bool] = ...) -> None: ...
 
 class RenderFramesRequest(_message.Message):
     __slots__ = ("config", "block")
@@ -48,9 +50,11 @@ class RenderedFrameData(_message.Message):
     def __init__(self, frame_index: _Optional[int] = ..., data: _Optional[bytes] = ..., key_frame: _Optional[bool] = ...) -> None: ...
 
 class RenderFramesResponse(_message.Message):
-    __slots__ = ("started", "frame")
+    __slots__ = ("started", "frame", "handover")
     STARTED_FIELD_NUMBER: _ClassVar[int]
     FRAME_FIELD_NUMBER: _ClassVar[int]
+    HANDOVER_FIELD_NUMBER: _ClassVar[int]
     started: RenderStarted
     frame: RenderedFrameData
-    def __init__(self, started: _Optional[_Union[RenderStarted, _Mapping]] = ..., frame: _Optional[_Union[RenderedFrameData, _Mapping]] = ...) -> None: ...
+    handover: _common_pb2.Handover
+    def __init__(self, started: _Optional[_Union[RenderStarted, _Mapping]] = ..., frame: _Optional[_Union[RenderedFrameData, _Mapping]] = ..., handover: _Optional[_Union[_common_pb2.Handover, _Mapping]] = ...) -> None: ...
