@@ -105,6 +105,7 @@ async def test_a_cordoned_replica_is_left_alone_and_says_so() -> None:
         stub = replica_pb2_grpc.ReplicaServiceStub(first.channel)  # type: ignore[no-untyped-call]
         answer = await stub.Cordon(replica_pb2.CordonRequest(cordoned=True))
         assert answer.load.cordoned
+        await eventually(lambda: all(replica.load for replica in pool.replicas))
         await eventually(lambda: sum(replica.is_open for replica in pool.replicas) == 1)
         for _ in range(2):
             assert (await pool.acquire()).replica.endpoint.address == second.target
