@@ -59,6 +59,16 @@ class GatewayConfig(ServerConfig):
         default="localhost:50053",
         metadata=_named("Renderer replicas; see the class", "renderer_address"),
     )
+    resume_key_file: Path | None = field(
+        default=None,
+        metadata=_named(
+            "File with the fleet's secret for resume points; unset makes none", "resume_key_file"
+        ),
+    )
+    admin_port: int = field(
+        default=0,
+        metadata=_named("Port of the replica service, for operators; 0 = none", "admin_port"),
+    )
     zone: str = field(
         default="", metadata=_named("Own zone; stages in it are preferred, remote wiring", "zone")
     )
@@ -130,6 +140,8 @@ class GatewayConfig(ServerConfig):
                 raise bad_setting(name, "a target", error.message) from error
         if not 100 <= self.late_ms <= 60_000:
             raise bad_setting("late_ms", "in [100, 60000]", self.late_ms)
+        if not 0 <= self.admin_port <= 65_535:
+            raise bad_setting("admin_port", "in [0, 65535]", self.admin_port)
         if self.max_sessions < 0:
             raise bad_setting("max_sessions", ">= 0", self.max_sessions)
         if self.max_uploads < 1:

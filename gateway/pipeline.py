@@ -8,21 +8,33 @@ cannot be rendered in time is dropped here, before it costs anything; in burst p
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Final
 
 from gateway.bell import Bell
 from gateway.credits import DropReason, FrameWindow, MotionQueue, PendingFrame, block_of
 from gateway.limits import SessionLimits
-from gateway.listening import ListeningTrack
+from gateway.listening import MAX_JITTER_MS, ListeningTrack
 from gateway.meter import SessionMeter
 from gateway.outbox import Outbox
+from gateway.resume import SessionSnapshot
 from gateway.stages import named_stage
 from gateway.timeline import FrameMarks
-from gateway.values import Event, EventType, Frame, Motion, Pacing, PlayedAudio, SessionSettings
+from gateway.values import (
+    Event,
+    EventType,
+    Frame,
+    Motion,
+    Pacing,
+    PlayedAudio,
+    ResumeRequest,
+    SessionSettings,
+)
 from parlante.aio import closing
 from parlante.clock import Clock
 from parlante.errors import InternalError
+from parlante.fleet.motion_log import MotionLog
 from parlante.ports import Motion as MotionPort
 from parlante.ports import Renderer
 from parlante.types import (
@@ -71,6 +83,8 @@ class Pipeline:
         bell: Of the session.
         clock: Of the session.
         meter: Of the session.
+        resumed: The state that the session goes on from; None for a new one.
+        request: How its client goes on with it.
 
     Attributes:
         delay_ms: Algorithmic delay of the session's motion; 0 = not known.
@@ -86,6 +100,8 @@ class Pipeline:
         bell: Bell,
         clock: Clock,
         meter: SessionMeter,
+        resumed: SessionSnapshot | None = None,
+        request: ResumeRequest | None = None,
     ) -> None:
         self._settings = settings
         self._limits = limits
@@ -94,7 +110,7 @@ class Pipeline:
         self._clock = clock
         self._meter = meter
         self._is_live = settings.pacing is Pacing.LIVE
-        self._motion_config = settings.motion_config()
+        self._motion_config = replace(settings.motion_config(), emit_checkpoints=settings.resumable)
         self.delay_ms = delay_ms
         # The limit is for the default budget; frames of a longer one are that much later by design.
         extra_ms = max(0, self.delay_ms - DEFAULT_DELAY_BUDGET_MS)
@@ -102,6 +118,7 @@ class Pipeline:
         self.window = FrameWindow(
             max_in_flight=settings.max_frames_in_flight if self._is_live else 0,
             max_unsent=limits.max_unsent_frames,
+            last_seq=request.last_seq if request else 0,
         )
         self._inputs: deque[MotionInput] = deque()
         self._listening = ListeningTrack(settings.sample_rate_hz)
@@ -117,6 +134,51 @@ class Pipeline:
         self._last_notice_us: int | None = None
         self._last_late_us = 0
         self._motion_asked_us = self._renderer_asked_us = clock.monotonic_us()
+        self._log = MotionLog(self._motion_config)
+        self._first_frame = self._first_motion_frame = 0
+        if resumed is not None and request is not None:
+            self._go_on(resumed, request)
+
+    def _go_on(self, resumed: SessionSnapshot, request: ResumeRequest) -> None:
+        """Take up a session where another gateway left it."""
+        rate_hz = self._settings.sample_rate_hz
+        self._motion_config = replace(
+            self._motion_config, controls=resumed.controls, resume_state=resumed.checkpoint
+        )
+        self._log = MotionLog.resumed(
+            self._motion_config,
+            next_frame=resumed.next_frame,
+            checkpoint_sample=resumed.checkpoint_sample,
+        )
+        for item in resumed.pending:
+            self._inputs.append(item)
+            self._log.append(item)
+        position = resumed.timeline.position_sample
+        self._listening = ListeningTrack(
+            rate_hz, begin_ms=position * 1000 // rate_hz + MAX_JITTER_MS
+        )
+        self._marks = FrameMarks(rate_hz, resumed.frame_utterances)
+        self._num_committed_samples = position
+        self._num_generated = resumed.next_frame
+        self._num_rendered = request.last_seq
+        self._num_dropped = resumed.num_dropped
+        self._first_frame = request.next_frame
+        self._first_motion_frame = request.next_motion_frame
+
+    @property
+    def num_dropped(self) -> int:
+        """Frames dropped since the start of the session."""
+        return self._num_dropped
+
+    @property
+    def motion_log(self) -> MotionLog:
+        """What the motion stream was told since its last checkpoint; for resumable sessions."""
+        return self._log
+
+    @property
+    def frame_utterances(self) -> Mapping[int, str]:
+        """Utterances of the frames whose motion is not there yet."""
+        return self._marks.known
 
     # --- in ----------------------------------------------------------------------------------
 
@@ -126,7 +188,7 @@ class Pipeline:
 
     def push_audio(self, start_sample: int, samples: Int16Array) -> None:
         """Hand committed audio to the motion stream."""
-        self._inputs.append(AudioChunk(start_sample=start_sample, samples=samples))
+        self._push(AudioChunk(start_sample=start_sample, samples=samples))
         self._num_committed_samples = start_sample + len(samples)
         self._bell.ring()
 
@@ -144,8 +206,13 @@ class Pipeline:
 
     def push_controls(self, controls: Controls) -> None:
         """Let controls hold from the first frame of motion that is not made yet."""
-        self._inputs.append(ControlUpdate(controls=controls))
+        self._push(ControlUpdate(controls=controls))
         self._bell.ring()
+
+    def _push(self, item: MotionInput) -> None:
+        self._inputs.append(item)
+        if self._settings.resumable:
+            self._log.append(item)
 
     def close_inputs(self) -> None:
         """Note that the media clock has ended."""
@@ -238,6 +305,8 @@ class Pipeline:
                 f"motion must go on at frame {self._num_generated}; got {block.start_frame}"
             )
         self._num_generated += len(block.values)
+        if self._settings.resumable:
+            self._log.accept(block)
         self._meter.stage_took("motion", self._motion_asked_us)
         frames = [
             self._accept_row(block.start_frame + offset, row)
@@ -245,7 +314,8 @@ class Pipeline:
         ]
         if not self._is_live:
             await self._bell.until(self._has_room)
-        if not self._settings.no_frames:
+        frames = [frame for frame in frames if frame.frame_index >= self._first_frame]
+        if frames and not self._settings.no_frames:
             self._waiting.put(frames)
             if self._is_live:
                 blocker = self.window.blocker()
@@ -257,7 +327,7 @@ class Pipeline:
 
     def _accept_row(self, frame_index: int, values: Float32Array) -> PendingFrame:
         utterance_id = self._marks.take(frame_index)
-        if self._settings.return_motion:
+        if self._settings.return_motion and frame_index >= self._first_motion_frame:
             motion = Motion(
                 media_offset_us=frame_index * FRAME_DURATION_US,
                 values=values,

@@ -50,6 +50,11 @@ class Lifecycle:
         self._leaving.set()
         self._leaving = asyncio.Event()
 
+    @property
+    def leaving(self) -> asyncio.Event:
+        """Set when the streams of now are to leave."""
+        return self._leaving
+
     async def until_leaving(self, items: AsyncIterator[T]) -> AsyncIterator[T]:
         """Give items, and close them in the end.
 

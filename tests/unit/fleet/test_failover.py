@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from parlante.aio import closing
 from parlante.errors import FailedPrecondition, InternalError, InvalidInput, Unavailable
-from parlante.fleet.motion import FleetMotion, MotionLog
+from parlante.fleet.motion import FleetMotion
+from parlante.fleet.motion_log import MotionLog
 from parlante.fleet.relay import Patience
 from parlante.fleet.renderer import FleetRenderer, RenderLog
 from parlante.types import (
