@@ -11,7 +11,6 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
 from gateway.config import EMBEDDED, GatewayConfig
@@ -36,6 +35,7 @@ __all__ = ["avatar_service", "embedded", "open_stages", "remote"]
 logger = logging.getLogger(__name__)
 
 _RETRY_INTERVAL_S: Final = 0.25
+_LOOK_INTERVAL_S: Final = 0.05
 
 
 def open_stages(config: GatewayConfig) -> AbstractAsyncContextManager[Stages]:
@@ -79,6 +79,7 @@ async def remote(config: GatewayConfig) -> AsyncIterator[Stages]:
             encoder=FleetEncoder(encoders),
             motion=FleetMotion(motions, patience=patience),
             renderer=FleetRenderer(renderers, patience=patience),
+            encoders=encoders,
             motions=motions,
             renderers=renderers,
         )
@@ -86,7 +87,7 @@ async def remote(config: GatewayConfig) -> AsyncIterator[Stages]:
             encoder=fleet.encoder,
             motion=fleet.motion,
             renderer=fleet.renderer,
-            prepare=partial(_wait_for_motion, fleet.motion, config.motion_address),
+            prepare=fleet.prepare,
             reserve=fleet.reserve,
         )
 
@@ -101,13 +102,32 @@ class _Fleet:
     encoder: FleetEncoder
     motion: FleetMotion
     renderer: FleetRenderer
+    encoders: ReplicaPool
     motions: ReplicaPool
     renderers: ReplicaPool
+
+    async def prepare(self) -> None:
+        """Wait until every stage answers: the processes of a fleet start in any order."""
+        for pool in (self.encoders, self.motions, self.renderers):
+            if not pool.is_open:
+                logger.info("waiting for a stage", extra={"stage": pool.stage})
+            while not pool.is_open:  # noqa: ASYNC110 (replicas come one by one)
+                await asyncio.sleep(_LOOK_INTERVAL_S)
+        while True:
+            try:
+                await self.motion.traits()
+            except (Unavailable, Overloaded) as error:
+                logger.info("waiting for the motion stage", extra={"reason": error.reason})
+            else:
+                return
+            await asyncio.sleep(_RETRY_INTERVAL_S)
 
     @asynccontextmanager
     async def reserve(self, avatar_key: str, frames: bool) -> AsyncIterator[Stages]:
         """Lease the slots of a session, and let its second renderer make the avatar ready."""
         async with AsyncExitStack() as stack:
+            # One after the other: sessions that take both at once, each one of the last slots of
+            # one stage, would refuse each other.
             motion = await self.motions.acquire()
             stack.push_async_callback(motion.release)
             stages = Stages(
@@ -122,22 +142,6 @@ class _Fleet:
                 standby = asyncio.create_task(self.renderer.warm_standby(avatar_key, renderer))
                 stack.push_async_callback(cancel_and_wait, standby)
             yield stages
-
-
-async def _wait_for_motion(motion: FleetMotion, address: str) -> None:
-    """Ask for the delays until the stage answers: the processes of a fleet start in any order."""
-    told = ""
-    while True:
-        try:
-            await motion.traits()
-            return
-        except (Unavailable, Overloaded) as error:
-            if error.reason != told:
-                told = error.reason
-                logger.info(
-                    "waiting for the motion stage", extra={"address": address, "reason": told}
-                )
-        await asyncio.sleep(_RETRY_INTERVAL_S)
 
 
 class AvatarServicer(EncoderServicer):

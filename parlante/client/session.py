@@ -301,17 +301,20 @@ class Session:
         self._num_stalls += error.reason == "SERVER_STALLED"
         deadline_s = time.monotonic() + _RESUME_TIMEOUT_S
         retry_s = _MIN_RETRY_S
-        await self._link.aclose()
+        lost = self._link
+        lost.outbox.close()
         while True:
             try:
                 await self._resume()
             except (Unavailable, Overloaded, Expired) as refusal:
                 if time.monotonic() >= deadline_s:
+                    await lost.aclose()
                     raise error from refusal
             else:
                 break
             await asyncio.sleep(retry_s)
             retry_s = min(_MAX_RETRY_S, retry_s * 2)
+        await lost.aclose()
         self.num_resumed += 1
         logger.info("session resumed", extra={"reason": error.reason})
 

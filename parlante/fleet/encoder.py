@@ -72,7 +72,7 @@ class FleetEncoder:
         """Ask replica after replica until one answers."""
         refusals: list[Overloaded] = []
         missing: Exception | None = None
-        await self._pool.wait_for_first_reports()
+        await self._pool.wait_until_open()
         for replica in self._pool.ordered(key)[:MAX_ATTEMPTS]:
             try:
                 return await call(RemoteEncoder(replica.channel))

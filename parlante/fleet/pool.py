@@ -32,12 +32,19 @@ logger = logging.getLogger(__name__)
 KEEPALIVE_TIME_MS: Final = 500
 KEEPALIVE_TIMEOUT_MS: Final = 400
 ACQUIRE_TIMEOUT_S: Final = 0.5
-FIRST_REPORT_S: Final = 1.0
+PATIENCE_S: Final = 1.0
 MAX_ATTEMPTS: Final = 3
 SUSPECT_S: Final = 2.0
 _LEASE_TTL_MS: Final = 5_000
 _MIN_RETRY_S: Final = 0.1
-_MAX_RETRY_S: Final = 2.0
+_MAX_RETRY_S: Final = 0.5
+# One that comes back at the same address is to be used at once; one that does not is forgotten by
+# discovery soon.
+_RECONNECT: Final = (
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 500),
+)
 _NO_REPORTS_RETRY_S: Final = 60.0
 _RETRY_AFTER_MS: Final = 1000
 _LEAVING_S: Final = 30.0
@@ -56,7 +63,6 @@ class Replica:
         endpoint: As discovered last; it may begin to drain.
         load: The last report; None before the first and while it is out of reach.
         num_asked: Slots that are being asked for now.
-        is_heard: True once it is known whether it is there.
     """
 
     def __init__(
@@ -66,7 +72,6 @@ class Replica:
         self.channel = channel
         self.load: replica_pb2.ReplicaLoad | None = None
         self.num_asked = 0
-        self.is_heard = False
         self.suspect_until_s = 0.0
         self.gives_no_reports = False
         self._now_s = now_s
@@ -135,7 +140,6 @@ class Replica:
                 try:
                     async for response in responses_of(call):
                         self.load = response.load
-                        self.is_heard = True
                         retry_s = _MIN_RETRY_S
                 finally:
                     call.cancel()
@@ -146,7 +150,6 @@ class Replica:
                 extra = {"replica": self.endpoint.address, "reason": error.reason}
                 logger.debug("replica out of reach", extra=extra)
             self.load = None
-            self.is_heard = True
             await asyncio.sleep(retry_s * random.uniform(0.5, 1.0))
             retry_s = min(_MAX_RETRY_S, retry_s * 2)
 
@@ -230,12 +233,15 @@ class ReplicaPool:
         ]
         return [self._replicas[item.address] for item in in_order(key, candidates)]
 
-    async def wait_for_first_reports(self) -> None:
-        """Give replicas that were just found a moment to say that they are there."""
-        deadline_s = self._now_s() + FIRST_REPORT_S
-        while not any(replica.is_open for replica in self._replicas.values()):
-            if self._now_s() >= deadline_s or all(r.is_heard for r in self._replicas.values()):
-                return
+    @property
+    def is_open(self) -> bool:
+        """True when a replica takes streams."""
+        return any(replica.is_open for replica in self._replicas.values())
+
+    async def wait_until_open(self) -> None:
+        """Give a stage that is just coming up a moment."""
+        deadline_s = self._now_s() + PATIENCE_S
+        while not self.is_open and self._now_s() < deadline_s:  # noqa: ASYNC110 (many sources)
             await asyncio.sleep(_LOOK_INTERVAL_S)
 
     async def acquire(self, key: str = "", exclude: Iterable[Replica] = ()) -> Lease:
@@ -250,7 +256,7 @@ class ReplicaPool:
             Unavailable: STAGE_UNAVAILABLE, there is no replica, or none that answers.
         """
         refusals: list[Overloaded] = []
-        await self.wait_for_first_reports()
+        await self.wait_until_open()
         order = self.ordered(key, exclude)
         for attempt, replica in enumerate(order[:MAX_ATTEMPTS]):
             try:
@@ -273,17 +279,11 @@ class ReplicaPool:
         )
 
     def standby(self, key: str, lease: Lease) -> Replica | None:
-        """Give the other favourite of a key, where its stream would go next; None if there is none.
-
-        Only one with room to spare: it is asked to make the avatar ready, which takes a slot for a
-        moment.
-        """
+        """Give the other favourite of a key, where its stream would go next, if there is one."""
         addresses = [replica.endpoint.address for replica in self._replicas.values()]
         for address in favourites(key, addresses, 2):
             replica = self._replicas[address]
-            candidate = replica.as_candidate(self._zone)
-            has_room = candidate.capacity - candidate.num_used >= 2
-            if replica is not lease.replica and replica.is_open and has_room:
+            if replica is not lease.replica and replica.is_open:
                 return replica
         return None
 
@@ -312,6 +312,7 @@ class ReplicaPool:
             tls=self._tls,
             keepalive_time_ms=KEEPALIVE_TIME_MS,
             keepalive_timeout_ms=KEEPALIVE_TIMEOUT_MS,
+            options=_RECONNECT,
         )
         replica = Replica(endpoint, channel, self._now_s)
         self._replicas[endpoint.address] = replica

@@ -10,7 +10,6 @@ from typing import Self
 
 import numpy as np
 
-from parlante.aio import closing
 from parlante.errors import ParlanteError
 from parlante.fleet.pool import Lease, Replica, ReplicaPool
 from parlante.fleet.relay import Patience, Relay
@@ -124,17 +123,8 @@ class FleetRenderer:
         if replica is None:
             return
         with suppress(ParlanteError):
-            frames = _remote(replica, "").stream(RenderConfig(avatar_key=avatar_key), _nothing())
-            async with closing(frames) as source:
-                async for _ in source:
-                    pass
+            await _remote(replica, "").prepare(avatar_key)
 
 
 def _remote(replica: Replica, lease_id: str) -> RemoteRenderer:
     return RemoteRenderer(replica.channel, start_timeout_s=_START_TIMEOUT_S, lease_id=lease_id)
-
-
-async def _nothing() -> AsyncIterator[MotionBlock]:
-    none: tuple[MotionBlock, ...] = ()
-    for block in none:
-        yield block

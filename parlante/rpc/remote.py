@@ -405,6 +405,18 @@ class RemoteRenderer:
                             raise _out_of_order("frame", response)
                         yield convert.frame_from_proto(response.frame, started)
 
+    async def prepare(self, avatar_key: str) -> None:
+        """Let the stage make an avatar ready, without a slot; see renderer.proto, prepare_only."""
+        config = convert.render_config_to_proto(RenderConfig(avatar_key=avatar_key))
+        config.prepare_only = True
+
+        async def requests() -> AsyncIterator[renderer_pb2.RenderFramesRequest]:
+            yield renderer_pb2.RenderFramesRequest(config=config)
+
+        async with closing(_exchange(self._stub.RenderFrames(), requests())) as responses:
+            async for _ in responses:
+                pass
+
 
 async def _render_requests(
     config: RenderConfig, motion: AsyncIterator[MotionBlock]

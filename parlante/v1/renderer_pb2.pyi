@@ -8,18 +8,20 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class RenderStreamConfig(_message.Message):
-    __slots__ = ("avatar_key", "frame_encoding", "jpeg_quality", "h264_bitrate_kbps", "accept_handover")
+    __slots__ = ("avatar_key", "frame_encoding", "jpeg_quality", "h264_bitrate_kbps", "accept_handover", "prepare_only")
     AVATAR_KEY_FIELD_NUMBER: _ClassVar[int]
     FRAME_ENCODING_FIELD_NUMBER: _ClassVar[int]
     JPEG_QUALITY_FIELD_NUMBER: _ClassVar[int]
     H264_BITRATE_KBPS_FIELD_NUMBER: _ClassVar[int]
     ACCEPT_HANDOVER_FIELD_NUMBER: _ClassVar[int]
+    PREPARE_ONLY_FIELD_NUMBER: _ClassVar[int]
     avatar_key: str
     frame_encoding: _common_pb2.FrameEncoding
     jpeg_quality: int
     h264_bitrate_kbps: int
     accept_handover: bool
-    def __init__(self, avatar_key: _Optional[str] = ..., frame_encoding: _Optional[_Union[_common_pb2.FrameEncoding, str]] = ..., jpeg_quality: _Optional[int] = ..., h264_bitrate_kbps: _Optional[int] = ..., accept_handover: _Optional[bool] = ...) -> None: ...
+    prepare_only: bool
+    def __init__(self, avatar_key: _Optional[str] = ..., frame_encoding: _Optional[_Union[_common_pb2.FrameEncoding, str]] = ..., jpeg_quality: _Optional[int] = ..., h264_bitrate_kbps: _Optional[int] = ..., accept_handover: _Optional[bool] = ..., prepare_only: _Optional[bool] = ...) -> None: ...
 
 class RenderFramesRequest(_message.Message):
     __slots__ = ("config", "block")

@@ -39,9 +39,13 @@ class RendererServicer(renderer_pb2_grpc.RendererServiceServicer):
         self, request_iterator: AsyncIterator[Any], context: Any
     ) -> None:
         """Turn motion into frames; the engine reads motion when it wants some."""
+        message = await read_config(request_iterator)
+        config = convert.render_config_from_proto(message)
+        if message.prepare_only:
+            await context.write(_started(config))
+            await _send(self._renderer.stream(config, _nothing()), context)
+            return
         with self._slots.hold(lease_of(context)):
-            message = await read_config(request_iterator)
-            config = convert.render_config_from_proto(message)
             await context.write(_started(config))
             async with closing(_blocks(request_iterator)) as blocks:
                 frames = self._renderer.stream(config, blocks)
@@ -52,6 +56,12 @@ class RendererServicer(renderer_pb2_grpc.RendererServiceServicer):
                 except Leaving as leaving:
                     handover = common_pb2.Handover(reason=str(leaving))
                     await context.write(renderer_pb2.RenderFramesResponse(handover=handover))
+
+
+async def _nothing() -> AsyncIterator[MotionBlock]:
+    none: tuple[MotionBlock, ...] = ()
+    for block in none:
+        yield block
 
 
 async def _send(frames: AsyncIterator[RenderedFrame], context: Any) -> None:
