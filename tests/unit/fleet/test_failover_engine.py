@@ -23,10 +23,11 @@ CONFIG = MotionConfig(seed=11)
 
 async def _speech(*, pace_s: float) -> AsyncIterator[MotionInput]:
     rng = np.random.default_rng(5)
-    samples = (rng.normal(0, 2500, 2 * RATE_HZ) * np.hanning(2 * RATE_HZ)).astype(np.int16)
+    samples = (rng.normal(0, 2500, RATE_HZ) * np.hanning(RATE_HZ)).astype(np.int16)
     for start in range(0, len(samples), RATE_HZ // 25):
-        if start == RATE_HZ:
-            yield ControlUpdate(controls=Controls(gaze_yaw_rad=0.2, emotion={"happy": 0.8}))
+        if start == RATE_HZ // 2:
+            # Values that a float of the wire holds exactly.
+            yield ControlUpdate(controls=Controls(gaze_yaw_rad=0.25, emotion={"happy": 0.75}))
         yield AudioChunk(start_sample=start, samples=samples[start : start + RATE_HZ // 25])
         await asyncio.sleep(pace_s)
 
@@ -47,7 +48,7 @@ async def test_motion_after_a_move_is_what_it_would_have_been(grace_s: float) ->
                 async for block in blocks:
                     starts.append(block.start_frame)
                     moved.append(block.values)
-                    if len(moved) == 9:
+                    if len(moved) == 4:
                         serving = next(r for r in replicas if r.slots.num_held)
                         drain = asyncio.create_task(serving.server.drain(grace_s=grace_s))
             assert drain is not None
