@@ -31,6 +31,13 @@ class RendererServiceConfig(ServerConfig):
     encoder_ca: Path | None = field(
         default=None, metadata=about("PEM bundle that the encoder is signed by; implies TLS")
     )
+    latent_cache_url_file: Path | None = field(
+        default=None,
+        metadata=about(
+            "File with the URL of a Redis or Valkey that the fleet's renderers share, as "
+            "redis://:PASSWORD@HOST:6379/0; unset shares none"
+        ),
+    )
     bundle_digest: str = field(
         default="", metadata=about("Refuse latents of any other model bundle; empty takes all")
     )

@@ -11,7 +11,7 @@ import numpy as np
 from parlante.aio import closing
 from parlante.errors import FailedPrecondition, InvalidInput
 from parlante.media.frame_encoding import FrameEncoder, make_frame_encoder
-from parlante.ports import Encoder
+from parlante.ports import LatentSource
 from parlante.types import (
     ARKIT_CHANNELS,
     GAZE_CHANNELS,
@@ -62,7 +62,7 @@ class RendererEngine:
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: LatentSource,
         *,
         decoder: FrameDecoder[Any],
         pool: WorkerPool,
@@ -78,7 +78,7 @@ class RendererEngine:
 
     @classmethod
     def create(
-        cls, encoder: Encoder, *, num_threads: int = 0, bundle_digest: str = ""
+        cls, encoder: LatentSource, *, num_threads: int = 0, bundle_digest: str = ""
     ) -> RendererEngine:
         """Make an engine that decodes in this process.
 
