@@ -128,6 +128,13 @@ class GatewayConfig(ServerConfig):
         default=_DEFAULTS.prebuffer_ms,
         metadata=_named("Audio that an utterance needs before it plays, ms", "prebuffer_ms"),
     )
+    max_frame_size_px: int = field(
+        default=_DEFAULTS.max_frame_size_px,
+        metadata=_named(
+            "Edge of the largest frames, px; below 1024 it holds for whole pictures too",
+            "max_frame_size_px",
+        ),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -171,6 +178,7 @@ class GatewayConfig(ServerConfig):
                 max_audio_ahead_ms=self.max_audio_ahead_ms,
                 max_unread_s=self.max_unread_s,
                 prebuffer_ms=self.prebuffer_ms,
+                max_frame_size_px=self.max_frame_size_px,
             )
         except ValueError as error:
             raise bad_setting("limits", "positive", error) from error

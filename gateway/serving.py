@@ -11,7 +11,7 @@ from gateway.config import GatewayConfig
 from gateway.resume import ResumeSealer
 from gateway.servicer import GatewayServicer
 from gateway.stages import Stages
-from gateway.wiring import avatar_service, open_stages
+from gateway.wiring import avatar_service, motion_service, open_stages
 from parlante.aio import cancel_and_wait
 from parlante.clock import RealClock
 from parlante.rpc.lifecycle import Lifecycle
@@ -53,11 +53,14 @@ async def running_gateway(
             slots=slots,
         )
         avatars = avatar_service(stages.encoder, max_uploads=config.max_uploads)
+        motion = motion_service(
+            stages.renderer, max_streams=config.session_capacity, limits=config.limits()
+        )
         if config.admin_port:
             replica = ReplicaServicer("gateway", slots=slots, lifecycle=lifecycle)
             await stack.enter_async_context(_admin_server(config, replica))
         server = await stack.enter_async_context(
-            RpcServer([servicer.service, avatars], config, lifecycle=lifecycle)
+            RpcServer([servicer.service, avatars, motion], config, lifecycle=lifecycle)
         )
         leaving = asyncio.create_task(servicer.leave_on(lifecycle))
         stack.push_async_callback(cancel_and_wait, leaving)

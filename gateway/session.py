@@ -16,7 +16,7 @@ from functools import partial
 from typing import Final
 
 from gateway.bell import Bell
-from gateway.limits import SessionLimits
+from gateway.limits import SessionLimits, frame_size_within
 from gateway.meter import SessionMeter
 from gateway.outbox import Outbox
 from gateway.pipeline import MAX_WAITING_MESSAGES, Pipeline
@@ -150,12 +150,13 @@ class Session:
         """
         with named_stage("encoder"):
             avatar = await self._find_avatar()
+        size_px = frame_size_within(self._settings.render_config(avatar.key), avatar, self._limits)
         frames = not self._settings.no_frames
         async with self._stages.admitted(avatar.key, frames=frames) as stages:
             self._points.avatar_key = avatar.key
             self._check_resumed_avatar(avatar.key)
             self._meter.start_us = self._clock.monotonic_us() - self._elapsed_us()
-            await send(self._started(avatar))
+            await send(self._started(avatar, size_px))
             try:
                 async with asyncio.TaskGroup() as tasks:
                     watch = tasks.create_task(self._watchdog.run())
@@ -201,7 +202,7 @@ class Session:
         self._meter.stage_took("encoder", since_us)
         return avatar
 
-    def _started(self, avatar: AvatarInfo) -> Started:
+    def _started(self, avatar: AvatarInfo, size_px: tuple[int, int]) -> Started:
         effective = replace(
             self._settings,
             avatar_name=avatar.name,
@@ -215,6 +216,8 @@ class Session:
             avatar=avatar,
             algorithmic_delay_ms=self._pipeline.delay_ms,
             max_audio_ahead_ms=self._limits.max_audio_ahead_ms,
+            width_px=size_px[0],
+            height_px=size_px[1],
         )
 
     # --- from the client ---------------------------------------------------------------------

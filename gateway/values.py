@@ -9,8 +9,10 @@ from typing import Final
 from parlante.types import (
     BURST_DELAY_BUDGET_MS,
     DEFAULT_DELAY_BUDGET_MS,
+    FRAME_SIZE_PX,
     MODEL_SAMPLE_RATE_HZ,
     AvatarInfo,
+    Background,
     Controls,
     FaceSelection,
     Float32Array,
@@ -49,7 +51,7 @@ class SessionSettings:
         face: Which face of `portrait`.
         sample_rate_hz: Rate of the audio, [8000, 48000].
         encoding: How frames are carried.
-        jpeg_quality: [1, 100].
+        jpeg_quality: Of JPEG and WebP, [1, 100].
         h264_bitrate_kbps: [100, 20000].
         seed: Fixes all that is random.
         controls: Controls at the start.
@@ -61,6 +63,8 @@ class SessionSettings:
         delay_budget_ms: Algorithmic delay that motion may take, [120, 400]; 0 is filled in with
             what suits the pacing.
         resumable: Send resume points.
+        frame_size_px: Edge of square frames, 0 = the default; see `RenderConfig`.
+        background: What is seen behind the person.
     """
 
     avatar_name: str = ""
@@ -79,6 +83,8 @@ class SessionSettings:
     max_frames_in_flight: int = 0
     delay_budget_ms: int = 0
     resumable: bool = False
+    frame_size_px: int = 0
+    background: Background = field(default_factory=Background)
 
     def __post_init__(self) -> None:
         check_range("max_frames_in_flight", self.max_frames_in_flight, 0, MAX_FRAMES_IN_FLIGHT)
@@ -95,6 +101,8 @@ class SessionSettings:
             encoding=self.encoding,
             jpeg_quality=self.jpeg_quality,
             h264_bitrate_kbps=self.h264_bitrate_kbps,
+            frame_size_px=self.frame_size_px,
+            background=self.background,
         )
 
     def motion_config(self) -> MotionConfig:
@@ -196,6 +204,8 @@ class Started:
         avatar: The avatar.
         algorithmic_delay_ms: Block plus look-ahead of this session's motion; 0 = not known.
         max_audio_ahead_ms: Audio that may be sent ahead of the clock.
+        width_px: Of the frames.
+        height_px: Of the frames.
     """
 
     session_id: str
@@ -203,6 +213,8 @@ class Started:
     avatar: AvatarInfo
     algorithmic_delay_ms: int
     max_audio_ahead_ms: int
+    width_px: int = FRAME_SIZE_PX
+    height_px: int = FRAME_SIZE_PX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -32,8 +32,9 @@ from parlante.rpc.envelope import duplicate_config, kind_of
 from parlante.types import (
     FRAME_DURATION_US,
     FRAME_RATE_HZ,
-    FRAME_SIZE_PX,
     MOTION_CHANNELS,
+    Background,
+    BackgroundKind,
     FrameEncoding,
 )
 from parlante.v1 import common_pb2, gateway_pb2
@@ -69,14 +70,17 @@ def settings_from_proto(config: gateway_pb2.SessionConfig) -> SessionSettings:
     """
     _check_avatar(config)
     convert.check_audio_encoding(config.audio_encoding)
+    background = convert.background_from_proto(config.background)
     return SessionSettings(
         avatar_name=config.avatar_name,
         portrait=config.portrait,
-        face=convert.face_selection_from_proto(config.face_choice, 0),
+        face=convert.face_selection_from_proto(config.face_choice, 0, config.framing),
         sample_rate_hz=convert.sample_rate_from_proto(config.sample_rate_hz),
-        encoding=_choose_encoding(config.frame_encodings),
+        encoding=_choose_encoding(config.frame_encodings, background),
         jpeg_quality=config.jpeg_quality or convert.DEFAULT_JPEG_QUALITY,
-        h264_bitrate_kbps=config.h264_bitrate_kbps or convert.DEFAULT_H264_BITRATE_KBPS,
+        h264_bitrate_kbps=convert.bitrate_from_proto(
+            config.h264_bitrate_kbps, config.frame_size_px
+        ),
         seed=config.seed,
         controls=convert.controls_from_proto(config.controls),
         pacing=_pacing(config.pacing),
@@ -86,6 +90,8 @@ def settings_from_proto(config: gateway_pb2.SessionConfig) -> SessionSettings:
         max_frames_in_flight=config.max_frames_in_flight,
         delay_budget_ms=config.delay_budget_ms,
         resumable=config.resumable,
+        frame_size_px=config.frame_size_px,
+        background=background,
     )
 
 
@@ -152,12 +158,18 @@ def _check_avatar(config: gateway_pb2.SessionConfig) -> None:
             )
 
 
-def _choose_encoding(numbers: Iterable[int]) -> FrameEncoding:
-    """Take the client's first choice that this server knows."""
+def _choose_encoding(numbers: Iterable[int], background: Background) -> FrameEncoding:
+    """Take the client's first choice that this server knows and that can show the background."""
     numbers = list(numbers)
-    for number in numbers:
-        if convert.is_known_frame_encoding(number):
-            return convert.frame_encoding_from_proto(number)
+    known = [
+        convert.frame_encoding_from_proto(number)
+        for number in numbers
+        if convert.is_known_frame_encoding(number)
+    ]
+    is_clear = background.kind is BackgroundKind.TRANSPARENT
+    fitting = [encoding for encoding in known if encoding.has_alpha or not is_clear]
+    if fitting or known:
+        return (fitting or known)[0]
     if numbers:
         return convert.frame_encoding_from_proto(numbers[0], field="config.frame_encodings")
     return FrameEncoding.JPEG
@@ -263,8 +275,8 @@ def _started(started: Started) -> gateway_pb2.SessionStarted:
         config=_config(settings),
         avatar=convert.avatar_to_proto(started.avatar),
         frame_encoding=convert.frame_encoding_to_proto(settings.encoding),
-        width_px=FRAME_SIZE_PX,
-        height_px=FRAME_SIZE_PX,
+        width_px=started.width_px,
+        height_px=started.height_px,
         frame_rate_hz=FRAME_RATE_HZ,
         algorithmic_delay_ms=started.algorithmic_delay_ms,
         max_audio_ahead_ms=started.max_audio_ahead_ms,
@@ -290,6 +302,8 @@ def _config(settings: SessionSettings) -> gateway_pb2.SessionConfig:
         max_frames_in_flight=settings.max_frames_in_flight,
         delay_budget_ms=settings.delay_budget_ms,
         resumable=settings.resumable,
+        frame_size_px=settings.frame_size_px,
+        background=convert.background_to_proto(settings.background, with_picture=False),
     )
 
 

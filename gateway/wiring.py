@@ -14,23 +14,26 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.config import EMBEDDED, GatewayConfig
+from gateway.limits import SessionLimits, check_frame_size
 from gateway.stages import Stages
-from parlante.aio import cancel_and_wait
-from parlante.errors import Denied, Overloaded, Unavailable
+from parlante.aio import cancel_and_wait, closing
+from parlante.errors import Denied, Overloaded, SessionAborted, Unavailable
 from parlante.fleet.encoder import FleetEncoder
 from parlante.fleet.endpoints import open_discovery
 from parlante.fleet.motion import FleetMotion
 from parlante.fleet.pool import ReplicaPool
 from parlante.fleet.relay import Patience
 from parlante.fleet.renderer import FleetRenderer
-from parlante.ports import Encoder
+from parlante.ports import Encoder, Renderer
 from parlante.rpc.server import Service
 from parlante.rpc.slots import Slots
 from parlante.settings import default_store_dir
+from parlante.types import MotionBlock, RenderConfig, RenderedFrame
 from parlante.v1 import encoder_pb2
 from services.encoder.servicer import EncoderServicer, encoder_service
+from services.renderer.servicer import RendererServicer, renderer_service
 
-__all__ = ["avatar_service", "embedded", "open_stages", "remote"]
+__all__ = ["avatar_service", "embedded", "motion_service", "open_stages", "remote"]
 
 logger = logging.getLogger(__name__)
 
@@ -165,3 +168,78 @@ def avatar_service(encoder: Encoder, *, max_uploads: int) -> Service:
         max_uploads: Portraits that are taken in at once.
     """
     return encoder_service(AvatarServicer(encoder, slots=Slots(max_uploads, what="upload")))
+
+
+class _BoundedRenderer:
+    """A renderer whose frames are no larger than the limits allow."""
+
+    def __init__(self, renderer: Renderer, limits: SessionLimits) -> None:
+        self._renderer = renderer
+        self._limits = limits
+
+    async def stream(
+        self, config: RenderConfig, motion: AsyncIterator[MotionBlock]
+    ) -> AsyncIterator[RenderedFrame]:
+        """Render; see `parlante.ports.Renderer.stream`."""
+        check_frame_size(config.frame_size_px, config.frame_size_px, self._limits)
+        async with closing(self._renderer.stream(config, motion)) as frames:
+            async for frame in frames:
+                check_frame_size(frame.width_px, frame.height_px, self._limits)
+                yield frame
+
+
+class MotionServicer(RendererServicer):
+    """`RendererService` for clients of the gateway: motion of their own, within a session's limits.
+
+    Args:
+        renderer: The renderer port.
+        slots: Streams at once.
+        limits: Its length and idle time bound a stream.
+    """
+
+    def __init__(self, renderer: Renderer, *, slots: Slots, limits: SessionLimits) -> None:
+        super().__init__(_BoundedRenderer(renderer, limits), slots=slots)
+        self._limits = limits
+
+    async def RenderFrames(  # noqa: N802 (name of the rpc)
+        self, request_iterator: AsyncIterator[Any], context: Any
+    ) -> None:
+        """Turn motion into frames."""
+        try:
+            async with asyncio.timeout(self._limits.max_session_s) as limit:
+                await super().RenderFrames(self._in_time(request_iterator), context)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise SessionAborted(
+                f"a stream may last {self._limits.max_session_s} s; open a new one",
+                reason="SESSION_TOO_LONG",
+            ) from None
+
+    async def _in_time(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        while True:
+            try:
+                async with asyncio.timeout(self._limits.max_idle_s) as limit:
+                    request = await anext(requests, None)
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+                raise SessionAborted(
+                    f"no motion came for {self._limits.max_idle_s} s; half-close when all is sent",
+                    reason="SESSION_IDLE",
+                ) from None
+            if request is None:
+                return
+            yield request
+
+
+def motion_service(renderer: Renderer, *, max_streams: int, limits: SessionLimits) -> Service:
+    """Make the service by which clients render motion of their own.
+
+    Args:
+        renderer: The renderer port.
+        max_streams: Streams at once.
+        limits: Bounds of a stream.
+    """
+    slots = Slots(max_streams, what="client's render stream")
+    return renderer_service(MotionServicer(renderer, slots=slots, limits=limits))

@@ -15,16 +15,20 @@ import numpy as np
 from parlante.errors import InternalError, InvalidInput
 from parlante.types import (
     DEFAULT_DELAY_BUDGET_MS,
+    FRAME_SIZE_PX,
     MODEL_SAMPLE_RATE_HZ,
     MOTION_DIM,
     AudioChunk,
     AvatarInfo,
+    Background,
+    BackgroundKind,
     Controls,
     ControlUpdate,
     Driving,
     FaceChoice,
     FaceSelection,
     FrameEncoding,
+    Framing,
     HeadPose,
     Int16Array,
     ListeningChunk,
@@ -32,6 +36,7 @@ from parlante.types import (
     MotionConfig,
     RenderConfig,
     RenderedFrame,
+    usual_bitrate_kbps,
 )
 from parlante.v1 import common_pb2, encoder_pb2, motion_pb2, renderer_pb2
 
@@ -41,7 +46,6 @@ MAX_FACE_INDEX: Final = 99
 MAX_PAGE_SIZE: Final = 1000
 DEFAULT_PAGE_SIZE: Final = 50
 DEFAULT_JPEG_QUALITY: Final = 85
-DEFAULT_H264_BITRATE_KBPS: Final = 1500
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _KEY = re.compile(r"[0-9a-f]{64}")
@@ -54,6 +58,8 @@ _ENCODINGS: Final[dict[int, FrameEncoding]] = {
     common_pb2.FRAME_ENCODING_BGRA32: FrameEncoding.BGRA32,
     common_pb2.FRAME_ENCODING_RGB24: FrameEncoding.RGB24,
     common_pb2.FRAME_ENCODING_NV12: FrameEncoding.NV12,
+    common_pb2.FRAME_ENCODING_PNG: FrameEncoding.PNG,
+    common_pb2.FRAME_ENCODING_WEBP: FrameEncoding.WEBP,
 }
 _ENCODING_NUMBERS: Final = {
     encoding: number for number, encoding in _ENCODINGS.items() if number != 0
@@ -65,6 +71,22 @@ _CHOICES: Final[dict[int, FaceChoice]] = {
     encoder_pb2.FACE_CHOICE_INDEX: FaceChoice.INDEX,
 }
 _CHOICE_NUMBERS: Final = {choice: number for number, choice in _CHOICES.items() if number != 0}
+_FRAMINGS: Final[dict[int, Framing]] = {
+    encoder_pb2.FRAMING_UNSPECIFIED: Framing.HEAD,
+    encoder_pb2.FRAMING_HEAD: Framing.HEAD,
+    encoder_pb2.FRAMING_SHOULDERS: Framing.SHOULDERS,
+    encoder_pb2.FRAMING_FULL: Framing.FULL,
+}
+_FRAMING_NUMBERS: Final = {framing: number for number, framing in _FRAMINGS.items() if number != 0}
+_BACKGROUNDS: Final[dict[int, BackgroundKind]] = {
+    common_pb2.BACKGROUND_KIND_UNSPECIFIED: BackgroundKind.KEPT,
+    common_pb2.BACKGROUND_KIND_KEPT: BackgroundKind.KEPT,
+    common_pb2.BACKGROUND_KIND_BLURRED: BackgroundKind.BLURRED,
+    common_pb2.BACKGROUND_KIND_COLOUR: BackgroundKind.COLOUR,
+    common_pb2.BACKGROUND_KIND_PICTURE: BackgroundKind.PICTURE,
+    common_pb2.BACKGROUND_KIND_TRANSPARENT: BackgroundKind.TRANSPARENT,
+}
+_BACKGROUND_NUMBERS: Final = {kind: number for number, kind in _BACKGROUNDS.items() if number != 0}
 _DRIVINGS: Final[dict[int, Driving]] = {
     common_pb2.DRIVING_UNSPECIFIED: Driving.FULL,
     common_pb2.DRIVING_FULL: Driving.FULL,
@@ -131,8 +153,8 @@ def frame_encoding_to_proto(encoding: FrameEncoding) -> common_pb2.FrameEncoding
     return _ENCODING_NUMBERS[encoding]  # type: ignore[return-value]
 
 
-def face_selection_from_proto(choice: int, index: int) -> FaceSelection:
-    """Convert the choice of a face; 0 is ONLY."""
+def face_selection_from_proto(choice: int, index: int, framing: int = 0) -> FaceSelection:
+    """Convert the choice of a face and its framing; 0 is ONLY and HEAD."""
     if choice not in _CHOICES:
         raise _unknown_enum("face_choice", choice)
     if not 0 <= index <= MAX_FACE_INDEX:
@@ -141,12 +163,19 @@ def face_selection_from_proto(choice: int, index: int) -> FaceSelection:
             reason="FACE_INDEX_OUT_OF_RANGE",
             field="face_index",
         )
-    return FaceSelection(choice=_CHOICES[choice], index=index)
+    if framing not in _FRAMINGS:
+        raise _unknown_enum("framing", framing)
+    return FaceSelection(choice=_CHOICES[choice], index=index, framing=_FRAMINGS[framing])
 
 
 def face_choice_to_proto(choice: FaceChoice) -> encoder_pb2.FaceChoice:
     """Convert the choice of a face."""
     return _CHOICE_NUMBERS[choice]  # type: ignore[return-value]
+
+
+def framing_to_proto(framing: Framing) -> encoder_pb2.Framing:
+    """Convert a framing."""
+    return _FRAMING_NUMBERS[framing]  # type: ignore[return-value]
 
 
 # --- controls ----------------------------------------------------------------------------------
@@ -354,13 +383,49 @@ def motion_block_to_proto(block: MotionBlock) -> list[motion_pb2.MotionFrames]:
 # --- rendering ---------------------------------------------------------------------------------
 
 
+def background_from_proto(message: common_pb2.Background) -> Background:
+    """Convert what is behind the person; an empty message keeps the portrait's own."""
+    if message.kind not in _BACKGROUNDS:
+        raise _unknown_enum("background.kind", message.kind)
+    if not 0 <= message.colour_rgb <= 0xFFFFFF:
+        raise InvalidInput(
+            f"background.colour_rgb must be in [0, 0xFFFFFF]; got {message.colour_rgb}",
+            reason="BAD_COLOUR",
+            field="background.colour_rgb",
+        )
+    rgb = message.colour_rgb.to_bytes(3, "big")
+    return Background(
+        kind=_BACKGROUNDS[message.kind],
+        colour_rgb=(rgb[0], rgb[1], rgb[2]),
+        picture=message.picture,
+    )
+
+
+def background_to_proto(
+    background: Background, *, with_picture: bool = True
+) -> common_pb2.Background:
+    """Convert what is behind the person; the picture may be left out, where it is only told of."""
+    return common_pb2.Background(
+        kind=_BACKGROUND_NUMBERS[background.kind],  # type: ignore[arg-type]
+        colour_rgb=int.from_bytes(bytes(background.colour_rgb), "big"),
+        picture=background.picture if with_picture else b"",
+    )
+
+
+def bitrate_from_proto(bitrate_kbps: int, frame_size_px: int) -> int:
+    """Fill in the default bit rate, which grows with the frames: 1500 at 512 px."""
+    return bitrate_kbps or usual_bitrate_kbps(frame_size_px or FRAME_SIZE_PX)
+
+
 def render_config_from_proto(message: renderer_pb2.RenderStreamConfig) -> RenderConfig:
     """Convert a render stream's configuration, defaults filled in."""
     return RenderConfig(
         avatar_key=check_key(message.avatar_key, field="avatar_key"),
         encoding=frame_encoding_from_proto(message.frame_encoding),
         jpeg_quality=message.jpeg_quality or DEFAULT_JPEG_QUALITY,
-        h264_bitrate_kbps=message.h264_bitrate_kbps or DEFAULT_H264_BITRATE_KBPS,
+        h264_bitrate_kbps=bitrate_from_proto(message.h264_bitrate_kbps, message.frame_size_px),
+        frame_size_px=message.frame_size_px,
+        background=background_from_proto(message.background),
     )
 
 
@@ -371,13 +436,19 @@ def render_config_to_proto(config: RenderConfig) -> renderer_pb2.RenderStreamCon
         frame_encoding=frame_encoding_to_proto(config.encoding),
         jpeg_quality=config.jpeg_quality,
         h264_bitrate_kbps=config.h264_bitrate_kbps,
+        frame_size_px=config.frame_size_px,
+        background=background_to_proto(config.background),
     )
 
 
 def frame_to_proto(frame: RenderedFrame) -> renderer_pb2.RenderedFrameData:
-    """Convert a rendered frame; its size in pixels is told once, in RenderStarted."""
+    """Convert a rendered frame."""
     return renderer_pb2.RenderedFrameData(
-        frame_index=frame.frame_index, data=frame.data, key_frame=frame.key_frame
+        frame_index=frame.frame_index,
+        data=frame.data,
+        key_frame=frame.key_frame,
+        width_px=frame.width_px,
+        height_px=frame.height_px,
     )
 
 
@@ -389,8 +460,8 @@ def frame_from_proto(
         frame_index=message.frame_index,
         data=message.data,
         key_frame=message.key_frame,
-        width_px=started.width_px,
-        height_px=started.height_px,
+        width_px=message.width_px or started.width_px,
+        height_px=message.height_px or started.height_px,
     )
 
 
@@ -407,6 +478,7 @@ def avatar_to_proto(info: AvatarInfo) -> encoder_pb2.Avatar:
         source_width_px=info.source_width_px,
         source_height_px=info.source_height_px,
         latent_bytes=info.latent_bytes,
+        framing=framing_to_proto(info.framing),
     )
 
 
@@ -423,6 +495,8 @@ def avatar_from_proto(message: encoder_pb2.Avatar, *, from_cache: bool = False) 
         source_height_px=message.source_height_px,
         latent_bytes=message.latent_bytes,
         from_cache=from_cache,
+        # A newer server's framing, which this version does not know, is shown as it comes.
+        framing=_FRAMINGS.get(message.framing, Framing.HEAD),
     )
 
 

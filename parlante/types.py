@@ -26,7 +26,10 @@ Uint8Array = npt.NDArray[np.uint8]
 
 FRAME_RATE_HZ: Final = 25
 FRAME_DURATION_US: Final = 1_000_000 // FRAME_RATE_HZ
-FRAME_SIZE_PX: Final = 512
+FRAME_SIZE_PX: Final = 512  # of the latents' crop, and of frames unless asked otherwise
+FRAME_SIZES_PX: Final = (256, 512, 768, 1024)
+MAX_PICTURE_LONG_PX: Final = 1920  # of frames that show the whole picture
+MAX_PICTURE_SHORT_PX: Final = 1080
 MODEL_SAMPLE_RATE_HZ: Final = 16_000
 SAMPLES_PER_FRAME: Final = MODEL_SAMPLE_RATE_HZ // FRAME_RATE_HZ  # 640
 MIN_SAMPLE_RATE_HZ: Final = 8_000
@@ -402,6 +405,10 @@ class AvatarLatents:
         canonical: float32 [468, 3], the mesh in canonical pose (frontal), inter-ocular distances.
         identity: float32 [D], shape code independent of pose and expression.
         source_motion: float32 [60], pose (absolute, of the photo) and dynamics of the photo.
+        image_fine: uint8 [S, S, 3], 512 < S <= 1024, the crop as fine as the picture has it; only
+            where that is finer than `image`, and not with `picture`.
+        picture: uint8 [H, W, 3], RGB, the whole picture; `Framing.FULL` only.
+        placement: float32 [3], left, top and size of the crop in `picture`, px; with `picture`.
 
     Attributes:
         key: Content key, hex SHA-256 over decoded pixels, options and bundle digest.
@@ -427,12 +434,27 @@ class FaceChoice(enum.Enum):
     INDEX = "index"  # by index, faces sorted from left to right
 
 
+class Framing(enum.StrEnum):
+    """How much of the picture an avatar shows."""
+
+    HEAD = "head"  # a square around head and collar
+    SHOULDERS = "shoulders"  # a wider square, as far as the picture goes
+    FULL = "full"  # the whole picture, at its own size up to 1920x1080; the head in it moves
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaceSelection:
-    """How to choose a face; `index` counts from 0, left to right."""
+    """Which face of a picture, and how much of the picture around it.
+
+    Attributes:
+        choice: How to choose a face.
+        index: With INDEX, from 0, left to right.
+        framing: How much of the picture is shown.
+    """
 
     choice: FaceChoice = FaceChoice.ONLY
     index: int = 0
+    framing: Framing = Framing.HEAD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -448,6 +470,7 @@ class AvatarInfo:
         source_height_px: Height of the uploaded picture after orientation.
         latent_bytes: Size of the latents.
         from_cache: True when the latents were there already.
+        framing: How much of the picture is shown.
     """
 
     name: str
@@ -458,6 +481,7 @@ class AvatarInfo:
     source_height_px: int
     latent_bytes: int
     from_cache: bool = False
+    framing: Framing = Framing.HEAD
 
 
 # --- frames ------------------------------------------------------------------------------------
@@ -472,6 +496,87 @@ class FrameEncoding(enum.Enum):
     BGRA32 = "bgra32"
     RGB24 = "rgb24"
     NV12 = "nv12"  # BT.709 limited range
+    PNG = "png"  # with alpha when the background is transparent
+    WEBP = "webp"  # lossy; with alpha when the background is transparent
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether frames can be transparent; not premultiplied."""
+        return self in _ALPHA_ENCODINGS
+
+
+_ALPHA_ENCODINGS: Final = frozenset(
+    {FrameEncoding.RGBA32, FrameEncoding.BGRA32, FrameEncoding.PNG, FrameEncoding.WEBP}
+)
+MAX_BACKGROUND_BYTES: Final = 3 * 1024 * 1024
+
+
+class BackgroundKind(enum.Enum):
+    """What is seen behind the person."""
+
+    KEPT = "kept"  # the portrait's own
+    BLURRED = "blurred"  # the portrait's own, out of focus
+    COLOUR = "colour"
+    PICTURE = "picture"  # another picture, scaled and cropped to fill the frame
+    TRANSPARENT = "transparent"  # none: frames carry an alpha channel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Background:
+    """What is seen behind the person.
+
+    Attributes:
+        kind: What.
+        colour_rgb: With COLOUR: red, green, blue, [0, 255] each.
+        picture: With PICTURE: a JPEG, PNG or WebP file, at most 3 MiB.
+
+    Raises:
+        InvalidInput: BAD_COLOUR, BACKGROUND_PICTURE_REQUIRED or IMAGE_TOO_LARGE.
+    """
+
+    kind: BackgroundKind = BackgroundKind.KEPT
+    colour_rgb: tuple[int, int, int] = (0, 0, 0)
+    picture: bytes = field(default=b"", repr=False)
+
+    def __post_init__(self) -> None:
+        if len(self.colour_rgb) != 3 or not all(0 <= v <= 255 for v in self.colour_rgb):
+            raise InvalidInput(
+                f"a colour is red, green and blue in [0, 255]; got {self.colour_rgb}",
+                reason="BAD_COLOUR",
+                field="background.colour_rgb",
+            )
+        if self.kind is BackgroundKind.PICTURE and not self.picture:
+            raise InvalidInput(
+                "a picture as background needs background.picture; got none",
+                reason="BACKGROUND_PICTURE_REQUIRED",
+                field="background.picture",
+            )
+        if len(self.picture) > MAX_BACKGROUND_BYTES:
+            raise InvalidInput(
+                f"a picture as background has at most {MAX_BACKGROUND_BYTES} bytes; got "
+                f"{len(self.picture)}; scale it down",
+                reason="IMAGE_TOO_LARGE",
+                field="background.picture",
+            )
+
+
+def usual_bitrate_kbps(size_px: int) -> int:
+    """H.264 bit rate that suits frames of size_px x size_px, kbit/s: 1500 at 512 px."""
+    kbps = 1500.0 * math.pow(size_px / FRAME_SIZE_PX, 1.5)
+    return round(min(max(kbps, 100.0), 20_000.0))
+
+
+def picture_zoom(width_px: int, height_px: int) -> float:
+    """Frame pixels per pixel of a picture that is shown whole: at most 1, to fit 1920x1080."""
+    long_px, short_px = max(width_px, height_px), min(width_px, height_px)
+    return min(1.0, MAX_PICTURE_LONG_PX / long_px, MAX_PICTURE_SHORT_PX / short_px)
+
+
+def picture_frame_size(width_px: int, height_px: int) -> tuple[int, int]:
+    """Width and height of frames that show a whole picture, even, at most 1920x1080 either way."""
+    zoom = picture_zoom(width_px, height_px)
+    width, height = (max(2, 2 * int(side * zoom / 2 + 1e-6)) for side in (width_px, height_px))
+    return width, height
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -481,18 +586,73 @@ class RenderConfig:
     Attributes:
         avatar_key: Content key of the avatar's latents.
         encoding: How frames are carried.
-        jpeg_quality: [1, 100].
+        jpeg_quality: Of JPEG and WebP, [1, 100].
         h264_bitrate_kbps: Target, [100, 20000].
+        frame_size_px: Edge of square frames: 256, 512, 768 or 1024; 0 takes 512, or the picture's
+            own size for avatars framed `Framing.FULL`, which have no other.
+        background: What is seen behind the person.
+
+    Raises:
+        InvalidInput: A value is out of range (CONTROL_OUT_OF_RANGE, BAD_FRAME_SIZE) or the
+            encoding cannot carry a transparent background (ENCODING_WITHOUT_ALPHA).
     """
 
     avatar_key: str
     encoding: FrameEncoding = FrameEncoding.JPEG
     jpeg_quality: int = 85
     h264_bitrate_kbps: int = 1500
+    frame_size_px: int = 0
+    background: Background = field(default_factory=Background)
 
     def __post_init__(self) -> None:
         check_range("jpeg_quality", self.jpeg_quality, 1, 100)
         check_range("h264_bitrate_kbps", self.h264_bitrate_kbps, 100, 20_000)
+        if self.frame_size_px not in (0, *FRAME_SIZES_PX):
+            raise InvalidInput(
+                f"frame_size_px must be one of {', '.join(map(str, FRAME_SIZES_PX))}, or 0 for "
+                f"the default; got {self.frame_size_px}",
+                reason="BAD_FRAME_SIZE",
+                field="frame_size_px",
+            )
+        is_clear = self.background.kind is BackgroundKind.TRANSPARENT
+        if is_clear and not self.encoding.has_alpha:
+            raise InvalidInput(
+                f"{self.encoding.value} cannot carry a transparent background; take png, webp, "
+                "rgba32 or bgra32, or a coloured background to key out",
+                reason="ENCODING_WITHOUT_ALPHA",
+                field="frame_encoding",
+            )
+
+    def frame_size_of(self, framing: Framing, width_px: int, height_px: int) -> tuple[int, int]:
+        """Width and height of the frames of an avatar.
+
+        Args:
+            framing: The avatar's.
+            width_px: Of its picture.
+            height_px: Of its picture.
+
+        Raises:
+            InvalidInput: The avatar shows its whole picture, and another size (FRAME_SIZE_FIXED)
+                or background (BACKGROUND_FIXED) is asked for.
+        """
+        if framing is not Framing.FULL:
+            size = self.frame_size_px or FRAME_SIZE_PX
+            return size, size
+        if self.frame_size_px:
+            raise InvalidInput(
+                "frames that show the whole picture have its size; leave frame_size_px at 0, or "
+                "create the avatar with the framing head or shoulders",
+                reason="FRAME_SIZE_FIXED",
+                field="frame_size_px",
+            )
+        if self.background.kind is not BackgroundKind.KEPT:
+            raise InvalidInput(
+                "frames that show the whole picture keep its background; create the avatar with "
+                "the framing head or shoulders for another",
+                reason="BACKGROUND_FIXED",
+                field="background",
+            )
+        return picture_frame_size(width_px, height_px)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,7 @@ __all__ = ["main"]
 _COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "talk": "make a talking-face video of a portrait and a recording",
+        "drive": "put the motion of a face in a video onto portraits",
         "serve": "run the services",
         "avatars": "add, list, show and remove avatars",
         "doctor": "say what works on this machine and what is missing",

@@ -15,13 +15,9 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
-
-from tqdm import tqdm
 
 from parlante.cli.embedded import gateway_target
 from parlante.cli.options import (
@@ -31,6 +27,7 @@ from parlante.cli.options import (
     controls_of,
     face_of,
 )
+from parlante.cli.progress import progress
 from parlante.client import Frame, Pacing, ParlanteClient, talk
 from parlante.errors import InternalError, InvalidInput
 from parlante.media.audio_file import Recording, read_recording
@@ -185,7 +182,7 @@ async def make_video(client: ParlanteClient, job: TalkJob) -> TalkReport:
             height_px=session.info.height_px,
             recording=job.recording,
         )
-        with _progress(num_expected, shown=job.show_progress) as advance, writer:
+        with progress(num_expected, "frame", shown=job.show_progress) as advance, writer:
             async for item in talk(session, pcm):
                 if not isinstance(item, Frame):
                     continue
@@ -208,16 +205,6 @@ async def make_video(client: ParlanteClient, job: TalkJob) -> TalkReport:
         height_px=session.info.height_px,
         seed=session.info.seed,
     )
-
-
-@contextmanager
-def _progress(total: int, *, shown: bool) -> Iterator[Callable[[], object]]:
-    """Give a function to call per frame; a bar that is not shown would start a thread as well."""
-    if not shown:
-        yield lambda: None
-        return
-    with tqdm(total=total, unit="frame") as bar:
-        yield bar.update
 
 
 def _check_whole(num_frames: int, num_expected: int) -> None:

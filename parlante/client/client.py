@@ -11,25 +11,35 @@ from typing import Final
 
 import grpc
 
+from parlante.aio import closing
 from parlante.client.link import OpenCall, StartCall
 from parlante.client.messages import Pacing, pacing_to_proto
 from parlante.client.session import Session
 from parlante.convert import (
     avatar_from_proto,
+    background_to_proto,
     controls_to_proto,
     face_choice_to_proto,
     frame_encoding_to_proto,
+    framing_to_proto,
 )
 from parlante.errors import InvalidInput, Unavailable
 from parlante.rpc.calls import translated_errors
 from parlante.rpc.channel import open_channel
+from parlante.rpc.remote import RemoteRenderer
 from parlante.rpc.tls import TlsFiles
 from parlante.types import (
     MODEL_SAMPLE_RATE_HZ,
     AvatarInfo,
+    Background,
     Controls,
     FaceSelection,
+    Float32Array,
     FrameEncoding,
+    Framing,
+    MotionBlock,
+    RenderConfig,
+    RenderedFrame,
 )
 from parlante.v1 import common_pb2, encoder_pb2, encoder_pb2_grpc, gateway_pb2, gateway_pb2_grpc
 
@@ -38,6 +48,7 @@ __all__ = ["ParlanteClient"]
 _UPLOAD_CHUNK_BYTES: Final = 256 * 1024
 # Frames the server may have on the way before it drops some: 0.4 s bridges ordinary jitter.
 _LIVE_CREDITS: Final = 10
+_BLOCK_FRAMES: Final = 25  # of motion in a message
 
 Portrait = bytes | str | Path
 
@@ -109,7 +120,7 @@ class ParlanteClient:
         Args:
             portrait: Path or bytes of a JPEG, PNG or WebP file, up to 20 MB and 40 megapixels.
             name: Wanted name: a-z, 0-9 and '-', up to 63; "" lets the server choose.
-            face: Which face, when there are several.
+            face: Which face, when there are several, and how much of the picture is shown.
 
         Raises:
             PortraitRejected: The picture is no usable portrait; `reason` says why.
@@ -121,6 +132,7 @@ class ParlanteClient:
             name=name,
             face_choice=face_choice_to_proto(selection.choice),
             face_index=selection.index,
+            framing=framing_to_proto(selection.framing),
         )
         data = await asyncio.to_thread(_read_portrait, portrait)
         with translated_errors():
@@ -174,6 +186,9 @@ class ParlanteClient:
         h264_bitrate_kbps: int = 0,
         max_frames_in_flight: int | None = None,
         delay_budget_ms: int = 0,
+        frame_size_px: int = 0,
+        background: Background | None = None,
+        framing: Framing = Framing.HEAD,
         resumable: bool = True,
     ) -> Session:
         """Open a session; use the result as ``async with client.converse(...) as session``.
@@ -194,6 +209,11 @@ class ParlanteClient:
             max_frames_in_flight: Credits, [0, 250]; 0 = none, None = chosen by pacing.
             delay_budget_ms: Delay that motion may take to hear ahead, [120, 400]; longer closes
                 lips better. 0 = 160 in LIVE, 320 in BURST. `SessionInfo` says what it came to.
+            frame_size_px: Edge of square frames: 256, 512, 768 or 1024; 0 = 512, or the picture's
+                own size for avatars framed FULL.
+            background: What is seen behind the person; None keeps the portrait's own. Transparent
+                ones need an encoding that carries alpha.
+            framing: How much of an inline portrait is shown; a named avatar has its own.
             resumable: True: a live session goes on by itself when its server is lost or stops, at
                 the next of the client's targets; the servers need a resume key for it.
         """
@@ -220,6 +240,9 @@ class ParlanteClient:
             no_frames=not frames,
             max_frames_in_flight=max_frames_in_flight,
             delay_budget_ms=delay_budget_ms,
+            frame_size_px=frame_size_px,
+            background=background_to_proto(background or Background()),
+            framing=framing_to_proto(framing),
         )
         if avatar:
             config.avatar_name = avatar
@@ -227,6 +250,27 @@ class ParlanteClient:
             config.portrait = portrait
         config.resumable = resumable and pacing is Pacing.LIVE
         return Session(self._calls(), config, pacing=pacing, start_timeout_s=self._timeout_s)
+
+    async def render(
+        self, config: RenderConfig, motion: Float32Array
+    ) -> AsyncIterator[RenderedFrame]:
+        """Render motion of your own on an avatar, as fast as the server goes.
+
+        Args:
+            config: The avatar's content key (`AvatarInfo.key`) and how frames are to be.
+            motion: float32 [T, 60] in the order of `MOTION_CHANNELS`, 25 frames per second.
+
+        Yields:
+            One frame per row, in order.
+
+        Raises:
+            NotFound: There is no avatar of that key.
+            InvalidInput: Motion is not finite or has another shape.
+        """
+        renderer = RemoteRenderer(self._channel)
+        async with closing(renderer.stream(config, _blocks(motion))) as frames:
+            async for frame in frames:
+                yield frame
 
     # --- inside --------------------------------------------------------------------------------
 
@@ -281,6 +325,11 @@ def _read_portrait(portrait: Portrait) -> bytes:
             reason="PORTRAIT_UNREADABLE",
             field="portrait",
         ) from error
+
+
+async def _blocks(motion: Float32Array) -> AsyncIterator[MotionBlock]:
+    for start in range(0, len(motion), _BLOCK_FRAMES):
+        yield MotionBlock(start_frame=start, values=motion[start : start + _BLOCK_FRAMES])
 
 
 async def _upload(

@@ -113,7 +113,9 @@ class Session:
             raise
         self.info = session_info_from_proto(started)
         if self._config.resumable:
-            self._config = started.config  # an inline portrait is replaced by its name
+            # An inline portrait is replaced by its name; a picture behind is not sent back.
+            own, self._config = self._config, started.config
+            self._config.background.CopyFrom(own.background)
         self._pump = asyncio.create_task(self._pump_answers())
         return self
 

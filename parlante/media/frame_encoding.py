@@ -1,4 +1,4 @@
-"""Frame encoders: RGB pixels -> JPEG, H.264 or raw formats.
+"""Frame encoders: RGB pixels -> JPEG, PNG, WebP, H.264 or raw formats.
 
 One encoder belongs to one stream. Only H.264 keeps state between frames.
 """
@@ -23,7 +23,9 @@ __all__ = [
     "FrameEncoder",
     "H264Encoder",
     "JpegEncoder",
+    "PngEncoder",
     "RawEncoder",
+    "WebpEncoder",
     "make_frame_encoder",
     "warm_up",
 ]
@@ -52,7 +54,10 @@ class FrameEncoder(Protocol):
     """Encodes the frames of one stream, in order."""
 
     def encode(self, rgb: Uint8Array) -> EncodedPicture:
-        """Encode one frame, uint8 [H, W, 3]; H and W must not change within a stream."""
+        """Encode one frame, uint8 [H, W, 3], or [H, W, 4] with alpha where the encoding has it.
+
+        H and W must not change within a stream.
+        """
         ...
 
     def close(self) -> None:
@@ -60,18 +65,27 @@ class FrameEncoder(Protocol):
         ...
 
 
-def make_frame_encoder(config: RenderConfig, *, size_px: int = FRAME_SIZE_PX) -> FrameEncoder:
+def make_frame_encoder(
+    config: RenderConfig, *, width_px: int = FRAME_SIZE_PX, height_px: int = FRAME_SIZE_PX
+) -> FrameEncoder:
     """Make the encoder that a render stream asks for.
 
     Args:
         config: Encoding and its parameters.
-        size_px: Width and height of the frames, even.
+        width_px: Width of the frames, even.
+        height_px: Height of the frames, even.
     """
     match config.encoding:
         case FrameEncoding.JPEG:
             return JpegEncoder(quality=config.jpeg_quality)
         case FrameEncoding.H264:
-            return H264Encoder(bitrate_kbps=config.h264_bitrate_kbps, size_px=size_px)
+            return H264Encoder(
+                bitrate_kbps=config.h264_bitrate_kbps, width_px=width_px, height_px=height_px
+            )
+        case FrameEncoding.PNG:
+            return PngEncoder()
+        case FrameEncoding.WEBP:
+            return WebpEncoder(quality=config.jpeg_quality)
         case _:
             return RawEncoder(config.encoding)
 
@@ -111,6 +125,47 @@ class JpegEncoder:
         """Nothing to free."""
 
 
+class PngEncoder:
+    """PNG, RGB or RGBA, quick rather than small."""
+
+    def encode(self, rgb: Uint8Array) -> EncodedPicture:
+        """Encode one frame, uint8 [H, W, 3 or 4]."""
+        return _encode_with_opencv(".png", rgb, [int(cv2.IMWRITE_PNG_COMPRESSION), 1])
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+class WebpEncoder:
+    """Lossy WebP; alpha, if there is one, is lossless.
+
+    Args:
+        quality: [1, 100].
+    """
+
+    def __init__(self, *, quality: int = 85) -> None:
+        self._parameters = [int(cv2.IMWRITE_WEBP_QUALITY), int(quality)]
+
+    def encode(self, rgb: Uint8Array) -> EncodedPicture:
+        """Encode one frame, uint8 [H, W, 3 or 4]."""
+        return _encode_with_opencv(".webp", rgb, self._parameters)
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def _encode_with_opencv(suffix: str, rgb: Uint8Array, parameters: list[int]) -> EncodedPicture:
+    has_alpha = rgb.ndim == 3 and rgb.shape[2] == 4
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGBA2BGRA if has_alpha else cv2.COLOR_RGB2BGR)
+    ok, data = cv2.imencode(suffix, bgr, parameters)
+    if not ok:
+        raise InvalidInput(
+            f"a frame uint8 [H, W, 3 or 4] is needed; got {rgb.dtype} {list(rgb.shape)}",
+            reason="BAD_FRAME_SHAPE",
+        )
+    return EncodedPicture(data=data.tobytes(), key_frame=True)
+
+
 class RawEncoder:
     """Uncompressed pixels: RGBA32, BGRA32, RGB24 or NV12.
 
@@ -122,12 +177,24 @@ class RawEncoder:
         self._encoding = encoding
 
     def encode(self, rgb: Uint8Array) -> EncodedPicture:
-        """Convert one frame, uint8 [H, W, 3]; NV12 needs even H and W."""
+        """Convert one frame, uint8 [H, W, 3], with alpha [H, W, 4] for RGBA32 and BGRA32 only.
+
+        NV12 needs even H and W.
+        """
+        has_alpha = rgb.shape[2] == 4
+        if has_alpha and not self._encoding.has_alpha:
+            raise InvalidInput(
+                f"{self._encoding.value} has no room for alpha; take rgba32 or bgra32",
+                reason="ENCODING_WITHOUT_ALPHA",
+                field="encoding",
+            )
         match self._encoding:
             case FrameEncoding.RGBA32:
-                data = cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA).tobytes()
+                rgba = rgb if has_alpha else cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA)
+                data = rgba.tobytes()
             case FrameEncoding.BGRA32:
-                data = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGRA).tobytes()
+                code = cv2.COLOR_RGBA2BGRA if has_alpha else cv2.COLOR_RGB2BGRA
+                data = cv2.cvtColor(rgb, code).tobytes()
             case FrameEncoding.RGB24:
                 data = rgb.tobytes()
             case FrameEncoding.NV12:
@@ -152,12 +219,16 @@ class H264Encoder:
 
     Args:
         bitrate_kbps: Target and cap of the rate.
-        size_px: Width and height, even.
+        width_px: Width, even.
+        height_px: Height, even; 0 = the width.
     """
 
-    def __init__(self, *, bitrate_kbps: int = 1500, size_px: int = FRAME_SIZE_PX) -> None:
+    def __init__(
+        self, *, bitrate_kbps: int = 1500, width_px: int = FRAME_SIZE_PX, height_px: int = 0
+    ) -> None:
+        height_px = height_px or width_px
         context = av.CodecContext.create("libx264", "w")
-        context.width = context.height = size_px
+        context.width, context.height = width_px, height_px
         context.pix_fmt = "yuv420p"
         context.time_base = Fraction(1, FRAME_RATE_HZ)
         context.framerate = Fraction(FRAME_RATE_HZ)
@@ -178,20 +249,20 @@ class H264Encoder:
         }
         context.open()
         self._context: av.VideoCodecContext | None = context
-        self._size_px = size_px
+        self._width_px, self._height_px = width_px, height_px
         self._num_frames = 0
 
     def encode(self, rgb: Uint8Array) -> EncodedPicture:
-        """Encode one frame, uint8 [size_px, size_px, 3]."""
+        """Encode one frame, uint8 [height_px, width_px, 3]."""
         if self._context is None:
             raise FailedPrecondition("the encoder is closed; make a new one")
-        if rgb.shape != (self._size_px, self._size_px, 3):
+        if rgb.shape != (self._height_px, self._width_px, 3):
             raise InvalidInput(
-                f"a frame uint8 [{self._size_px}, {self._size_px}, 3] is needed; "
+                f"a frame uint8 [{self._height_px}, {self._width_px}, 3] is needed; "
                 f"got {rgb.dtype} {list(rgb.shape)}",
                 reason="BAD_FRAME_SHAPE",
             )
-        frame = av.VideoFrame(self._size_px, self._size_px, "yuv420p")
+        frame = av.VideoFrame(self._width_px, self._height_px, "yuv420p")
         y, u, v = (_plane(frame, index) for index in range(3))
         _to_yuv420(rgb, y, u, v)
         frame.pts = self._num_frames

@@ -56,15 +56,19 @@ class Mp4Writer:
         path: Where to.
         width_px: Width of the frames.
         height_px: Height of the frames.
-        recording: Sound from time 0.
+        recording: Sound from time 0; None writes a silent file.
     """
 
-    def __init__(self, path: Path, *, width_px: int, height_px: int, recording: Recording) -> None:
+    def __init__(
+        self, path: Path, *, width_px: int, height_px: int, recording: Recording | None
+    ) -> None:
         check_output_path(path)
         self._path = path
         self._size_px = (width_px, height_px)
-        rate_hz = next(rate for rate in _AAC_RATES_HZ if rate >= recording.sample_rate_hz)
-        self._pcm = recording.pcm16(rate_hz)
+        told_hz = _AAC_RATES_HZ[0] if recording is None else recording.sample_rate_hz
+        rate_hz = next(rate for rate in _AAC_RATES_HZ if rate >= told_hz)
+        self._pcm = np.zeros(0, np.int16) if recording is None else recording.pcm16(rate_hz)
+        self._has_sound = recording is not None
         self._rate_hz = rate_hz
         self._num_audio_sent = 0
         self._num_frames = 0
@@ -80,8 +84,9 @@ class Mp4Writer:
         self._video = self._container.add_mux_stream(
             "h264", FRAME_RATE_HZ, width=width_px, height=height_px, time_base=_VIDEO_TIME_BASE
         )
-        self._audio = self._container.add_stream("aac", rate=self._rate_hz, layout="mono")
-        self._audio.bit_rate = _AAC_BITRATE
+        if self._has_sound:
+            self._audio = self._container.add_stream("aac", rate=self._rate_hz, layout="mono")
+            self._audio.bit_rate = _AAC_BITRATE
         return self
 
     def __exit__(
@@ -145,5 +150,6 @@ class Mp4Writer:
             self._encode(self._pcm[self._num_audio_sent :])
         # The encoder's first packet has a negative time (its priming); the muxer turns that into
         # an edit list, so players show sound and picture together.
-        self._container.mux(self._audio.encode(None))
+        if self._has_sound:
+            self._container.mux(self._audio.encode(None))
         self._container.close()

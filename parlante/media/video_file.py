@@ -17,7 +17,7 @@ import numpy as np
 from parlante.errors import InvalidInput
 from parlante.types import MODEL_SAMPLE_RATE_HZ, Float32Array, Uint8Array
 
-__all__ = ["VIDEO_SUFFIXES", "Picture", "read_pictures", "read_sound"]
+__all__ = ["VIDEO_SUFFIXES", "Picture", "read_pictures", "read_sound", "told_seconds"]
 
 VIDEO_SUFFIXES: Final = (".mp4", ".mov", ".mkv", ".webm")
 # 50 and 60 Hz are halved; 24 to 30 Hz stay, as whoever measures can interpolate between pictures.
@@ -94,11 +94,34 @@ def _upright(frame: av.VideoFrame, max_side_px: int) -> Uint8Array:
     return np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90) % 4))
 
 
-def read_sound(path: Path, *, max_seconds: float = MAX_SECONDS) -> Float32Array:
+def told_seconds(path: Path) -> float | None:
+    """How long a file says it is, seconds; None when it does not say.
+
+    Raises:
+        InvalidInput: VIDEO_UNREADABLE.
+    """
+    try:
+        with av.open(str(path)) as container:
+            return None if container.duration is None else container.duration / av.time_base
+    except (av.FFmpegError, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def read_sound(
+    path: Path,
+    *,
+    max_seconds: float = MAX_SECONDS,
+    sample_rate_hz: int = MODEL_SAMPLE_RATE_HZ,
+) -> Float32Array:
     """Read the sound of a video from its first picture on.
 
+    Args:
+        path: Any file that FFmpeg reads.
+        max_seconds: Where reading stops.
+        sample_rate_hz: Wanted rate.
+
     Returns:
-        float32 [S], mono, 16 kHz; pauses between time stamps are zeros.
+        float32 [S], mono; pauses between time stamps are zeros.
 
     Raises:
         InvalidInput: VIDEO_UNREADABLE or NO_SOUND.
@@ -109,7 +132,7 @@ def read_sound(path: Path, *, max_seconds: float = MAX_SECONDS) -> Float32Array:
                 raise _silent(path)
             start_s = _first_picture_s(container)
         with av.open(str(path)) as container:
-            parts = _sound(container, start_s, int(max_seconds * MODEL_SAMPLE_RATE_HZ))
+            parts = _sound(container, start_s, sample_rate_hz, int(max_seconds * sample_rate_hz))
     except (av.FFmpegError, OSError) as error:
         raise _unreadable(path, error) from error
     sound = np.concatenate(parts) if parts else np.zeros(0, np.float32)
@@ -126,17 +149,17 @@ def _first_picture_s(container: av.container.InputContainer) -> float:
 
 
 def _sound(
-    container: av.container.InputContainer, start_s: float, max_samples: int
+    container: av.container.InputContainer, start_s: float, rate_hz: int, max_samples: int
 ) -> list[Float32Array]:
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=MODEL_SAMPLE_RATE_HZ)
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=rate_hz)
     parts: list[Float32Array] = []
     at = 0  # samples laid so far; below 0 what lies before the first picture is still to drop
     begun = False
     blocks = _sound_blocks(container, resampler)
     for time_s, block in blocks:
         if time_s is not None:
-            wanted = round((time_s - start_s) * MODEL_SAMPLE_RATE_HZ)
-            if not begun or wanted - at > _MAX_DRIFT_S * MODEL_SAMPLE_RATE_HZ:
+            wanted = round((time_s - start_s) * rate_hz)
+            if not begun or wanted - at > _MAX_DRIFT_S * rate_hz:
                 parts.append(np.zeros(max(0, wanted - max(at, 0)), np.float32))
                 at = wanted
         begun = True

@@ -2,6 +2,8 @@
 
 Policy, as shares of the square frame: the face oval (hairline to chin) is 0.45 high, its top lies
 at 0.25, so that hair has room above and the shoulders show below; the oval is centred sideways.
+Framed with shoulders the oval is 0.30 high and begins at 0.20. Framed full the crop is the part of
+the picture that moves: an oval of 0.36 leaves room for motion to fade out towards its edges.
 A picture that shows less around the face is framed closer, up to an oval of 0.75, and the frame is
 moved a little to stay inside it: real pixels look better than made-up ones.
 The crop is never rotated: a tilted head stays tilted and its roll goes into the pose.
@@ -16,13 +18,21 @@ import cv2
 import numpy as np
 
 from parlante.models import face_mesh
-from parlante.types import FRAME_SIZE_PX, Float32Array, Uint8Array
+from parlante.types import FRAME_SIZE_PX, Float32Array, Framing, Uint8Array
 
-__all__ = ["CropPlan", "cut_crop", "plan_crop", "sample_square"]
+__all__ = ["CropPlan", "cut_crop", "plan_crop", "sample_square", "snap_plan"]
 
 OVAL_HEIGHT: Final = 0.45
 OVAL_TOP: Final = 0.25
+# Height and top of the oval.
+OVALS: Final = {
+    Framing.HEAD: (OVAL_HEIGHT, OVAL_TOP),
+    Framing.SHOULDERS: (0.30, 0.20),
+    Framing.FULL: (0.36, 0.27),
+}
 MAX_OVAL_HEIGHT: Final = 0.75
+SNAP_PX: Final = 32
+MIN_SNAPPED_PX: Final = 128
 # How far the frame may be moved to stay inside the picture, as a share of its size.
 MAX_SHIFT: Final = 0.10
 # A turned or nodding head shows a shorter oval; this is the least height by width.
@@ -51,29 +61,48 @@ class CropPlan:
         return FRAME_SIZE_PX / self.size_px
 
 
-def plan_crop(points: Float32Array, width_px: int, height_px: int) -> CropPlan:
+def plan_crop(
+    points: Float32Array, width_px: int, height_px: int, framing: Framing = Framing.HEAD
+) -> CropPlan:
     """Frame a face.
 
     Args:
         points: Landmarks, float32 [>= 468, >= 2], picture px.
         width_px: Width of the picture.
         height_px: Height of the picture.
+        framing: How much of the picture is wanted.
     """
+    oval_height, oval_top = OVALS[framing]
     oval = points[list(face_mesh.OVAL), :2]
     low, high = oval.min(axis=0), oval.max(axis=0)
     width, height = (float(v) for v in high - low)
     height = max(height, MIN_OVAL_ASPECT * width)
-    full = height / OVAL_HEIGHT
+    full = height / oval_height
     size = min(full, max(float(min(width_px, height_px)), height / MAX_OVAL_HEIGHT))
+    if framing is Framing.FULL:
+        size = full  # what lies beyond the picture is not shown
     centre_x = float(low[0] + high[0]) / 2
     # Closer up, hair and chin share what room there is in the same proportion.
-    above = OVAL_TOP / (1.0 - OVAL_HEIGHT) * (size - height)
+    above = oval_top / (1.0 - oval_height) * (size - height)
     top = float(low[1] + high[1]) / 2 - height / 2 - above
+    if framing is Framing.FULL:
+        return CropPlan(left_px=centre_x - size / 2, top_px=top, size_px=size)
     return CropPlan(
         left_px=_move_inside(centre_x - size / 2, size, width_px),
         top_px=_move_inside(top, size, height_px),
         size_px=size,
     )
+
+
+def snap_plan(plan: CropPlan, zoom: float) -> CropPlan:
+    """Move and size a crop so that it covers whole pixels of a picture `zoom` times as large.
+
+    What does not move then looks exactly as in the picture. The edge becomes a multiple of 32 px.
+    """
+    size = max(MIN_SNAPPED_PX, SNAP_PX * round(plan.size_px * zoom / SNAP_PX))
+    spare = plan.size_px * zoom - size
+    left, top = (round(edge * zoom + spare / 2) for edge in (plan.left_px, plan.top_px))
+    return CropPlan(left_px=left / zoom, top_px=top / zoom, size_px=size / zoom)
 
 
 def _move_inside(start: float, size: float, limit: int) -> float:
@@ -84,7 +113,9 @@ def _move_inside(start: float, size: float, limit: int) -> float:
     return start + float(np.clip(shift, -MAX_SHIFT * size, MAX_SHIFT * size))
 
 
-def cut_crop(rgb: Uint8Array, plan: CropPlan) -> tuple[Uint8Array, Uint8Array]:
+def cut_crop(
+    rgb: Uint8Array, plan: CropPlan, size_px: int = FRAME_SIZE_PX
+) -> tuple[Uint8Array, Uint8Array]:
     """Cut and scale the crop.
 
     Beyond the picture's borders its edge pixels are continued, more blurred the further out.
@@ -92,21 +123,24 @@ def cut_crop(rgb: Uint8Array, plan: CropPlan) -> tuple[Uint8Array, Uint8Array]:
     Args:
         rgb: uint8 [H, W, 3].
         plan: Where to cut.
+        size_px: Edge S of the crop.
 
     Returns:
-        The crop, uint8 [512, 512, 3], and which of its pixels the picture really shows, uint8
-        [512, 512], 255 = shown.
+        The crop, uint8 [S, S, 3], and which of its pixels the picture really shows, uint8 [S, S],
+        255 = shown.
     """
-    crop, shown = sample_square(rgb, plan)
+    crop, shown = sample_square(rgb, plan, size_px)
     if shown.all() or not shown.any():
         return crop, shown
     return _soften_outside(crop, shown), shown
 
 
-def sample_square(rgb: Uint8Array, plan: CropPlan) -> tuple[Uint8Array, Uint8Array]:
+def sample_square(
+    rgb: Uint8Array, plan: CropPlan, size_px: int = FRAME_SIZE_PX
+) -> tuple[Uint8Array, Uint8Array]:
     """Do the same as `cut_crop`, but continue the edges without blur."""
-    size = FRAME_SIZE_PX
-    source, matrix = _shrink_to_scale(rgb, plan)
+    size = size_px
+    source, matrix = _shrink_to_scale(rgb, plan, size_px / plan.size_px)
     height, width = source.shape[:2]
     interpolation = cv2.INTER_LANCZOS4 if matrix[0, 0] > 1.05 else cv2.INTER_CUBIC
     crop = cv2.warpAffine(
@@ -119,7 +153,9 @@ def sample_square(rgb: Uint8Array, plan: CropPlan) -> tuple[Uint8Array, Uint8Arr
     return np.asarray(crop, np.uint8), shown
 
 
-def _shrink_to_scale(rgb: Uint8Array, plan: CropPlan) -> tuple[Uint8Array, Float32Array]:
+def _shrink_to_scale(
+    rgb: Uint8Array, plan: CropPlan, scale: float
+) -> tuple[Uint8Array, Float32Array]:
     """Cut the needed part out and, where the crop is smaller, average it down.
 
     Gives the part and the affine [2, 3] from it to the crop, in OpenCV's pixel centres.
@@ -131,17 +167,17 @@ def _shrink_to_scale(rgb: Uint8Array, plan: CropPlan) -> tuple[Uint8Array, Float
     x1 = int(np.clip(plan.left_px + plan.size_px + margin, x0 + 1, width))
     y1 = int(np.clip(plan.top_px + plan.size_px + margin, y0 + 1, height))
     part = np.ascontiguousarray(rgb[y0:y1, x0:x1])
-    scale_x = scale_y = plan.scale
-    if plan.scale < 1.0:
+    scale_x = scale_y = scale
+    if scale < 1.0:
         target = (
-            max(1, round(part.shape[1] * plan.scale)),
-            max(1, round(part.shape[0] * plan.scale)),
+            max(1, round(part.shape[1] * scale)),
+            max(1, round(part.shape[0] * scale)),
         )
-        scale_x = plan.scale * part.shape[1] / target[0]
-        scale_y = plan.scale * part.shape[0] / target[1]
+        scale_x = scale * part.shape[1] / target[0]
+        scale_y = scale * part.shape[0] / target[1]
         part = cv2.resize(part, target, interpolation=cv2.INTER_AREA)
-    shift_x = (x0 - plan.left_px) * plan.scale + 0.5 * scale_x - 0.5
-    shift_y = (y0 - plan.top_px) * plan.scale + 0.5 * scale_y - 0.5
+    shift_x = (x0 - plan.left_px) * scale + 0.5 * scale_x - 0.5
+    shift_y = (y0 - plan.top_px) * scale + 0.5 * scale_y - 0.5
     matrix = np.array([[scale_x, 0.0, shift_x], [0.0, scale_y, shift_y]], np.float32)
     return np.asarray(part, np.uint8), matrix
 

@@ -11,7 +11,7 @@ from parlante.models import face_mesh
 from parlante.models.inpaint import fill_background
 from parlante.types import Float32Array, Uint8Array
 
-__all__ = ["close_borders"]
+__all__ = ["close_borders", "soft_inside"]
 
 # The head with its hair, as an ellipse around the face oval, in heights and widths of the oval.
 HEAD_RISE: Final = 0.30  # of the crown above the oval's top
@@ -46,14 +46,14 @@ def close_borders(
     kernel = np.ones((2 * MISLED_PX + 1, 2 * MISLED_PX + 1), np.uint8)
     trusted = cv2.erode(shown, kernel, borderValue=255)
     continued = _continue_matte(matte, trusted) * _plausible_person(points, matte.shape)
-    trust = _soft_inside(trusted)
+    trust = soft_inside(trusted)
     closed = np.asarray(matte * trust + continued * (1.0 - trust), np.float32)
-    visible = np.maximum(closed, _soft_inside(shown))[..., None]
+    visible = np.maximum(closed, soft_inside(shown))[..., None]
     mixed = crop * visible + background * (1.0 - visible)
     return np.asarray(np.round(mixed), np.uint8), closed, background
 
 
-def _soft_inside(mask: Uint8Array) -> Float32Array:
+def soft_inside(mask: Uint8Array) -> Float32Array:
     """A mask of 255 as float32, 0 outside, rising to 1 within a few pixels of its edge."""
     soft = cv2.GaussianBlur((mask > 0).astype(np.float32), (0, 0), SEAM_BLUR_PX)
     return np.asarray(np.where(mask > 0, soft, 0.0), np.float32)

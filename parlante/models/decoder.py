@@ -8,7 +8,7 @@ help. One frame runs on one thread and releases the GIL in its loops.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import cv2
@@ -17,15 +17,28 @@ import numpy.typing as npt
 
 from parlante.errors import FailedPrecondition, InvalidInput
 from parlante.models import face_mesh as fm
-from parlante.models.decoder_canvas import PAD_SIDE_PX, PAD_TOP_PX, make_canvas
+from parlante.models.decoder_canvas import (
+    PAD_SIDE_PX,
+    PAD_TOP_PX,
+    make_sized_canvas,
+    soften_matte,
+)
 from parlante.models.decoder_mesh import WarpMesh, build_mesh
 from parlante.models.eyes import EyeLayers, build_eyes, render_eye, white_of
 from parlante.models.face_coefficients import load_reference
 from parlante.models.face_mesh import Int32Array
 from parlante.models.face_rig import FaceRig, build_rig, face_axes
+from parlante.models.frame_look import (
+    FrameLook,
+    Stage,
+    backdrop_of,
+    lay_out,
+    scale_mesh,
+)
 from parlante.models.lip_fill import fill_opening
 from parlante.models.lip_opening import refine_lips
 from parlante.models.mouth import MouthLayers, build_mouth, render_mouth
+from parlante.models.portrait_layers import Layers, cut_out
 from parlante.models.warp import (
     CAMERA_DISTANCE_IOD,
     HeadPose,
@@ -39,6 +52,7 @@ from parlante.types import (
     MOTION_DIM,
     MOTION_INDEX,
     AvatarLatents,
+    BackgroundKind,
     Float32Array,
     LatentSpec,
     Uint8Array,
@@ -46,6 +60,7 @@ from parlante.types import (
 
 CANVAS_OFFSET: Final = (float(PAD_SIDE_PX), float(PAD_TOP_PX))
 TONGUE_OUT: Final = MOTION_INDEX["tongueOut"]
+_PLAIN: Final = FrameLook()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -54,8 +69,8 @@ class PreparedAvatar:
 
     Attributes:
         key: Content key of the avatar.
-        image: uint8 [512, 512, 3], RGB.
-        background: uint8 [512, 512, 3], RGB.
+        image: uint8 [S, S, 3], RGB.
+        background: uint8 [S, S, 3], RGB, what is drawn behind the person.
         canvas: uint8 [H, W, 4], the portrait continued beyond its frame, with its matte.
         mesh: Warp mesh.
         rig: Expressions.
@@ -64,6 +79,10 @@ class PreparedAvatar:
         triangles: int32 [M, 3], of mesh and lip flaps, far ones first.
         source: float32 [N, 2], px of the canvas, of mesh and flap vertices.
         yaw: How far the portrait itself is turned, rad.
+        canvas_offset: Position of the portrait on the canvas, px.
+        is_clear: True for frames with alpha instead of a background.
+        stage: The whole picture, if that is shown.
+        hold: float32 [N], share of its motion that each vertex makes, None = all of it.
     """
 
     key: str
@@ -77,6 +96,10 @@ class PreparedAvatar:
     triangles: Int32Array
     source: Float32Array
     yaw: float
+    canvas_offset: tuple[float, float] = CANVAS_OFFSET
+    is_clear: bool = False
+    stage: Stage | None = None
+    hold: Float32Array | None = None
 
     @property
     def num_bytes(self) -> int:
@@ -84,7 +107,13 @@ class PreparedAvatar:
         rig = self.rig
         arrays = (self.image, self.background, self.canvas, self.triangles, self.source)
         fields = (rig.fields, rig.lower_columns, rig.upper_columns)
-        return sum(a.nbytes for a in (*arrays, *fields))
+        around = 0 if self.stage is None else self.stage.num_bytes
+        return around + sum(a.nbytes for a in (*arrays, *fields))
+
+    @property
+    def size_px(self) -> int:
+        """Edge S of the square that is rendered."""
+        return int(self.image.shape[0])
 
 
 class Decoder:
@@ -93,11 +122,16 @@ class Decoder:
     def __init__(self) -> None:
         self._local = threading.local()
 
-    def prepare(self, latents: AvatarLatents) -> PreparedAvatar:
+    def prepare(self, latents: AvatarLatents, look: FrameLook = _PLAIN) -> PreparedAvatar:
         """Do the work that is the same for all frames of an avatar.
+
+        Args:
+            latents: Of the avatar.
+            look: Size and background of the frames.
 
         Raises:
             FailedPrecondition: The latents are of another space or lack a tensor.
+            InvalidInput: FRAME_SIZE_FIXED or BACKGROUND_FIXED, the avatar shows its whole picture.
         """
         if latents.spec.space != AVATAR_SPACE:
             raise FailedPrecondition(
@@ -110,24 +144,38 @@ class Decoder:
         landmarks = _take(latents, "landmarks", (fm.NUM_LANDMARKS, 3)).astype(np.float32)
         _check_face(landmarks)
         landmarks = refine_lips(image, landmarks)
-        mesh = build_mesh(landmarks)
+        base = Layers(image=image, matte=matte, background=background)
+        layers, stage = lay_out(latents, base, look)
+        image = layers.image
+        zoom = image.shape[0] / FRAME_SIZE_PX
+        mesh = scale_mesh(build_mesh(landmarks), zoom)
+        landmarks = landmarks * np.float32(zoom)
         eyes = build_eyes(image, landmarks)
         axes = face_axes(mesh)
         mouth = build_mouth(image, mesh.vertices, axes, white_of(eyes))
         source, triangles = _with_flaps(mesh, mouth)
         skin = fill_opening(image, mesh.vertices) if mouth.shows_teeth else image
+        if look.keeps_background:
+            alpha = soften_matte(layers.matte)
+        else:
+            skin, alpha = cut_out(replace(layers, image=skin))
+        offset = (CANVAS_OFFSET[0] * zoom, CANVAS_OFFSET[1] * zoom)
         return PreparedAvatar(
             key=latents.key,
             image=image,
-            background=background,
-            canvas=make_canvas(skin, matte),
+            background=backdrop_of(look, layers.background),
+            canvas=make_sized_canvas(skin, alpha, matte),
             mesh=mesh,
             rig=build_rig(mesh),
             eyes=eyes,
             mouth=mouth,
             triangles=triangles,
             yaw=float(np.arctan2(axes[0, 2], axes[0, 0])),
-            source=source + np.array(CANVAS_OFFSET, np.float32),
+            source=source + np.array(offset, np.float32),
+            canvas_offset=offset,
+            is_clear=look.background is BackgroundKind.TRANSPARENT,
+            stage=stage,
+            hold=None if stage is None else stage.hold(mesh.vertices),
         )
 
     def warm_up(self) -> None:
@@ -144,7 +192,8 @@ class Decoder:
             motion: float32 [60], in the order of `MOTION_CHANNELS`.
 
         Returns:
-            uint8 [512, 512, 3], RGB; the caller owns it.
+            uint8 [H, W, 3], RGB, or [H, W, 4], RGB and alpha, not premultiplied; square frames of
+            the avatar's size, or the whole picture. The caller owns it.
 
         Raises:
             InvalidInput: The motion has another shape or is not finite.
@@ -156,42 +205,56 @@ class Decoder:
                 field="motion",
             )
         motion = np.ascontiguousarray(motion, np.float32)
-        scratch = self._scratch()
+        if avatar.stage is not None:
+            motion = avatar.stage.tame(motion)
+        scratch = self._scratch(avatar.size_px)
         mesh = avatar.mesh
         pose = HeadPose.from_motion(motion, mesh.iod_px, avatar.yaw)
         moved = avatar.rig.displace(motion, mesh.vertices)
         posed = _pose(mesh, pose, moved)
+        if avatar.hold is not None:
+            still = mesh.vertices[:, :2]
+            posed = still + avatar.hold[:, None] * (posed - still)
         target = np.concatenate([posed, _flap_targets(posed)])
         scratch.map_x.fill(-16.0)
         raster_flow(target, avatar.source, avatar.triangles, scratch.map_x, scratch.map_y)
         maps = (scratch.map_x, scratch.map_y)
         _sample(avatar.canvas, maps, posed[_OVAL], mesh.iod_px * pose.scale, scratch.rgba)
-        out = np.empty((FRAME_SIZE_PX, FRAME_SIZE_PX, 3), np.uint8)
-        blend_over(scratch.rgba, avatar.background, out)
+        out = np.ascontiguousarray(scratch.rgba[..., :3])
+        if not avatar.is_clear:
+            blend_over(scratch.rgba, avatar.background, out)
         for eye in avatar.eyes:
-            render_eye(eye, avatar.image, motion, posed, maps, CANVAS_OFFSET, out)
+            render_eye(eye, avatar.image, motion, posed, maps, avatar.canvas_offset, out)
         head, jaw = _mouth_pose(avatar, pose, motion)
         lips = posed[_INNER_LIPS]
         render_mouth(avatar.mouth, lips, head, jaw, float(motion[TONGUE_OUT]), out)
-        return out
+        if avatar.is_clear:
+            return np.dstack([out, scratch.rgba[..., 3]])
+        return out if avatar.stage is None else avatar.stage.paste(out)
 
-    def _scratch(self) -> _Scratch:
-        scratch: _Scratch | None = getattr(self._local, "scratch", None)
-        if scratch is None:
-            scratch = self._local.scratch = _Scratch()
-        return scratch
+    def _scratch(self, size_px: int) -> _Scratch:
+        """This thread's buffers for a size; a few sizes are kept, as streams take turns."""
+        kept: dict[int, _Scratch] | None = getattr(self._local, "scratch", None)
+        if kept is None:
+            kept = self._local.scratch = {}
+        if size_px not in kept:
+            while len(kept) >= MAX_SCRATCH_SIZES:
+                del kept[next(iter(kept))]
+            kept[size_px] = _Scratch(size_px)
+        return kept[size_px]
 
 
 class _Scratch:
     """Buffers of one thread, reused from frame to frame."""
 
-    def __init__(self) -> None:
-        shape = (FRAME_SIZE_PX, FRAME_SIZE_PX)
+    def __init__(self, size_px: int) -> None:
+        shape = (size_px, size_px)
         self.map_x = np.zeros(shape, np.float32)
         self.map_y = np.zeros(shape, np.float32)
         self.rgba = np.zeros((*shape, 4), np.uint8)
 
 
+MAX_SCRATCH_SIZES: Final = 4
 MIN_IOD_PX: Final = 16
 _PICTURE: Final = (FRAME_SIZE_PX, FRAME_SIZE_PX, 3)
 

@@ -12,6 +12,7 @@ from typing import Final
 import cv2
 import numpy as np
 
+from parlante.models.portrait_layers import resize_square
 from parlante.types import FRAME_SIZE_PX, Float32Array, Uint8Array
 
 PAD_TOP_PX: Final = 48
@@ -20,6 +21,7 @@ PAD_BOTTOM_PX: Final = 448
 CANVAS_WIDTH_PX: Final = FRAME_SIZE_PX + 2 * PAD_SIDE_PX
 CANVAS_HEIGHT_PX: Final = FRAME_SIZE_PX + PAD_TOP_PX + PAD_BOTTOM_PX
 
+SOFT_EDGE_PX: Final = 2.0
 SIDE_REACH_PX: Final = 40.0  # pixels of the portrait that a side's continuation is stretched from
 BOTTOM_REACH_PX: Final = 12.0
 CLOTH_BLUR_PX: Final = 45.0
@@ -32,18 +34,48 @@ SHOULDER_RADIUS_PX: Final = 70.0
 MAX_SHOULDER_SLOPE: Final = 1.5
 
 
-def make_canvas(image: Uint8Array, matte: Uint8Array) -> Uint8Array:
+def make_sized_canvas(rgb: Uint8Array, alpha: Uint8Array, matte: Uint8Array) -> Uint8Array:
+    """Continue a portrait of any size beyond its frame.
+
+    What is made up is made at 512 px and enlarged: it has no detail to lose.
+
+    Args:
+        rgb: uint8 [S, S, 3]; S a multiple of 32.
+        alpha: uint8 [S, S].
+        matte: uint8 [512, 512], 255 = person.
+
+    Returns:
+        uint8 [H, W, 4], the canvas of `make_canvas` scaled by S / 512.
+    """
+    size = rgb.shape[0]
+    if size == FRAME_SIZE_PX:
+        return make_canvas(rgb, matte, alpha)
+    rgb_small, alpha_small = (resize_square(layer, FRAME_SIZE_PX) for layer in (rgb, alpha))
+    small = make_canvas(rgb_small, matte, alpha_small)
+    zoom = size / FRAME_SIZE_PX
+    whole = (round(CANVAS_WIDTH_PX * zoom), round(CANVAS_HEIGHT_PX * zoom))
+    canvas = cv2.resize(small, whole, interpolation=cv2.INTER_LINEAR)
+    top, side = round(PAD_TOP_PX * zoom), round(PAD_SIDE_PX * zoom)
+    canvas[top : top + size, side : side + size, :3] = rgb
+    canvas[top : top + size, side : side + size, 3] = alpha
+    return np.ascontiguousarray(canvas)
+
+
+def make_canvas(
+    image: Uint8Array, matte: Uint8Array, alpha: Uint8Array | None = None
+) -> Uint8Array:
     """Continue the portrait beyond its frame.
 
     Args:
         image: uint8 [512, 512, 3], RGB.
         matte: uint8 [512, 512], 255 = person.
+        alpha: uint8 [512, 512], what the person is blended by; None softens the matte.
 
     Returns:
         uint8 [CANVAS_HEIGHT_PX, CANVAS_WIDTH_PX, 4], RGB and matte; the portrait's origin is at
         (PAD_SIDE_PX, PAD_TOP_PX).
     """
-    rgba = np.dstack([image, soften_matte(matte)])
+    rgba = np.dstack([image, soften_matte(matte) if alpha is None else alpha])
     x = np.arange(CANVAS_WIDTH_PX, dtype=np.float32) - PAD_SIDE_PX
     y = np.arange(CANVAS_HEIGHT_PX, dtype=np.float32) - PAD_TOP_PX
     last = FRAME_SIZE_PX - 1.0

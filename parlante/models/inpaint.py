@@ -9,7 +9,7 @@ import numpy as np
 
 from parlante.types import Float32Array, Uint8Array
 
-__all__ = ["fill_background"]
+__all__ = ["fill_background", "push_pull"]
 
 # Hair and colour spill reach this far beyond the matte (px of the crop).
 SAFETY_PX: Final = 13
@@ -44,7 +44,7 @@ def fill_background(rgb: Uint8Array, matte: Float32Array, *, seed: int = 0) -> U
         # The person fills the frame: a calm tone from its border must do.
         border = np.concatenate([picture[0], picture[:, 0], picture[:, -1]])
         return np.broadcast_to(np.median(border, axis=0), rgb.shape).astype(np.uint8)
-    smooth = _continue_rim(picture, known, _push_pull(picture, known))
+    smooth = _continue_rim(picture, known, push_pull(picture, known))
     weight = cv2.GaussianBlur(known, (0, 0), SEAM_BLUR_PX) * known
     weight = np.clip(2.0 * weight - 1.0, 0.0, 1.0)[..., None]
     filled = smooth + _grain(picture, known, seed) * (1.0 - weight)
@@ -53,8 +53,16 @@ def fill_background(rgb: Uint8Array, matte: Float32Array, *, seed: int = 0) -> U
     )
 
 
-def _push_pull(picture: Float32Array, known: Float32Array) -> Float32Array:
-    """Interpolate from known pixels: average down with weights, then fill in from above."""
+def push_pull(picture: Float32Array, known: Float32Array) -> Float32Array:
+    """Interpolate from known pixels: average down with weights, then fill in from above.
+
+    Args:
+        picture: float32 [H, W, 3].
+        known: float32 [H, W], weights in [0, 1].
+
+    Returns:
+        float32 [H, W, 3].
+    """
     levels = [(picture * known[..., None], known)]
     while min(levels[-1][1].shape) > 2:
         values, weights = levels[-1]

@@ -8,33 +8,42 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from parlante.models import face_mesh
-from parlante.models.alignment import CropPlan, cut_crop, plan_crop
+from parlante.models.alignment import CropPlan, cut_crop, plan_crop, snap_plan
 from parlante.models.border import close_borders
 from parlante.models.face_coefficients import canonicalize, measure_face, measures_to_motion
 from parlante.models.face_tracker import FaceLandmarks, FaceTracker
 from parlante.models.identity import encode_identity
 from parlante.models.matting import make_matte
 from parlante.models.portrait_gate import choose_face
+from parlante.models.portrait_layers import fine_over
 from parlante.models.tracker_files import tracker_digest
 from parlante.types import (
     AVATAR_SPACE,
+    FRAME_SIZE_PX,
+    FRAME_SIZES_PX,
     AvatarLatents,
     FaceChoice,
     FaceSelection,
     Float32Array,
+    Framing,
     LatentSpec,
     TensorSpec,
     Uint8Array,
+    picture_frame_size,
+    picture_zoom,
 )
 
 __all__ = ["PortraitEncoder", "bundle_digest", "content_key"]
 
+MAX_FINE_PX: Final = max(FRAME_SIZES_PX)
+MIN_FINENESS: Final = 1.15  # of the 512 px crop; below, enlarging looks the same
 # Raise it with every change that alters what the encoder makes of the same pixels.
-ENCODER_VERSION: Final = "2"
+ENCODER_VERSION: Final = "3"
 
 
 def bundle_digest() -> str:
@@ -54,14 +63,15 @@ def content_key(rgb: Uint8Array, selection: FaceSelection, digest: str) -> str:
 
     Args:
         rgb: Upright pixels, uint8 [H, W, 3].
-        selection: Which face.
+        selection: Which face, and how much of the picture.
         digest: `bundle_digest()`.
 
     Returns:
         Hex SHA-256.
     """
     index = selection.index if selection.choice is FaceChoice.INDEX else 0
-    head = f"{digest} {selection.choice.value} {index} {rgb.shape[0]}x{rgb.shape[1]}\n"
+    choice = f"{selection.choice.value} {index} {selection.framing.value}"
+    head = f"{digest} {choice} {rgb.shape[0]}x{rgb.shape[1]}\n"
     state = hashlib.sha256(head.encode())
     state.update(np.ascontiguousarray(rgb).data)
     return state.hexdigest()
@@ -86,13 +96,15 @@ class PortraitEncoder:
 
         Args:
             rgb: Upright pixels, uint8 [H, W, 3].
-            selection: Which face to take when there are several.
+            selection: Which face to take when there are several, and how much of the picture.
 
         Raises:
             PortraitRejected: The picture is no usable portrait; `reason` says why.
         """
         face = choose_face(self._tracker, rgb, selection)
-        plan = plan_crop(face.points, rgb.shape[1], rgb.shape[0])
+        plan = plan_crop(face.points, rgb.shape[1], rgb.shape[0], selection.framing)
+        if selection.framing is Framing.FULL:
+            plan = snap_plan(plan, picture_zoom(rgb.shape[1], rgb.shape[0]))
         crop, shown = cut_crop(rgb, plan)
         start = FaceLandmarks(points=_to_crop(face.points, plan), presence=face.presence)
         landmarks = self._tracker.landmarks(crop, start, num_passes=2).points
@@ -108,7 +120,35 @@ class PortraitEncoder:
             "matte": np.asarray(np.round(matte * 255.0), np.uint8),
             "source_motion": measures_to_motion(measure_face(landmarks)),
         }
+        if selection.framing is Framing.FULL:
+            tensors |= _whole_picture(rgb, plan)
+        else:
+            tensors |= _fine_crop(rgb, plan, crop)
         return _freeze(content_key(rgb, selection, self.digest), self.digest, tensors)
+
+
+def _whole_picture(rgb: Uint8Array, plan: CropPlan) -> dict[str, npt.NDArray[np.generic]]:
+    """The picture at the size of its frames, and where the crop lies in it."""
+    height, width = rgb.shape[:2]
+    zoom = picture_zoom(width, height)
+    columns, rows = picture_frame_size(width, height)
+    if zoom == 1.0:
+        picture = rgb[:rows, :columns].copy()
+    else:
+        picture = np.asarray(cv2.resize(rgb, (columns, rows), interpolation=cv2.INTER_AREA))
+    placement = np.array([plan.left_px, plan.top_px, plan.size_px]) * zoom
+    return {"picture": picture, "placement": placement.astype(np.float32)}
+
+
+def _fine_crop(
+    rgb: Uint8Array, plan: CropPlan, crop: Uint8Array
+) -> dict[str, npt.NDArray[np.generic]]:
+    """The crop as fine as the picture has it; nothing when that is hardly finer."""
+    size = min(int(plan.size_px), MAX_FINE_PX)
+    if size < MIN_FINENESS * FRAME_SIZE_PX:
+        return {}
+    fine, shown = cut_crop(rgb, plan, size)
+    return {"image_fine": fine_over(crop, fine, shown)}
 
 
 def _to_crop(points: Float32Array, plan: CropPlan) -> Float32Array:

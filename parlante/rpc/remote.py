@@ -206,6 +206,7 @@ class RemoteEncoder:
             name=name,
             face_choice=convert.face_choice_to_proto(chosen.choice),
             face_index=chosen.index,
+            framing=convert.framing_to_proto(chosen.framing),
         )
 
         async def upload() -> AsyncIterator[encoder_pb2.CreateAvatarRequest]:

@@ -21,6 +21,17 @@ class FrameEncoding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FRAME_ENCODING_BGRA32: _ClassVar[FrameEncoding]
     FRAME_ENCODING_RGB24: _ClassVar[FrameEncoding]
     FRAME_ENCODING_NV12: _ClassVar[FrameEncoding]
+    FRAME_ENCODING_PNG: _ClassVar[FrameEncoding]
+    FRAME_ENCODING_WEBP: _ClassVar[FrameEncoding]
+
+class BackgroundKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    BACKGROUND_KIND_UNSPECIFIED: _ClassVar[BackgroundKind]
+    BACKGROUND_KIND_KEPT: _ClassVar[BackgroundKind]
+    BACKGROUND_KIND_BLURRED: _ClassVar[BackgroundKind]
+    BACKGROUND_KIND_COLOUR: _ClassVar[BackgroundKind]
+    BACKGROUND_KIND_PICTURE: _ClassVar[BackgroundKind]
+    BACKGROUND_KIND_TRANSPARENT: _ClassVar[BackgroundKind]
 
 class Driving(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -37,10 +48,28 @@ FRAME_ENCODING_RGBA32: FrameEncoding
 FRAME_ENCODING_BGRA32: FrameEncoding
 FRAME_ENCODING_RGB24: FrameEncoding
 FRAME_ENCODING_NV12: FrameEncoding
+FRAME_ENCODING_PNG: FrameEncoding
+FRAME_ENCODING_WEBP: FrameEncoding
+BACKGROUND_KIND_UNSPECIFIED: BackgroundKind
+BACKGROUND_KIND_KEPT: BackgroundKind
+BACKGROUND_KIND_BLURRED: BackgroundKind
+BACKGROUND_KIND_COLOUR: BackgroundKind
+BACKGROUND_KIND_PICTURE: BackgroundKind
+BACKGROUND_KIND_TRANSPARENT: BackgroundKind
 DRIVING_UNSPECIFIED: Driving
 DRIVING_FULL: Driving
 DRIVING_EXPRESSION_ONLY: Driving
 DRIVING_POSE_ONLY: Driving
+
+class Background(_message.Message):
+    __slots__ = ("kind", "colour_rgb", "picture")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    COLOUR_RGB_FIELD_NUMBER: _ClassVar[int]
+    PICTURE_FIELD_NUMBER: _ClassVar[int]
+    kind: BackgroundKind
+    colour_rgb: int
+    picture: bytes
+    def __init__(self, kind: _Optional[_Union[BackgroundKind, str]] = ..., colour_rgb: _Optional[int] = ..., picture: _Optional[bytes] = ...) -> None: ...
 
 class Controls(_message.Message):
     __slots__ = ("gaze_yaw_rad", "gaze_pitch_rad", "head_distance", "emotion", "intensity", "blinking", "head_pose", "driving")

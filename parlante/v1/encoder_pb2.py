@@ -25,41 +25,43 @@ _sym_db = _symbol_database.Default()
 from parlante.v1 import common_pb2 as parlante_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19parlante/v1/encoder.proto\x12\x0bparlante.v1\x1a\x18parlante/v1/common.proto\"\x9c\x01\n\x06\x41vatar\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x15\n\rbundle_digest\x18\x03 \x01(\t\x12\x17\n\x0f\x63reated_unix_ms\x18\x04 \x01(\x03\x12\x17\n\x0fsource_width_px\x18\x05 \x01(\x05\x12\x18\n\x10source_height_px\x18\x06 \x01(\x05\x12\x14\n\x0clatent_bytes\x18\x07 \x01(\x03\"d\n\x12\x43reateAvatarConfig\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x0b\x66\x61\x63\x65_choice\x18\x02 \x01(\x0e\x32\x17.parlante.v1.FaceChoice\x12\x12\n\nface_index\x18\x03 \x01(\x05\"d\n\x13\x43reateAvatarRequest\x12\x31\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1f.parlante.v1.CreateAvatarConfigH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\t\n\x07message\"O\n\x14\x43reateAvatarResponse\x12#\n\x06\x61vatar\x18\x01 \x01(\x0b\x32\x13.parlante.v1.Avatar\x12\x12\n\nfrom_cache\x18\x02 \x01(\x08\" \n\x10GetAvatarRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"8\n\x11GetAvatarResponse\x12#\n\x06\x61vatar\x18\x01 \x01(\x0b\x32\x13.parlante.v1.Avatar\";\n\x12ListAvatarsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"T\n\x13ListAvatarsResponse\x12$\n\x07\x61vatars\x18\x01 \x03(\x0b\x32\x13.parlante.v1.Avatar\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"#\n\x13\x44\x65leteAvatarRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x16\n\x14\x44\x65leteAvatarResponse\"\"\n\x13\x46\x65tchLatentsRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"X\n\rLatentsHeader\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x04spec\x18\x02 \x01(\x0b\x32\x17.parlante.v1.LatentSpec\x12\x13\n\x0btotal_bytes\x18\x03 \x01(\x03\"`\n\x14\x46\x65tchLatentsResponse\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.parlante.v1.LatentsHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\t\n\x07message*o\n\nFaceChoice\x12\x1b\n\x17\x46\x41\x43\x45_CHOICE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x46\x41\x43\x45_CHOICE_ONLY\x10\x01\x12\x17\n\x13\x46\x41\x43\x45_CHOICE_LARGEST\x10\x02\x12\x15\n\x11\x46\x41\x43\x45_CHOICE_INDEX\x10\x03\x32\xb1\x03\n\x0e\x45ncoderService\x12U\n\x0c\x43reateAvatar\x12 .parlante.v1.CreateAvatarRequest\x1a!.parlante.v1.CreateAvatarResponse(\x01\x12J\n\tGetAvatar\x12\x1d.parlante.v1.GetAvatarRequest\x1a\x1e.parlante.v1.GetAvatarResponse\x12P\n\x0bListAvatars\x12\x1f.parlante.v1.ListAvatarsRequest\x1a .parlante.v1.ListAvatarsResponse\x12S\n\x0c\x44\x65leteAvatar\x12 .parlante.v1.DeleteAvatarRequest\x1a!.parlante.v1.DeleteAvatarResponse\x12U\n\x0c\x46\x65tchLatents\x12 .parlante.v1.FetchLatentsRequest\x1a!.parlante.v1.FetchLatentsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19parlante/v1/encoder.proto\x12\x0bparlante.v1\x1a\x18parlante/v1/common.proto\"\xc3\x01\n\x06\x41vatar\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x15\n\rbundle_digest\x18\x03 \x01(\t\x12\x17\n\x0f\x63reated_unix_ms\x18\x04 \x01(\x03\x12\x17\n\x0fsource_width_px\x18\x05 \x01(\x05\x12\x18\n\x10source_height_px\x18\x06 \x01(\x05\x12\x14\n\x0clatent_bytes\x18\x07 \x01(\x03\x12%\n\x07\x66raming\x18\x08 \x01(\x0e\x32\x14.parlante.v1.Framing\"\x8b\x01\n\x12\x43reateAvatarConfig\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x0b\x66\x61\x63\x65_choice\x18\x02 \x01(\x0e\x32\x17.parlante.v1.FaceChoice\x12\x12\n\nface_index\x18\x03 \x01(\x05\x12%\n\x07\x66raming\x18\x04 \x01(\x0e\x32\x14.parlante.v1.Framing\"d\n\x13\x43reateAvatarRequest\x12\x31\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1f.parlante.v1.CreateAvatarConfigH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\t\n\x07message\"O\n\x14\x43reateAvatarResponse\x12#\n\x06\x61vatar\x18\x01 \x01(\x0b\x32\x13.parlante.v1.Avatar\x12\x12\n\nfrom_cache\x18\x02 \x01(\x08\" \n\x10GetAvatarRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"8\n\x11GetAvatarResponse\x12#\n\x06\x61vatar\x18\x01 \x01(\x0b\x32\x13.parlante.v1.Avatar\";\n\x12ListAvatarsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"T\n\x13ListAvatarsResponse\x12$\n\x07\x61vatars\x18\x01 \x03(\x0b\x32\x13.parlante.v1.Avatar\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"#\n\x13\x44\x65leteAvatarRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x16\n\x14\x44\x65leteAvatarResponse\"\"\n\x13\x46\x65tchLatentsRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"X\n\rLatentsHeader\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x04spec\x18\x02 \x01(\x0b\x32\x17.parlante.v1.LatentSpec\x12\x13\n\x0btotal_bytes\x18\x03 \x01(\x03\"`\n\x14\x46\x65tchLatentsResponse\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.parlante.v1.LatentsHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\t\n\x07message*o\n\nFaceChoice\x12\x1b\n\x17\x46\x41\x43\x45_CHOICE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x46\x41\x43\x45_CHOICE_ONLY\x10\x01\x12\x17\n\x13\x46\x41\x43\x45_CHOICE_LARGEST\x10\x02\x12\x15\n\x11\x46\x41\x43\x45_CHOICE_INDEX\x10\x03*]\n\x07\x46raming\x12\x17\n\x13\x46RAMING_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x46RAMING_HEAD\x10\x01\x12\x15\n\x11\x46RAMING_SHOULDERS\x10\x02\x12\x10\n\x0c\x46RAMING_FULL\x10\x03\x32\xb1\x03\n\x0e\x45ncoderService\x12U\n\x0c\x43reateAvatar\x12 .parlante.v1.CreateAvatarRequest\x1a!.parlante.v1.CreateAvatarResponse(\x01\x12J\n\tGetAvatar\x12\x1d.parlante.v1.GetAvatarRequest\x1a\x1e.parlante.v1.GetAvatarResponse\x12P\n\x0bListAvatars\x12\x1f.parlante.v1.ListAvatarsRequest\x1a .parlante.v1.ListAvatarsResponse\x12S\n\x0c\x44\x65leteAvatar\x12 .parlante.v1.DeleteAvatarRequest\x1a!.parlante.v1.DeleteAvatarResponse\x12U\n\x0c\x46\x65tchLatents\x12 .parlante.v1.FetchLatentsRequest\x1a!.parlante.v1.FetchLatentsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parlante.v1.encoder_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FACECHOICE']._serialized_start=1036
-  _globals['_FACECHOICE']._serialized_end=1147
+  _globals['_FACECHOICE']._serialized_start=1115
+  _globals['_FACECHOICE']._serialized_end=1226
+  _globals['_FRAMING']._serialized_start=1228
+  _globals['_FRAMING']._serialized_end=1321
   _globals['_AVATAR']._serialized_start=69
-  _globals['_AVATAR']._serialized_end=225
-  _globals['_CREATEAVATARCONFIG']._serialized_start=227
-  _globals['_CREATEAVATARCONFIG']._serialized_end=327
-  _globals['_CREATEAVATARREQUEST']._serialized_start=329
-  _globals['_CREATEAVATARREQUEST']._serialized_end=429
-  _globals['_CREATEAVATARRESPONSE']._serialized_start=431
-  _globals['_CREATEAVATARRESPONSE']._serialized_end=510
-  _globals['_GETAVATARREQUEST']._serialized_start=512
-  _globals['_GETAVATARREQUEST']._serialized_end=544
-  _globals['_GETAVATARRESPONSE']._serialized_start=546
-  _globals['_GETAVATARRESPONSE']._serialized_end=602
-  _globals['_LISTAVATARSREQUEST']._serialized_start=604
-  _globals['_LISTAVATARSREQUEST']._serialized_end=663
-  _globals['_LISTAVATARSRESPONSE']._serialized_start=665
-  _globals['_LISTAVATARSRESPONSE']._serialized_end=749
-  _globals['_DELETEAVATARREQUEST']._serialized_start=751
-  _globals['_DELETEAVATARREQUEST']._serialized_end=786
-  _globals['_DELETEAVATARRESPONSE']._serialized_start=788
-  _globals['_DELETEAVATARRESPONSE']._serialized_end=810
-  _globals['_FETCHLATENTSREQUEST']._serialized_start=812
-  _globals['_FETCHLATENTSREQUEST']._serialized_end=846
-  _globals['_LATENTSHEADER']._serialized_start=848
-  _globals['_LATENTSHEADER']._serialized_end=936
-  _globals['_FETCHLATENTSRESPONSE']._serialized_start=938
-  _globals['_FETCHLATENTSRESPONSE']._serialized_end=1034
-  _globals['_ENCODERSERVICE']._serialized_start=1150
-  _globals['_ENCODERSERVICE']._serialized_end=1583
+  _globals['_AVATAR']._serialized_end=264
+  _globals['_CREATEAVATARCONFIG']._serialized_start=267
+  _globals['_CREATEAVATARCONFIG']._serialized_end=406
+  _globals['_CREATEAVATARREQUEST']._serialized_start=408
+  _globals['_CREATEAVATARREQUEST']._serialized_end=508
+  _globals['_CREATEAVATARRESPONSE']._serialized_start=510
+  _globals['_CREATEAVATARRESPONSE']._serialized_end=589
+  _globals['_GETAVATARREQUEST']._serialized_start=591
+  _globals['_GETAVATARREQUEST']._serialized_end=623
+  _globals['_GETAVATARRESPONSE']._serialized_start=625
+  _globals['_GETAVATARRESPONSE']._serialized_end=681
+  _globals['_LISTAVATARSREQUEST']._serialized_start=683
+  _globals['_LISTAVATARSREQUEST']._serialized_end=742
+  _globals['_LISTAVATARSRESPONSE']._serialized_start=744
+  _globals['_LISTAVATARSRESPONSE']._serialized_end=828
+  _globals['_DELETEAVATARREQUEST']._serialized_start=830
+  _globals['_DELETEAVATARREQUEST']._serialized_end=865
+  _globals['_DELETEAVATARRESPONSE']._serialized_start=867
+  _globals['_DELETEAVATARRESPONSE']._serialized_end=889
+  _globals['_FETCHLATENTSREQUEST']._serialized_start=891
+  _globals['_FETCHLATENTSREQUEST']._serialized_end=925
+  _globals['_LATENTSHEADER']._serialized_start=927
+  _globals['_LATENTSHEADER']._serialized_end=1015
+  _globals['_FETCHLATENTSRESPONSE']._serialized_start=1017
+  _globals['_FETCHLATENTSRESPONSE']._serialized_end=1113
+  _globals['_ENCODERSERVICE']._serialized_start=1324
+  _globals['_ENCODERSERVICE']._serialized_end=1757
 # @@protoc_insertion_point(module_scope)

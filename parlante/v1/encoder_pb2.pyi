@@ -14,13 +14,24 @@ class FaceChoice(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FACE_CHOICE_ONLY: _ClassVar[FaceChoice]
     FACE_CHOICE_LARGEST: _ClassVar[FaceChoice]
     FACE_CHOICE_INDEX: _ClassVar[FaceChoice]
+
+class Framing(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FRAMING_UNSPECIFIED: _ClassVar[Framing]
+    FRAMING_HEAD: _ClassVar[Framing]
+    FRAMING_SHOULDERS: _ClassVar[Framing]
+    FRAMING_FULL: _ClassVar[Framing]
 FACE_CHOICE_UNSPECIFIED: FaceChoice
 FACE_CHOICE_ONLY: FaceChoice
 FACE_CHOICE_LARGEST: FaceChoice
 FACE_CHOICE_INDEX: FaceChoice
+FRAMING_UNSPECIFIED: Framing
+FRAMING_HEAD: Framing
+FRAMING_SHOULDERS: Framing
+FRAMING_FULL: Framing
 
 class Avatar(_message.Message):
-    __slots__ = ("name", "key", "bundle_digest", "created_unix_ms", "source_width_px", "source_height_px", "latent_bytes")
+    __slots__ = ("name", "key", "bundle_digest", "created_unix_ms", "source_width_px", "source_height_px", "latent_bytes", "framing")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -28,6 +39,7 @@ class Avatar(_message.Message):
     SOURCE_WIDTH_PX_FIELD_NUMBER: _ClassVar[int]
     SOURCE_HEIGHT_PX_FIELD_NUMBER: _ClassVar[int]
     LATENT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FRAMING_FIELD_NUMBER: _ClassVar[int]
     name: str
     key: str
     bundle_digest: str
@@ -35,17 +47,20 @@ class Avatar(_message.Message):
     source_width_px: int
     source_height_px: int
     latent_bytes: int
-    def __init__(self, name: _Optional[str] = ..., key: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., created_unix_ms: _Optional[int] = ..., source_width_px: _Optional[int] = ..., source_height_px: _Optional[int] = ..., latent_bytes: _Optional[int] = ...) -> None: ...
+    framing: Framing
+    def __init__(self, name: _Optional[str] = ..., key: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., created_unix_ms: _Optional[int] = ..., source_width_px: _Optional[int] = ..., source_height_px: _Optional[int] = ..., latent_bytes: _Optional[int] = ..., framing: _Optional[_Union[Framing, str]] = ...) -> None: ...
 
 class CreateAvatarConfig(_message.Message):
-    __slots__ = ("name", "face_choice", "face_index")
+    __slots__ = ("name", "face_choice", "face_index", "framing")
     NAME_FIELD_NUMBER: _ClassVar[int]
     FACE_CHOICE_FIELD_NUMBER: _ClassVar[int]
     FACE_INDEX_FIELD_NUMBER: _ClassVar[int]
+    FRAMING_FIELD_NUMBER: _ClassVar[int]
     name: str
     face_choice: FaceChoice
     face_index: int
-    def __init__(self, name: _Optional[str] = ..., face_choice: _Optional[_Union[FaceChoice, str]] = ..., face_index: _Optional[int] = ...) -> None: ...
+    framing: Framing
+    def __init__(self, name: _Optional[str] = ..., face_choice: _Optional[_Union[FaceChoice, str]] = ..., face_index: _Optional[int] = ..., framing: _Optional[_Union[Framing, str]] = ...) -> None: ...
 
 class CreateAvatarRequest(_message.Message):
     __slots__ = ("config", "chunk")

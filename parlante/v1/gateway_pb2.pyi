@@ -36,7 +36,7 @@ EVENT_TYPE_FRAMES_DROPPED: EventType
 EVENT_TYPE_GO_AWAY: EventType
 
 class SessionConfig(_message.Message):
-    __slots__ = ("avatar_name", "portrait", "face_choice", "audio_encoding", "sample_rate_hz", "frame_encodings", "jpeg_quality", "h264_bitrate_kbps", "seed", "controls", "pacing", "return_audio", "return_motion", "no_frames", "max_frames_in_flight", "delay_budget_ms", "resumable", "resume")
+    __slots__ = ("avatar_name", "portrait", "face_choice", "audio_encoding", "sample_rate_hz", "frame_encodings", "jpeg_quality", "h264_bitrate_kbps", "seed", "controls", "pacing", "return_audio", "return_motion", "no_frames", "max_frames_in_flight", "delay_budget_ms", "resumable", "resume", "frame_size_px", "background", "framing")
     AVATAR_NAME_FIELD_NUMBER: _ClassVar[int]
     PORTRAIT_FIELD_NUMBER: _ClassVar[int]
     FACE_CHOICE_FIELD_NUMBER: _ClassVar[int]
@@ -55,6 +55,9 @@ class SessionConfig(_message.Message):
     DELAY_BUDGET_MS_FIELD_NUMBER: _ClassVar[int]
     RESUMABLE_FIELD_NUMBER: _ClassVar[int]
     RESUME_FIELD_NUMBER: _ClassVar[int]
+    FRAME_SIZE_PX_FIELD_NUMBER: _ClassVar[int]
+    BACKGROUND_FIELD_NUMBER: _ClassVar[int]
+    FRAMING_FIELD_NUMBER: _ClassVar[int]
     avatar_name: str
     portrait: bytes
     face_choice: _encoder_pb2.FaceChoice
@@ -73,7 +76,10 @@ class SessionConfig(_message.Message):
     delay_budget_ms: int
     resumable: bool
     resume: ResumeFrom
-    def __init__(self, avatar_name: _Optional[str] = ..., portrait: _Optional[bytes] = ..., face_choice: _Optional[_Union[_encoder_pb2.FaceChoice, str]] = ..., audio_encoding: _Optional[_Union[_common_pb2.AudioEncoding, str]] = ..., sample_rate_hz: _Optional[int] = ..., frame_encodings: _Optional[_Iterable[_Union[_common_pb2.FrameEncoding, str]]] = ..., jpeg_quality: _Optional[int] = ..., h264_bitrate_kbps: _Optional[int] = ..., seed: _Optional[int] = ..., controls: _Optional[_Union[_common_pb2.Controls, _Mapping]] = ..., pacing: _Optional[_Union[Pacing, str]] = ..., return_audio: _Optional[bool] = ..., return_motion: _Optional[bool] = ..., no_frames: _Optional[bool] = ..., max_frames_in_flight: _Optional[int] = ..., delay_budget_ms: _Optional[int] = ..., resumable: _Optional[bool] = ..., resume: _Optional[_Union[ResumeFrom, _Mapping]] = ...) -> None: ...
+    frame_size_px: int
+    background: _common_pb2.Background
+    framing: _encoder_pb2.Framing
+    def __init__(self, avatar_name: _Optional[str] = ..., portrait: _Optional[bytes] = ..., face_choice: _Optional[_Union[_encoder_pb2.FaceChoice, str]] = ..., audio_encoding: _Optional[_Union[_common_pb2.AudioEncoding, str]] = ..., sample_rate_hz: _Optional[int] = ..., frame_encodings: _Optional[_Iterable[_Union[_common_pb2.FrameEncoding, str]]] = ..., jpeg_quality: _Optional[int] = ..., h264_bitrate_kbps: _Optional[int] = ..., seed: _Optional[int] = ..., controls: _Optional[_Union[_common_pb2.Controls, _Mapping]] = ..., pacing: _Optional[_Union[Pacing, str]] = ..., return_audio: _Optional[bool] = ..., return_motion: _Optional[bool] = ..., no_frames: _Optional[bool] = ..., max_frames_in_flight: _Optional[int] = ..., delay_budget_ms: _Optional[int] = ..., resumable: _Optional[bool] = ..., resume: _Optional[_Union[ResumeFrom, _Mapping]] = ..., frame_size_px: _Optional[int] = ..., background: _Optional[_Union[_common_pb2.Background, _Mapping]] = ..., framing: _Optional[_Union[_encoder_pb2.Framing, str]] = ...) -> None: ...
 
 class ResumeFrom(_message.Message):
     __slots__ = ("resume_token", "elapsed_us", "last_frame_seq", "next_frame_offset_us", "next_motion_offset_us", "next_audio_sample", "replayed_message_count", "repeated_message_count")

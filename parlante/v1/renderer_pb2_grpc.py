@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class RendererServiceStub:
-    """Renders frames of one avatar per stream.
+    """Renders frames of one avatar per stream. The gateway serves it to clients with motion of their own.
     """
 
     def __init__(self, channel):
@@ -43,7 +43,7 @@ class RendererServiceStub:
 
 
 class RendererServiceServicer:
-    """Renders frames of one avatar per stream.
+    """Renders frames of one avatar per stream. The gateway serves it to clients with motion of their own.
     """
 
     def RenderFrames(self, request_iterator, context):
@@ -52,7 +52,9 @@ class RendererServiceServicer:
         Flow control: at most one block is read ahead.
         Errors: NOT_FOUND (avatar latents), FAILED_PRECONDITION LATENT_SPACE_MISMATCH,
         INVALID_ARGUMENT (CONFIG_NOT_FIRST, DUPLICATE_CONFIG, EMPTY_MESSAGE, BAD_MOTION_SHAPE,
-        NON_FINITE_MOTION, FRAME_ORDER, UNKNOWN_ENUM_VALUE, BAD_KEY), RESOURCE_EXHAUSTED with RetryInfo.
+        NON_FINITE_MOTION, FRAME_ORDER, UNKNOWN_ENUM_VALUE, BAD_KEY, BAD_FRAME_SIZE, FRAME_SIZE_FIXED,
+        BACKGROUND_FIXED, ENCODING_WITHOUT_ALPHA, BAD_COLOUR and those of pictures), RESOURCE_EXHAUSTED with RetryInfo.
+        At the gateway also ABORTED (SESSION_IDLE, SESSION_TOO_LONG).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -75,7 +77,7 @@ def add_RendererServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RendererService:
-    """Renders frames of one avatar per stream.
+    """Renders frames of one avatar per stream. The gateway serves it to clients with motion of their own.
     """
 
     @staticmethod

@@ -177,7 +177,8 @@ class EncoderEngine:
         """
         if name:
             check_name(name)
-        encoded = await self._share_encode(image, selection or FaceSelection())
+        chosen = selection or FaceSelection()
+        encoded = await self._share_encode(image, chosen)
         key = encoded.latents.key
         info = AvatarInfo(
             name=name or f"avatar-{key[:AUTO_NAME_KEY_DIGITS]}",
@@ -187,6 +188,7 @@ class EncoderEngine:
             source_width_px=encoded.width_px,
             source_height_px=encoded.height_px,
             latent_bytes=encoded.latents.num_bytes,
+            framing=chosen.framing,
         )
         holder = await self._run(self._disk_threads, lambda: self._bind(info, encoded.latents))
         return replace(holder, from_cache=encoded.from_cache)

@@ -40,7 +40,9 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         """Take a portrait in chunks, encode it or find it."""
         with self._slots.hold():
             config = await read_config(request_iterator)
-            selection = convert.face_selection_from_proto(config.face_choice, config.face_index)
+            selection = convert.face_selection_from_proto(
+                config.face_choice, config.face_index, config.framing
+            )
             name = convert.check_name(config.name, field="config.name") if config.name else ""
             image = await _read_upload(request_iterator, timeout_s=self._upload_timeout_s)
             info = await self._encoder.create(image, name=name, selection=selection)

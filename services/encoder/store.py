@@ -23,7 +23,7 @@ from typing import Final
 
 from parlante.errors import AlreadyExists, InvalidInput, NotFound, Unavailable
 from parlante.latent_file import DAMAGE, pack_latents, unpack_latents
-from parlante.types import AvatarInfo, AvatarLatents
+from parlante.types import AvatarInfo, AvatarLatents, Framing
 
 __all__ = ["AvatarStore", "check_name", "is_content_key"]
 
@@ -202,10 +202,13 @@ class AvatarStore:
         except FileNotFoundError:
             return None
         try:
-            info = AvatarInfo(**json.loads(content))
+            entry = json.loads(content)
+            # Entries of version 0.1.0 have none.
+            framing = Framing(entry.pop("framing", Framing.HEAD.value))
+            info = AvatarInfo(**entry, framing=framing)
             if info.name == name and is_content_key(info.key):
                 return info
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, AttributeError):
             pass
         logger.warning("damaged name entry removed", extra={"avatar_name": name})
         path.unlink(missing_ok=True)

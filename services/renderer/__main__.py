@@ -29,7 +29,7 @@ async def serve(config: RendererServiceConfig) -> None:
         engine = RendererEngine.create(source, bundle_digest=config.bundle_digest)
         slots = Slots(config.max_streams, what="render stream")
         lifecycle = Lifecycle()
-        servicer = RendererServicer(engine, slots=slots, lifecycle=lifecycle)
+        servicer = RendererServicer(engine, slots=slots, lifecycle=lifecycle, prepares=True)
         replica = ReplicaServicer("renderer", slots=slots, lifecycle=lifecycle)
         services = [renderer_service(servicer), replica.service]
         await serve_engine(engine, services, config, lifecycle=lifecycle)

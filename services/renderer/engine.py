@@ -11,22 +11,28 @@ import numpy as np
 from parlante.aio import closing
 from parlante.errors import FailedPrecondition, InvalidInput
 from parlante.media.frame_encoding import FrameEncoder, make_frame_encoder
+from parlante.media.image import decode_image
+from parlante.models.frame_look import FrameLook, fit_backdrop
 from parlante.ports import LatentSource
 from parlante.types import (
     ARKIT_CHANNELS,
+    FRAME_SIZE_PX,
     GAZE_CHANNELS,
     MAX_GAZE_RAD,
     POSE_CHANNELS,
+    BackgroundKind,
     Float32Array,
+    Framing,
     MotionBlock,
     RenderConfig,
     RenderedFrame,
+    Uint8Array,
 )
 from services.renderer.avatar_cache import AvatarCache
 from services.renderer.frame_decoder import FrameDecoder, InProcessDecoder
 from services.renderer.worker_pool import WorkerPool
 
-__all__ = ["RendererEngine", "clamp_motion"]
+__all__ = ["RendererEngine", "clamp_motion", "look_of"]
 
 MAX_AVATARS: Final = 32
 MAX_AVATAR_BYTES: Final = 512 * 1024 * 1024
@@ -106,35 +112,45 @@ class RendererEngine:
     ) -> AsyncIterator[RenderedFrame]:
         """Render one frame per row of motion, in order; see `Renderer.stream`."""
         async with closing(motion) as blocks:
+            look = await self._pool.run(look_of, config)
             avatar = await self._avatars.get(
-                config.avatar_key, lambda: self._prepare(config.avatar_key)
+                f"{config.avatar_key} {look.key}", lambda: self._prepare(config, look)
             )
-            frame_encoder = await self._pool.run(make_frame_encoder, config)
+            frame_encoder: FrameEncoder | None = None
             try:
                 next_frame = 0
                 async for block in blocks:
                     _check_block(block, next_frame)
                     rows = clamp_motion(block.values)
                     for frame_index, row in enumerate(rows, start=block.start_frame):
-                        yield await self._render(avatar, row, frame_index, frame_encoder)
+                        pixels = await self._decoder.decode(avatar, row)
+                        if frame_encoder is None:  # the first frame tells the size
+                            height, width = pixels.shape[:2]
+                            frame_encoder = await self._pool.run(
+                                make_frame_encoder, config, width_px=width, height_px=height
+                            )
+                        yield await self._encode(pixels, frame_index, frame_encoder)
                     next_frame = block.start_frame + len(rows)
             finally:
-                frame_encoder.close()
+                if frame_encoder is not None:
+                    frame_encoder.close()
 
-    async def _prepare(self, key: str) -> Any:
-        latents = await self._encoder.latents(key)
+    async def _prepare(self, config: RenderConfig, look: FrameLook) -> Any:
+        latents = await self._encoder.latents(config.avatar_key)
         if self._bundle_digest and latents.spec.bundle_digest != self._bundle_digest:
             raise FailedPrecondition(
                 f"latents of bundle {self._bundle_digest[:12]} are needed; got "
                 f"{latents.spec.bundle_digest[:12]!r}; encode the portrait again",
                 reason="LATENT_SPACE_MISMATCH",
             )
-        return await self._decoder.prepare(latents)
+        if "picture" in latents.tensors:  # the whole picture, which has one size and background
+            height, width = latents.tensors["picture"].shape[:2]
+            config.frame_size_of(Framing.FULL, width, height)
+        return await self._decoder.prepare(latents, look)
 
-    async def _render(
-        self, avatar: Any, row: Float32Array, frame_index: int, frame_encoder: FrameEncoder
+    async def _encode(
+        self, pixels: Uint8Array, frame_index: int, frame_encoder: FrameEncoder
     ) -> RenderedFrame:
-        pixels = await self._decoder.decode(avatar, row)
         picture = await self._pool.run(frame_encoder.encode, pixels)
         height, width = pixels.shape[:2]
         return RenderedFrame(
@@ -144,6 +160,22 @@ class RendererEngine:
             width_px=width,
             height_px=height,
         )
+
+
+def look_of(config: RenderConfig) -> FrameLook:
+    """Read what a stream wants of its frames beside motion.
+
+    Raises:
+        PortraitRejected: The background is no picture, or too large; `reason` says why.
+    """
+    background = config.background
+    is_picture = background.kind is BackgroundKind.PICTURE
+    return FrameLook(
+        size_px=config.frame_size_px or FRAME_SIZE_PX,
+        background=background.kind,
+        colour_rgb=background.colour_rgb,
+        picture=fit_backdrop(decode_image(background.picture)) if is_picture else None,
+    )
 
 
 def _check_block(block: MotionBlock, next_frame: int) -> None:

@@ -6,6 +6,7 @@ from typing import Generic, Protocol, TypeVar
 
 from parlante.media.frame_encoding import warm_up as warm_up_encoding
 from parlante.models.decoder import Decoder, PreparedAvatar
+from parlante.models.frame_look import FrameLook
 from parlante.types import AvatarLatents, Float32Array, Uint8Array
 from services.renderer.avatar_cache import Sized
 from services.renderer.worker_pool import WorkerPool
@@ -22,12 +23,17 @@ class FrameDecoder(Protocol, Generic[A]):
         """Return once a first frame would be as fast as any other."""
         ...
 
-    async def prepare(self, latents: AvatarLatents) -> A:
-        """Make an avatar ready; raises `FailedPrecondition` for latents of another space."""
+    async def prepare(self, latents: AvatarLatents, look: FrameLook) -> A:
+        """Make an avatar ready for frames of a look.
+
+        Raises:
+            FailedPrecondition: The latents are of another space.
+            InvalidInput: The avatar cannot have that look.
+        """
         ...
 
     async def decode(self, avatar: A, motion: Float32Array) -> Uint8Array:
-        """Render motion float32 [60] to RGB, uint8 [512, 512, 3]."""
+        """Render motion float32 [60] to uint8 [H, W, 3], RGB, or [H, W, 4] with alpha."""
         ...
 
     async def aclose(self) -> None:
@@ -51,9 +57,9 @@ class InProcessDecoder:
         await self._pool.run(self._decoder.warm_up)
         await self._pool.run(warm_up_encoding)
 
-    async def prepare(self, latents: AvatarLatents) -> PreparedAvatar:
+    async def prepare(self, latents: AvatarLatents, look: FrameLook) -> PreparedAvatar:
         """Make an avatar ready, off the event loop."""
-        return await self._pool.run(self._decoder.prepare, latents)
+        return await self._pool.run(self._decoder.prepare, latents, look)
 
     async def decode(self, avatar: PreparedAvatar, motion: Float32Array) -> Uint8Array:
         """Render one frame, off the event loop."""

@@ -26,11 +26,18 @@ class RendererServicer(renderer_pb2_grpc.RendererServiceServicer):
         renderer: What makes the frames.
         slots: Streams at once.
         lifecycle: Says when streams are to leave; None keeps them to their end.
+        prepares: Make avatars ready without a slot (`prepare_only`); for callers that are trusted.
     """
 
     def __init__(
-        self, renderer: Renderer, *, slots: Slots, lifecycle: Lifecycle | None = None
+        self,
+        renderer: Renderer,
+        *,
+        slots: Slots,
+        lifecycle: Lifecycle | None = None,
+        prepares: bool = False,
     ) -> None:
+        self._prepares = prepares
         self._lifecycle = lifecycle or Lifecycle()
         self._renderer = renderer
         self._slots = slots
@@ -41,7 +48,7 @@ class RendererServicer(renderer_pb2_grpc.RendererServiceServicer):
         """Turn motion into frames; the engine reads motion when it wants some."""
         message = await read_config(request_iterator)
         config = convert.render_config_from_proto(message)
-        if message.prepare_only:
+        if message.prepare_only and self._prepares:
             await context.write(_started(config))
             await _send(self._renderer.stream(config, _nothing()), context)
             return
@@ -74,8 +81,9 @@ async def _send(frames: AsyncIterator[RenderedFrame], context: Any) -> None:
 def _started(config: RenderConfig) -> renderer_pb2.RenderFramesResponse:
     started = renderer_pb2.RenderStarted(
         config=convert.render_config_to_proto(config),
-        width_px=FRAME_SIZE_PX,
-        height_px=FRAME_SIZE_PX,
+        # What an avatar's frames are may be known only with the first of them, which tells it.
+        width_px=config.frame_size_px or FRAME_SIZE_PX,
+        height_px=config.frame_size_px or FRAME_SIZE_PX,
     )
     return renderer_pb2.RenderFramesResponse(started=started)
 

@@ -13,6 +13,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # Judges the motion engine exactly as it is served; nothing that runs in a service imports it.
 MAY_IMPORT_SERVICES = ("parlante/training/evaluate.py",)
+LOOK_AT_VIDEOS = (
+    "parlante/training/",
+    "parlante/cli/",
+    "parlante/evaluation/",
+    "parlante/driving/",
+)
 NETWORK = ("grpc", "parlante.rpc", "parlante.v1", "parlante.convert")
 HEAVY = ("torch", "cv2", "numba", "av", "tritonclient", "ai_edge_litert", "scipy", "PIL", "soxr")
 
@@ -56,6 +62,19 @@ def test_models_know_no_network() -> None:
     assert _violations(paths, *NETWORK) == {}
 
 
+def test_driving_knows_no_network() -> None:
+    assert _violations(_modules("parlante/driving"), *NETWORK) == {}
+
+
+def test_nothing_knows_driving_but_the_command_line() -> None:
+    rest = [
+        path
+        for path in _modules("parlante", "services", "gateway")
+        if not path.startswith(("parlante/driving/", "parlante/cli/"))
+    ]
+    assert _violations(rest, "parlante.driving") == {}
+
+
 def test_network_code_knows_no_models() -> None:
     paths = [*_modules("parlante/rpc"), "parlante/convert.py"]
     models = ("parlante.models", "parlante.diffusion", "parlante.training")
@@ -91,11 +110,12 @@ def test_only_the_wiring_imports_services() -> None:
 
 def test_served_code_imports_no_training() -> None:
     # The command line makes its sample voice with the same synthesiser that training uses; the
-    # evaluation spells words and makes its sync model with it.
+    # evaluation spells words and makes its sync model with it; driving measures videos as training
+    # on videos does.
     served = [
         path
         for path in _modules("parlante", "services", "gateway")
-        if not path.startswith(("parlante/training/", "parlante/cli/", "parlante/evaluation/"))
+        if not path.startswith(LOOK_AT_VIDEOS)
     ]
     assert _violations(served, "parlante.training") == {}
 

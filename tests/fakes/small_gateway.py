@@ -13,12 +13,13 @@ import numpy as np
 from gateway.limits import SessionLimits
 from gateway.servicer import GatewayServicer
 from gateway.stages import Stages
+from gateway.wiring import motion_service
 from parlante.aio import closing
 from parlante.clock import RealClock
 from parlante.ports import Renderer
 from parlante.rpc.server import RpcServer, ServerConfig, Service
 from parlante.rpc.slots import Slots
-from parlante.types import MOTION_INDEX, MotionBlock, RenderConfig, RenderedFrame
+from parlante.types import MOTION_INDEX, FrameEncoding, MotionBlock, RenderConfig, RenderedFrame
 from parlante.v1 import encoder_pb2_grpc
 from services.encoder.servicer import SERVICE_NAME, EncoderServicer
 from tests.fakes.encoder import FakeEncoder
@@ -61,8 +62,9 @@ async def small_gateway(
         SERVICE_NAME,
         lambda server: encoder_pb2_grpc.add_EncoderServiceServicer_to_server(avatars, server),
     )
+    frames = motion_service(renderer, max_streams=max_sessions, limits=limits or SessionLimits())
     config = ServerConfig(host="127.0.0.1")
-    async with RpcServer([servicer.service, encoder_service], config) as server:
+    async with RpcServer([servicer.service, encoder_service, frames], config) as server:
         server.set_serving()
         yield SmallGateway(
             target=f"127.0.0.1:{server.port}",
@@ -74,7 +76,7 @@ async def small_gateway(
 
 
 class GreyRenderer:
-    """Real H.264: grey pictures, as bright as the mouth is open."""
+    """Real H.264 or RGB24: grey pictures, as bright as the mouth is open."""
 
     async def stream(
         self, config: RenderConfig, motion: AsyncIterator[MotionBlock]
@@ -90,6 +92,10 @@ class GreyRenderer:
                 for offset, row in enumerate(block.values):
                     index = block.start_frame + offset
                     shade = int(np.clip(row[MOTION_INDEX["jawOpen"]] * 255, 0, 255))
+                    if config.encoding is FrameEncoding.RGB24:
+                        data = bytes([shade]) * (512 * 512 * 3)
+                        yield RenderedFrame(frame_index=index, data=data, key_frame=True)
+                        continue
                     image = np.full((512, 512), shade, dtype=np.uint8)
                     picture = av.VideoFrame.from_ndarray(image, format="gray").reformat(
                         format="yuv420p"

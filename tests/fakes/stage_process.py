@@ -70,7 +70,7 @@ async def serve_renderer(config: RendererServiceConfig) -> None:
     async with ReplicaPool("encoder", open_discovery(config.encoder)) as encoders:
         engine = FakeRenderer(FleetEncoder(encoders), frame_bytes=FRAME_BYTES)
         slots, lifecycle = Slots(config.max_streams, what="render stream"), Lifecycle()
-        servicer = RendererServicer(engine, slots=slots, lifecycle=lifecycle)
+        servicer = RendererServicer(engine, slots=slots, lifecycle=lifecycle, prepares=True)
         replica = ReplicaServicer("renderer", slots=slots, lifecycle=lifecycle)
         services = [renderer_service(servicer), replica.service]
         await serve_engine(engine, services, config, lifecycle=lifecycle)

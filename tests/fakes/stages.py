@@ -84,7 +84,9 @@ async def serve_fakes(
             MotionServicer(stages.motion, traits=traits, slots=slots, lifecycle=stages.lifecycle)
         ),
         renderer_service(
-            RendererServicer(stages.renderer, slots=slots, lifecycle=stages.lifecycle)
+            RendererServicer(
+                stages.renderer, slots=slots, lifecycle=stages.lifecycle, prepares=True
+            )
         ),
         ReplicaServicer("fake", slots=slots, lifecycle=stages.lifecycle).service,
     ]

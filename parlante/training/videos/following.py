@@ -6,7 +6,7 @@ Axis letters: N pictures, K measures.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Protocol
@@ -82,12 +82,18 @@ class Track:
     shots: npt.NDArray[np.int32]
 
 
-def follow(faces: FaceSource, pictures: Iterable[Picture]) -> Track:
+def follow(
+    faces: FaceSource,
+    pictures: Iterable[Picture],
+    *,
+    seen: Callable[[FaceLandmarks | None], None] | None = None,
+) -> Track:
     """Follow the largest face, anew after every shot change and loss.
 
     Args:
         faces: Tracker.
         pictures: In order of time.
+        seen: Called with the mesh of every picture, for whoever measures more than `MEASURES`.
     """
     previous: FaceLandmarks | None = None
     last: Float64Array | None = None
@@ -99,6 +105,8 @@ def follow(faces: FaceSource, pictures: Iterable[Picture]) -> Track:
             previous, last, shot = None, None, shot + 1
         previous = _next(faces, picture.rgb, previous, check=age % CHECK_EVERY == CHECK_EVERY - 1)
         age += 1
+        if seen is not None:
+            seen(previous)
         row = np.full(len(MEASURES), np.nan)
         flaw = Flaw.NO_FACE
         if previous is None:

@@ -16,7 +16,14 @@ from parlante.training.videos.calibration import CHANNELS, channel_shapes, resti
 from parlante.training.videos.cleaning import Segment
 from parlante.training.videos.measures import LIPS_AND_BROWS, MEASURE_INDEX
 
-__all__ = ["aperture_of", "change_of", "mouth_of", "opening_of", "with_dead_zone"]
+__all__ = [
+    "aperture_of",
+    "change_of",
+    "mouth_of",
+    "mouth_weights",
+    "opening_of",
+    "with_dead_zone",
+]
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -100,7 +107,15 @@ def _rest(segment: Segment) -> Float64Array:
 
 
 def mouth_of(segment: Segment, channels: dict[str, Float64Array]) -> Float64Array:
-    """Mouth weights [T, 9]: shapes as inverted, the aperture as measured, closures whole.
+    """Mouth weights [T, 9] as the generator's latents have them; see `mouth_weights`."""
+    weights = mouth_weights(segment, channels)
+    out = np.stack([with_dead_zone(weights[name]) for name in MOUTH], axis=1)
+    out[:, MOUTH.index("mouthClose")] = weights["mouthClose"]  # whole or none, as its decoding is
+    return out
+
+
+def mouth_weights(segment: Segment, channels: dict[str, Float64Array]) -> dict[str, Float64Array]:
+    """Weights [T] by name of `MOUTH`: shapes as inverted, the aperture as measured, closures whole.
 
     Args:
         segment: T frames.
@@ -129,9 +144,7 @@ def mouth_of(segment: Segment, channels: dict[str, Float64Array]) -> Float64Arra
     weights["mouthPress"] = np.maximum(weights["mouthPress"], CONTACT_PRESS * spoken)
     for name in ("jawOpen", "mouthLowerDown", "mouthUpperUp"):
         weights[name] = np.where(contact & ~spoken, 0.0, weights[name])
-    out = np.stack([with_dead_zone(weights[name]) for name in MOUTH], axis=1)
-    out[:, MOUTH.index("mouthClose")] = spoken  # whole or none, as its decoding is
-    return out
+    return {name: weights[name] for name in MOUTH}
 
 
 def _opening_shares() -> Float64Array:

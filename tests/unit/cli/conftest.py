@@ -31,7 +31,7 @@ def fake_gateway(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             async with small_gateway(**options) as gateway:
                 yield gateway.target
 
-        for module in ("talk", "avatars", "demo"):
+        for module in ("talk", "avatars", "demo", "drive"):
             monkeypatch.setattr(f"parlante.cli.{module}.gateway_target", target)
 
     install()

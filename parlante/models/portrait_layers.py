@@ -1,0 +1,114 @@
+"""The layers of an avatar (portrait, matte, background) at the size that frames are to have.
+
+Latents hold them at 512 px, and finer pixels where the picture has them. Axis letter: S, the wanted
+edge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+
+from parlante.models.border import soft_inside
+from parlante.models.inpaint import push_pull
+from parlante.types import FRAME_SIZE_PX, Uint8Array
+
+__all__ = ["Layers", "cut_out", "fine_over", "resize_square", "size_layers"]
+
+SAME_LEVEL: Final = 3.0  # of 255: the background still is the portrait there
+SAME_REACH_PX: Final = 5
+# Matte of the person whose pixels are the person's own, and below which they say nothing of it.
+OWN_MATTE: Final = 0.95
+FAINT_MATTE: Final = 0.25
+OWN_MARGIN_PX: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Layers:
+    """An avatar's pixels.
+
+    Attributes:
+        image: uint8 [S, S, 3], RGB.
+        matte: uint8 [S, S], 255 = person.
+        background: uint8 [S, S, 3], RGB, without the person.
+    """
+
+    image: Uint8Array
+    matte: Uint8Array
+    background: Uint8Array
+
+
+def resize_square(pixels: Uint8Array, size_px: int) -> Uint8Array:
+    """Bring a square layer, uint8 [H, H] or [H, H, 3], to another size."""
+    if pixels.shape[0] == size_px:
+        return pixels
+    shrinks = size_px < pixels.shape[0]
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(pixels, (size_px, size_px), interpolation=interpolation))
+
+
+def size_layers(layers: Layers, size_px: int, finest: Uint8Array | None = None) -> Layers:
+    """Bring layers to another size.
+
+    Args:
+        layers: At 512 px.
+        size_px: S.
+        finest: uint8 [H, H, 3], the same image with more detail, or None.
+    """
+    if size_px == layers.image.shape[0]:
+        return layers
+    source = layers.image if finest is None else finest
+    image = resize_square(source, size_px)
+    background = resize_square(layers.background, size_px)
+    if finest is not None and size_px > layers.image.shape[0]:
+        # Where the background is the portrait's own, it is as fine as the portrait.
+        own = np.abs(layers.background.astype(np.int16) - layers.image).max(-1) <= SAME_LEVEL
+        kernel = np.ones((SAME_REACH_PX, SAME_REACH_PX), np.uint8)
+        steady = cv2.erode(own.astype(np.uint8) * 255, kernel)
+        background = fine_over(background, image, resize_square(steady, size_px))
+    return Layers(image=image, matte=resize_square(layers.matte, size_px), background=background)
+
+
+def fine_over(coarse: Uint8Array, fine: Uint8Array, shown: Uint8Array) -> Uint8Array:
+    """Take pixels of a finer picture where it shows them.
+
+    Args:
+        coarse: uint8 [H, H, 3], complete.
+        fine: uint8 [S, S, 3].
+        shown: uint8 [S, S], 255 where `fine` is to be taken.
+
+    Returns:
+        uint8 [S, S, 3].
+    """
+    if shown.all():
+        return fine
+    whole = resize_square(coarse, fine.shape[0])
+    share = soft_inside(shown)[..., None]
+    return np.asarray(np.rint(whole + share * (fine.astype(np.float32) - whole)), np.uint8)
+
+
+def cut_out(layers: Layers) -> tuple[Uint8Array, Uint8Array]:
+    """The person alone, to be put before anything.
+
+    Pixels of the rim and of fine hair are mixtures with the old background: it is taken out of
+    them, and where the person is hardly in them, the person's colours are continued instead.
+
+    Returns:
+        uint8 [S, S, 3], RGB, not premultiplied, and uint8 [S, S], alpha.
+    """
+    alpha = layers.matte.astype(np.float32) / np.float32(255.0)
+    image = layers.image.astype(np.float32)
+    behind = layers.background.astype(np.float32)
+    own = (alpha > OWN_MATTE).astype(np.float32)
+    margin = OWN_MARGIN_PX * layers.image.shape[0] / FRAME_SIZE_PX
+    inner = cv2.erode(own, np.ones((2 * round(margin) + 1,) * 2, np.uint8))
+    if not inner.any():
+        return layers.image, layers.matte
+    continued = push_pull(image, inner)
+    unmixed = behind + (image - behind) / np.maximum(alpha, FAINT_MATTE)[..., None]
+    sure = np.clip((alpha - FAINT_MATTE) / (OWN_MATTE - FAINT_MATTE), 0.0, 1.0)[..., None]
+    person = continued + sure * (np.clip(unmixed, 0.0, 255.0) - continued)
+    return np.asarray(np.rint(np.clip(person, 0.0, 255.0)), np.uint8), layers.matte

@@ -1,0 +1,104 @@
+"""Which videos drive, and what is said of those that do not; faces come from a fake tracker."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from parlante.driving import observe as module
+from parlante.driving.observe import observe
+from parlante.driving.timeline import to_frames
+from parlante.errors import InvalidInput
+from parlante.models.face_detection import FaceDetection
+from parlante.models.face_tracker import FaceLandmarks
+from parlante.types import MOTION_DIM, FaceChoice
+
+WHITE, BLACK = 200, 0
+
+
+class FakeFaces:
+    """Faces of one size in every picture that is not black."""
+
+    def __init__(self, made_face, *, num_faces=1, scale=0.3):
+        self.points = made_face.points(np.zeros(MOTION_DIM, np.float32)) * np.float32(scale)
+        self.points[:, :2] -= self.points[:468, :2].mean(0) - [48.0, 32.0]
+        self.num_faces = num_faces
+
+    def _at(self, index):
+        points = self.points.copy()
+        points[:, 0] += 200.0 * index
+        return points
+
+    def landmarks(self, rgb, face):
+        index = 0
+        if isinstance(face, FaceDetection):
+            index = round((float(face.box_px[0]) - self._box(0)[0]) / 200.0)
+        there = 1.0 if rgb.mean() > 100 else 0.0
+        return FaceLandmarks(points=self._at(index), presence=there)
+
+    def _box(self, index):
+        points = self._at(index)[:468, :2]
+        return np.concatenate([points.min(axis=0), points.max(axis=0)]).astype(np.float32)
+
+    def detect(self, rgb, *, min_score=0.5):
+        if self.landmarks(rgb, None).presence == 0.0:
+            return []
+        keypoints = np.array([33, 263, 1, 13, 127, 356])
+        return [
+            FaceDetection(
+                box_px=self._box(i), keypoints_px=self._at(i)[keypoints, :2], score=0.95 - 0.01 * i
+            )
+            for i in range(self.num_faces)
+        ]
+
+
+def reason_of(call):
+    with pytest.raises(InvalidInput) as caught:
+        call()
+    return caught.value.reason
+
+
+def test_a_video_of_one_face_is_followed(made_face, write_video, tmp_path):
+    path = write_video(tmp_path / "v.mp4", [WHITE] * 40, rate=30)
+    observation = observe(FakeFaces(made_face), path)
+    assert len(observation.track.times_s) == len(observation.sides) == 40
+    assert np.isfinite(observation.sides).all()
+    frames = to_frames(observation)
+    assert frames.num_frames in (33, 34)
+    assert not frames.lost.any()
+
+
+@pytest.mark.parametrize("rate", [Fraction(24000, 1001), 25, 50, 60])
+def test_frames_last_as_long_as_the_video(made_face, write_video, tmp_path, rate):
+    count = int(2 * rate)
+    path = write_video(tmp_path / "v.mp4", [WHITE] * count, rate=rate)
+    frames = to_frames(observe(FakeFaces(made_face), path))
+    assert abs(frames.num_frames - 25 * count / float(rate)) <= 1.0
+
+
+def test_no_face_is_told(made_face, write_video, tmp_path):
+    path = write_video(tmp_path / "v.mp4", [BLACK] * 40)
+    assert reason_of(lambda: observe(FakeFaces(made_face), path)) == "NO_FACE"
+
+
+def test_several_faces_are_told_and_the_largest_may_be_taken(made_face, write_video, tmp_path):
+    path = write_video(tmp_path / "v.mp4", [WHITE] * 40)
+    faces = FakeFaces(made_face, num_faces=2)
+    assert reason_of(lambda: observe(faces, path)) == "SEVERAL_FACES"
+    assert len(observe(faces, path, choice=FaceChoice.LARGEST).sides) == 40
+
+
+def test_too_short_too_long_and_too_small_are_told(made_face, write_video, tmp_path, monkeypatch):
+    short = write_video(tmp_path / "s.mp4", [WHITE] * 10)
+    assert reason_of(lambda: observe(FakeFaces(made_face), short)) == "VIDEO_TOO_SHORT"
+    path = write_video(tmp_path / "v.mp4", [WHITE] * 40)
+    small = FakeFaces(made_face, scale=0.1)
+    assert reason_of(lambda: observe(small, path)) == "FACE_TOO_SMALL"
+    monkeypatch.setattr(module, "MAX_SECONDS", 1.0)
+    assert reason_of(lambda: observe(FakeFaces(made_face), path)) == "VIDEO_TOO_LONG"
+
+
+def test_what_is_no_video_is_told(made_face, tmp_path):
+    path = tmp_path / "v.mp4"
+    path.write_bytes(b"not a video" * 100)
+    assert reason_of(lambda: observe(FakeFaces(made_face), path)) == "VIDEO_UNREADABLE"
