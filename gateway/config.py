@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from gateway.limits import SessionLimits
+from parlante.errors import InvalidInput
+from parlante.fleet.endpoints import check_target
 from parlante.rpc.server import ServerConfig, bad_setting
 from parlante.rpc.tls import TlsFiles
 from parlante.settings import about
@@ -30,7 +32,11 @@ def _named(help_text: str, name: str) -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class GatewayConfig(ServerConfig):
-    """The gateway: sessions of live talking faces."""
+    """The gateway: sessions of live talking faces.
+
+    An address of a stage is HOST:PORT, several of those with commas, dns:///NAME:PORT for all
+    addresses of a name, or k8s:///SERVICE.NAMESPACE:PORT for the EndpointSlices of a Service.
+    """
 
     # Not PARLANTE_GATEWAY_PORT: Kubernetes sets that one for a Service of that name.
     port: int = field(
@@ -42,13 +48,33 @@ class GatewayConfig(ServerConfig):
         metadata=_named("'remote' calls the stages over gRPC, 'embedded' runs them here", "wiring"),
     )
     encoder_address: str = field(
-        default="localhost:50051", metadata=_named("Encoder, remote wiring", "encoder_address")
+        default="localhost:50051",
+        metadata=_named("Encoder replicas; see the class", "encoder_address"),
     )
     motion_address: str = field(
-        default="localhost:50052", metadata=_named("Motion, remote wiring", "motion_address")
+        default="localhost:50052",
+        metadata=_named("Motion replicas; see the class", "motion_address"),
     )
     renderer_address: str = field(
-        default="localhost:50053", metadata=_named("Renderer, remote wiring", "renderer_address")
+        default="localhost:50053",
+        metadata=_named("Renderer replicas; see the class", "renderer_address"),
+    )
+    resume_key_file: Path | None = field(
+        default=None,
+        metadata=_named(
+            "File with the fleet's secret for resume points; unset makes none", "resume_key_file"
+        ),
+    )
+    admin_port: int = field(
+        default=0,
+        metadata=_named("Port of the replica service, for operators; 0 = none", "admin_port"),
+    )
+    zone: str = field(
+        default="", metadata=_named("Own zone; stages in it are preferred, remote wiring", "zone")
+    )
+    late_ms: int = field(
+        default=500,
+        metadata=_named("A stage that owes an output for so long loses the stream, ms", "late_ms"),
     )
     stages_tls: bool = field(
         default=False, metadata=_named("Reach the stages over TLS", "stages_tls")
@@ -115,8 +141,14 @@ class GatewayConfig(ServerConfig):
         if self.wiring not in (EMBEDDED, REMOTE):
             raise bad_setting("wiring", f"{EMBEDDED!r} or {REMOTE!r}", repr(self.wiring[:40]))
         for name in ("encoder_address", "motion_address", "renderer_address"):
-            if not getattr(self, name):
-                raise bad_setting(name, "HOST:PORT", "nothing")
+            try:
+                check_target(getattr(self, name))
+            except InvalidInput as error:
+                raise bad_setting(name, "a target", error.message) from error
+        if not 100 <= self.late_ms <= 60_000:
+            raise bad_setting("late_ms", "in [100, 60000]", self.late_ms)
+        if not 0 <= self.admin_port <= 65_535:
+            raise bad_setting("admin_port", "in [0, 65535]", self.admin_port)
         if self.max_sessions < 0:
             raise bad_setting("max_sessions", ">= 0", self.max_sessions)
         if self.max_uploads < 1:

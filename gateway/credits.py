@@ -31,14 +31,15 @@ class FrameWindow:
     Args:
         max_in_flight: Frames that the client allows between `take` and its report; 0 = no limit.
         max_unsent: Frames between `take` and the end of their sending.
+        last_seq: Sequence number of the last frame that the client got before, elsewhere.
     """
 
-    def __init__(self, *, max_in_flight: int, max_unsent: int) -> None:
+    def __init__(self, *, max_in_flight: int, max_unsent: int, last_seq: int = 0) -> None:
         self._max_in_flight = max_in_flight
         self._max_unsent = max_unsent
-        self._num_taken = 0
-        self._num_sent = 0
-        self._last_reported = 0
+        self._num_taken = last_seq
+        self._num_sent = last_seq
+        self._last_reported = last_seq
 
     @property
     def num_free(self) -> int:

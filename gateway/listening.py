@@ -42,16 +42,17 @@ class ListeningTrack:
 
     Args:
         sample_rate_hz: Rate of the session's audio.
+        begin_ms: Nothing is placed before this time.
 
     Attributes:
         num_queued: Samples that wait.
     """
 
-    def __init__(self, sample_rate_hz: int) -> None:
+    def __init__(self, sample_rate_hz: int, *, begin_ms: int = 0) -> None:
         self._max_jitter = sample_rate_hz * MAX_JITTER_MS // 1000
         self._max_queued = sample_rate_hz * MAX_QUEUED_MS // 1000
         self._segments: deque[_Segment] = deque()
-        self._end_sample = 0  # of what was placed; nothing lies before the session
+        self._end_sample = sample_rate_hz * begin_ms // 1000  # of what was placed
         self._follows = False  # the next piece may be laid behind the last one
         self.num_queued = 0
 

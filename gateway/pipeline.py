@@ -8,21 +8,35 @@ cannot be rendered in time is dropped here, before it costs anything; in burst p
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Final
 
 from gateway.bell import Bell
 from gateway.credits import DropReason, FrameWindow, MotionQueue, PendingFrame, block_of
 from gateway.limits import SessionLimits
-from gateway.listening import ListeningTrack
+from gateway.listening import MAX_JITTER_MS, ListeningTrack
 from gateway.meter import SessionMeter
 from gateway.outbox import Outbox
-from gateway.stages import Stages, named_stage
+from gateway.resume import SessionSnapshot
+from gateway.stages import named_stage
 from gateway.timeline import FrameMarks
-from gateway.values import Event, EventType, Frame, Motion, Pacing, PlayedAudio, SessionSettings
+from gateway.values import (
+    Event,
+    EventType,
+    Frame,
+    Motion,
+    Pacing,
+    PlayedAudio,
+    ResumeRequest,
+    SessionSettings,
+)
 from parlante.aio import closing
 from parlante.clock import Clock
 from parlante.errors import InternalError
+from parlante.fleet.motion_log import MotionLog
+from parlante.ports import Motion as MotionPort
+from parlante.ports import Renderer
 from parlante.types import (
     DEFAULT_DELAY_BUDGET_MS,
     FRAME_DURATION_US,
@@ -63,12 +77,14 @@ class Pipeline:
 
     Args:
         settings: Of the session.
-        stages: The ports.
         limits: Bounds.
+        delay_ms: Algorithmic delay of the session's motion; 0 = not known.
         outbox: Where frames, motion and notices of drops go.
         bell: Of the session.
         clock: Of the session.
         meter: Of the session.
+        resumed: The state that the session goes on from; None for a new one.
+        request: How its client goes on with it.
 
     Attributes:
         delay_ms: Algorithmic delay of the session's motion; 0 = not known.
@@ -77,30 +93,32 @@ class Pipeline:
     def __init__(
         self,
         settings: SessionSettings,
-        stages: Stages,
         limits: SessionLimits,
         *,
+        delay_ms: int,
         outbox: Outbox,
         bell: Bell,
         clock: Clock,
         meter: SessionMeter,
+        resumed: SessionSnapshot | None = None,
+        request: ResumeRequest | None = None,
     ) -> None:
         self._settings = settings
-        self._stages = stages
         self._limits = limits
         self._outbox = outbox
         self._bell = bell
         self._clock = clock
         self._meter = meter
         self._is_live = settings.pacing is Pacing.LIVE
-        self._motion_config = settings.motion_config()
-        self.delay_ms = stages.motion.delay_ms(self._motion_config)
+        self._motion_config = replace(settings.motion_config(), emit_checkpoints=settings.resumable)
+        self.delay_ms = delay_ms
         # The limit is for the default budget; frames of a longer one are that much later by design.
         extra_ms = max(0, self.delay_ms - DEFAULT_DELAY_BUDGET_MS)
         self._max_lateness_us = (limits.max_lateness_ms + extra_ms) * 1000
         self.window = FrameWindow(
             max_in_flight=settings.max_frames_in_flight if self._is_live else 0,
             max_unsent=limits.max_unsent_frames,
+            last_seq=request.last_seq if request else 0,
         )
         self._inputs: deque[MotionInput] = deque()
         self._listening = ListeningTrack(settings.sample_rate_hz)
@@ -116,6 +134,51 @@ class Pipeline:
         self._last_notice_us: int | None = None
         self._last_late_us = 0
         self._motion_asked_us = self._renderer_asked_us = clock.monotonic_us()
+        self._log = MotionLog(self._motion_config)
+        self._first_frame = self._first_motion_frame = 0
+        if resumed is not None and request is not None:
+            self._go_on(resumed, request)
+
+    def _go_on(self, resumed: SessionSnapshot, request: ResumeRequest) -> None:
+        """Take up a session where another gateway left it."""
+        rate_hz = self._settings.sample_rate_hz
+        self._motion_config = replace(
+            self._motion_config, controls=resumed.controls, resume_state=resumed.checkpoint
+        )
+        self._log = MotionLog.resumed(
+            self._motion_config,
+            next_frame=resumed.next_frame,
+            checkpoint_sample=resumed.checkpoint_sample,
+        )
+        for item in resumed.pending:
+            self._inputs.append(item)
+            self._log.append(item)
+        position = resumed.timeline.position_sample
+        self._listening = ListeningTrack(
+            rate_hz, begin_ms=position * 1000 // rate_hz + MAX_JITTER_MS
+        )
+        self._marks = FrameMarks(rate_hz, resumed.frame_utterances)
+        self._num_committed_samples = position
+        self._num_generated = resumed.next_frame
+        self._num_rendered = request.last_seq
+        self._num_dropped = resumed.num_dropped
+        self._first_frame = request.next_frame
+        self._first_motion_frame = request.next_motion_frame
+
+    @property
+    def num_dropped(self) -> int:
+        """Frames dropped since the start of the session."""
+        return self._num_dropped
+
+    @property
+    def motion_log(self) -> MotionLog:
+        """What the motion stream was told since its last checkpoint; for resumable sessions."""
+        return self._log
+
+    @property
+    def frame_utterances(self) -> Mapping[int, str]:
+        """Utterances of the frames whose motion is not there yet."""
+        return self._marks.known
 
     # --- in ----------------------------------------------------------------------------------
 
@@ -125,7 +188,7 @@ class Pipeline:
 
     def push_audio(self, start_sample: int, samples: Int16Array) -> None:
         """Hand committed audio to the motion stream."""
-        self._inputs.append(AudioChunk(start_sample=start_sample, samples=samples))
+        self._push(AudioChunk(start_sample=start_sample, samples=samples))
         self._num_committed_samples = start_sample + len(samples)
         self._bell.ring()
 
@@ -143,8 +206,13 @@ class Pipeline:
 
     def push_controls(self, controls: Controls) -> None:
         """Let controls hold from the first frame of motion that is not made yet."""
-        self._inputs.append(ControlUpdate(controls=controls))
+        self._push(ControlUpdate(controls=controls))
         self._bell.ring()
+
+    def _push(self, item: MotionInput) -> None:
+        self._inputs.append(item)
+        if self._settings.resumable:
+            self._log.append(item)
 
     def close_inputs(self) -> None:
         """Note that the media clock has ended."""
@@ -165,12 +233,12 @@ class Pipeline:
 
     # --- the two streams ---------------------------------------------------------------------
 
-    async def run_motion(self) -> None:
+    async def run_motion(self, motion: MotionPort) -> None:
         """Run the motion stream to its end."""
         with named_stage("motion"):
             async with (
                 closing(self._take_inputs()) as inputs,
-                closing(self._stages.motion.stream(self._motion_config, inputs)) as blocks,
+                closing(motion.stream(self._motion_config, inputs)) as blocks,
             ):
                 async for block in blocks:
                     await self._accept(block)
@@ -179,13 +247,13 @@ class Pipeline:
         self._motion_ended = True
         self._bell.ring()
 
-    async def run_renderer(self, avatar_key: str) -> None:
+    async def run_renderer(self, renderer: Renderer, avatar_key: str) -> None:
         """Run the render stream to its end."""
         config = self._settings.render_config(avatar_key)
         with named_stage("renderer"):
             async with (
                 closing(self._take_motion()) as motion,
-                closing(self._stages.renderer.stream(config, motion)) as frames,
+                closing(renderer.stream(config, motion)) as frames,
             ):
                 async for frame in frames:
                     self._deliver(frame)
@@ -237,6 +305,8 @@ class Pipeline:
                 f"motion must go on at frame {self._num_generated}; got {block.start_frame}"
             )
         self._num_generated += len(block.values)
+        if self._settings.resumable:
+            self._log.accept(block)
         self._meter.stage_took("motion", self._motion_asked_us)
         frames = [
             self._accept_row(block.start_frame + offset, row)
@@ -244,7 +314,8 @@ class Pipeline:
         ]
         if not self._is_live:
             await self._bell.until(self._has_room)
-        if not self._settings.no_frames:
+        frames = [frame for frame in frames if frame.frame_index >= self._first_frame]
+        if frames and not self._settings.no_frames:
             self._waiting.put(frames)
             if self._is_live:
                 blocker = self.window.blocker()
@@ -256,7 +327,7 @@ class Pipeline:
 
     def _accept_row(self, frame_index: int, values: Float32Array) -> PendingFrame:
         utterance_id = self._marks.take(frame_index)
-        if self._settings.return_motion:
+        if self._settings.return_motion and frame_index >= self._first_motion_frame:
             motion = Motion(
                 media_offset_us=frame_index * FRAME_DURATION_US,
                 values=values,

@@ -10,15 +10,22 @@ from typing import Any
 from opentelemetry import trace
 
 from gateway.limits import SessionLimits
+from gateway.resume import ResumeSealer
 from gateway.session import Session
 from gateway.stages import Stages
 from gateway.values import SessionInput, SessionOutput
-from gateway.wire import input_from_proto, output_to_proto, settings_from_proto
+from gateway.wire import (
+    input_from_proto,
+    output_to_proto,
+    resume_from_proto,
+    settings_from_proto,
+)
 from parlante import telemetry
 from parlante.aio import closing
 from parlante.clock import Clock
 from parlante.errors import Unavailable
 from parlante.rpc.envelope import read_config
+from parlante.rpc.lifecycle import Lifecycle
 from parlante.rpc.server import Service
 from parlante.rpc.slots import Slots
 from parlante.v1 import gateway_pb2, gateway_pb2_grpc
@@ -39,6 +46,8 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         clock: Time.
         limits: Bounds of a session.
         max_sessions: Sessions at once.
+        sealer: Makes and reads resume points; None makes none.
+        slots: Of the sessions, shared with the replica service; None makes its own.
     """
 
     def __init__(
@@ -48,11 +57,14 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         clock: Clock,
         limits: SessionLimits,
         max_sessions: int,
+        sealer: ResumeSealer | None = None,
+        slots: Slots | None = None,
     ) -> None:
         self._stages = stages
         self._clock = clock
         self._limits = limits
-        self._slots = Slots(max_sessions, what="session", retry_after_ms=_RETRY_AFTER_MS)
+        self._sealer = sealer
+        self._slots = slots or Slots(max_sessions, what="session", retry_after_ms=_RETRY_AFTER_MS)
         self._sessions: set[Session] = set()
 
     @property
@@ -73,8 +85,16 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         if self._slots.num_held >= self._slots.capacity:
             telemetry.metrics().sessions_refused.add(1)
         with self._slots.hold():
-            settings = settings_from_proto(await read_config(request_iterator))
-            session = Session(settings, self._stages, clock=self._clock, limits=self._limits)
+            config = await read_config(request_iterator)
+            settings = settings_from_proto(config)
+            session = Session(
+                settings,
+                self._stages,
+                clock=self._clock,
+                limits=self._limits,
+                sealer=self._sealer,
+                request=resume_from_proto(config),
+            )
             trace.get_current_span().set_attribute("parlante.session.id", session.id)
 
             async def send(output: SessionOutput) -> None:
@@ -89,6 +109,14 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             finally:
                 active.add(-1)
                 self._sessions.discard(session)
+
+    async def leave_on(self, lifecycle: Lifecycle) -> None:
+        """Send the sessions of now away whenever an operator empties this gateway."""
+        while not lifecycle.draining.is_set():
+            await lifecycle.leaving.wait()
+            for session in tuple(self._sessions):
+                session.go_away("this server is emptied; finish and connect again")
+            await asyncio.sleep(0)
 
     async def drain_on(self, draining: asyncio.Event, *, grace_s: float) -> None:
         """Once `draining` is set, send good-byes, and end what is left shortly before the grace.

@@ -20,6 +20,14 @@ from gateway.limits import SessionLimits, frame_size_within
 from gateway.meter import SessionMeter
 from gateway.outbox import Outbox
 from gateway.pipeline import MAX_WAITING_MESSAGES, Pipeline
+from gateway.resume import ResumeSealer
+from gateway.resume_points import (
+    MAX_CATCH_UP_US,
+    ResumePoints,
+    leaving_error,
+    open_token,
+    state_mismatch,
+)
 from gateway.stages import Stages, named_stage
 from gateway.steering import SteeringQueue
 from gateway.timeline import Step, Timeline, frame_start_sample
@@ -33,6 +41,7 @@ from gateway.values import (
     Pacing,
     Playback,
     PlayedAudio,
+    ResumeRequest,
     SessionInput,
     SessionOutput,
     SessionSettings,
@@ -41,9 +50,10 @@ from gateway.values import (
     Steer,
 )
 from gateway.watchdog import Watchdog
+from parlante.aio import first_error
 from parlante.clock import Clock
 from parlante.errors import FailedPrecondition, InvalidInput, Overloaded, ParlanteError
-from parlante.types import FRAME_DURATION_US, AvatarInfo
+from parlante.types import FRAME_DURATION_US, FRAME_RATE_HZ, AvatarInfo
 
 __all__ = ["Send", "Session"]
 
@@ -63,12 +73,29 @@ class Session:
         stages: The ports.
         clock: Time.
         limits: Bounds.
+        sealer: Makes resume points of live sessions that want them; None makes none.
+        request: Goes on with a session that was elsewhere.
+
+    Raises:
+        InvalidInput: BAD_RESUME_TOKEN.
+        FailedPrecondition: RESUME_EXPIRED or RESUME_STATE_MISMATCH.
     """
 
     def __init__(
-        self, settings: SessionSettings, stages: Stages, *, clock: Clock, limits: SessionLimits
+        self,
+        settings: SessionSettings,
+        stages: Stages,
+        *,
+        clock: Clock,
+        limits: SessionLimits,
+        sealer: ResumeSealer | None = None,
+        request: ResumeRequest | None = None,
     ) -> None:
-        self.id = f"session-{uuid.uuid4().hex[:20]}"
+        is_resumable = settings.resumable and sealer is not None and settings.pacing is Pacing.LIVE
+        settings = replace(settings, resumable=is_resumable)
+        self._request = request
+        self._resumed = open_token(settings, sealer, request) if request else None
+        self.id = self._resumed.session_id if self._resumed else f"session-{uuid.uuid4().hex[:20]}"
         self._settings = settings
         self._stages = stages
         self._clock = clock
@@ -79,18 +106,35 @@ class Session:
         self._meter = SessionMeter(clock)
         self._pipeline = Pipeline(
             settings,
-            stages,
             limits,
+            delay_ms=stages.motion.delay_ms(settings.motion_config()),
             outbox=self._outbox,
             bell=self._bell,
             clock=clock,
             meter=self._meter,
+            resumed=self._resumed,
+            request=request,
         )
-        self._timeline = Timeline(
-            settings.sample_rate_hz,
-            prebuffer_ms=limits.prebuffer_ms if self._is_live else 0,
-            prebuffer_timeout_ms=limits.prebuffer_timeout_ms if self._is_live else 0,
+        prebuffers = {
+            "prebuffer_ms": limits.prebuffer_ms if self._is_live else 0,
+            "prebuffer_timeout_ms": limits.prebuffer_timeout_ms if self._is_live else 0,
+        }
+        if self._resumed is None:
+            self._timeline = Timeline(settings.sample_rate_hz, **prebuffers)
+        else:
+            self._timeline = Timeline.restored(
+                self._resumed.timeline, settings.sample_rate_hz, **prebuffers
+            )
+        self._points = ResumePoints(
+            sealer if is_resumable else None,
+            self.id,
+            settings,
+            timeline=self._timeline,
+            pipeline=self._pipeline,
+            resumed=self._resumed,
+            request=request,
         )
+        self._must_leave = False
         self._steering = SteeringQueue()
         self._watchdog = Watchdog(limits, self._outbox, self._meter, clock, is_live=self._is_live)
 
@@ -107,21 +151,33 @@ class Session:
         with named_stage("encoder"):
             avatar = await self._find_avatar()
         size_px = frame_size_within(self._settings.render_config(avatar.key), avatar, self._limits)
-        self._meter.start_us = self._clock.monotonic_us()
-        await send(self._started(avatar, size_px))
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                watch = tasks.create_task(self._watchdog.run())
-                tasks.create_task(self._read(inputs))
-                tasks.create_task(self._pace_live() if self._is_live else self._pace_burst())
-                tasks.create_task(self._produce(avatar.key))
-                await self._send_all(send)
-                watch.cancel()
-        except BaseExceptionGroup as group:
-            raise _first_error(group) from None
+        frames = not self._settings.no_frames
+        async with self._stages.admitted(avatar.key, frames=frames) as stages:
+            self._points.avatar_key = avatar.key
+            self._check_resumed_avatar(avatar.key)
+            self._meter.start_us = self._clock.monotonic_us() - self._elapsed_us()
+            await send(self._started(avatar, size_px))
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    watch = tasks.create_task(self._watchdog.run())
+                    tasks.create_task(self._read(inputs))
+                    tasks.create_task(self._pace_live() if self._is_live else self._pace_burst())
+                    tasks.create_task(self._produce(stages, avatar.key))
+                    await self._send_all(send)
+                    if self._must_leave:
+                        raise leaving_error()
+                    watch.cancel()
+            except BaseExceptionGroup as group:
+                raise first_error(group, ParlanteError) from None
 
     def go_away(self, detail: str) -> None:
-        """Tell the client to finish and to connect again."""
+        """Tell the client to finish and to connect again, or to go on elsewhere at once."""
+        if self._points.is_on:
+            self._must_leave = True  # at the next frame
+            return
+        self._put_go_away(detail)
+
+    def _put_go_away(self, detail: str) -> None:
         self._put(
             Event(
                 type=EventType.GO_AWAY,
@@ -166,6 +222,17 @@ class Session:
 
     # --- from the client ---------------------------------------------------------------------
 
+    def _check_resumed_avatar(self, avatar_key: str) -> None:
+        if self._resumed is not None and self._resumed.avatar_key != avatar_key:
+            raise state_mismatch("avatar")
+
+    def _elapsed_us(self) -> int:
+        """Media time that has passed; of a resumed session with the time it was away."""
+        if self._resumed is None or self._request is None:
+            return 0
+        position_us = self._timeline.offset_us(self._timeline.position_sample)
+        return position_us + min(self._request.elapsed_us, MAX_CATCH_UP_US)
+
     async def _read(self, inputs: AsyncIterator[SessionInput]) -> None:
         while True:
             await self._bell.until(self._may_read)
@@ -175,6 +242,7 @@ class Session:
             except StopAsyncIteration:
                 break
             self._watchdog.client_heard()
+            self._points.message_came()
             self._apply(message)
             self._bell.ring()
         self._watchdog.client_heard()
@@ -208,6 +276,7 @@ class Session:
                 since_us = self._clock.monotonic_us()
                 for event in self._timeline.interrupt(utterance_id):
                     self._put(event)
+                self._put_point(force=True)
                 self._meter.interrupted(since_us)
             case Playback(last_frame_seq=last_frame_seq):
                 self._pipeline.window.report(last_frame_seq)
@@ -243,9 +312,12 @@ class Session:
     # --- the media clock ---------------------------------------------------------------------
 
     async def _pace_live(self) -> None:
-        num_frames = 0
+        await self._points.wait_for_replay(self._clock)
+        num_frames = self._timeline.position_sample * FRAME_RATE_HZ // self._settings.sample_rate_hz
         while True:
             num_frames += 1
+            if self._must_leave and self._leave():
+                return
             self._commit(self._timeline.step(self._samples_until(num_frames)))
             self._check_motion_lag()
             if self._timeline.drained:
@@ -282,13 +354,34 @@ class Session:
         for item in step.items:
             if isinstance(item, PlayedAudio):
                 self._pipeline.mark(item)
-            if isinstance(item, Event) or self._settings.return_audio:
+            if isinstance(item, Event) or self._wants_audio(item):
                 self._put(item)
         if len(step.samples):
             controls = self._steering.take_due(step.start_sample)
             if controls is not None:
                 self._pipeline.push_controls(controls)
             self._pipeline.push_audio(step.start_sample, step.samples)
+        self._put_point(force=any(isinstance(item, Event) for item in step.items))
+
+    def _wants_audio(self, audio: PlayedAudio) -> bool:
+        """Tell whether audio is returned that the client has not got from another gateway."""
+        since = self._request.next_audio_sample if self._request else 0
+        return self._settings.return_audio and audio.start_sample >= since
+
+    def _put_point(self, *, force: bool) -> None:
+        point = self._points.make(force=force)
+        if point is not None:
+            self._put(point)
+
+    def _leave(self) -> bool:
+        """End the session with a point to go on from; False while there is none yet."""
+        point = self._points.make(force=True, go_away=True)
+        if point is None:
+            return False
+        self._put_go_away("the server stops; go on at another gateway")
+        self._put(point)
+        self._outbox.close()
+        return True
 
     def _check_motion_lag(self) -> None:
         if self._pipeline.motion_lag_ms > self._limits.max_motion_lag_ms:
@@ -304,11 +397,11 @@ class Session:
     def _put(self, output: SessionOutput) -> None:
         self._outbox.put(output, self._clock.monotonic_us())
 
-    async def _produce(self, avatar_key: str) -> None:
+    async def _produce(self, stages: Stages, avatar_key: str) -> None:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._pipeline.run_motion())
+            tasks.create_task(self._pipeline.run_motion(stages.motion))
             if not self._settings.no_frames:
-                tasks.create_task(self._pipeline.run_renderer(avatar_key))
+                tasks.create_task(self._pipeline.run_renderer(stages.renderer, avatar_key))
         self._outbox.close()
 
     async def _send_all(self, send: Send) -> None:
@@ -319,15 +412,3 @@ class Session:
                 self._meter.frame_sent(output)
                 self._pipeline.window.sent()
                 self._bell.ring()
-
-
-def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Give the first error of the family, or else the first of all."""
-    errors = list(_leaves(group))
-    return next((error for error in errors if isinstance(error, ParlanteError)), errors[0])
-
-
-def _leaves(error: BaseException) -> list[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for item in error.exceptions for leaf in _leaves(item)]
-    return [error]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,17 +24,41 @@ class Stages:
         motion: Audio and controls -> motion.
         renderer: Avatar and motion -> frames.
         prepare: Makes the stages ready, or waits until they are.
+        reserve: Takes what a session needs of the stages before it begins, and gives it back in the
+            end; takes the avatar's key and whether frames are rendered. None: nothing is reserved.
     """
 
     encoder: Encoder
     motion: Motion
     renderer: Renderer
     prepare: Callable[[], Awaitable[None]] | None = None
+    reserve: Reserve | None = None
 
     async def warm_up(self) -> None:
         """Return once the stages can take a session."""
         if self.prepare is not None:
             await self.prepare()
+
+    @asynccontextmanager
+    async def admitted(self, avatar_key: str, *, frames: bool) -> AsyncIterator[Stages]:
+        """Give the stages of one session, with their slots taken.
+
+        Args:
+            avatar_key: Content key of the session's avatar.
+            frames: True when the session renders.
+
+        Raises:
+            Overloaded: A stage has no free slot.
+            Unavailable: A stage is out of reach.
+        """
+        if self.reserve is None:
+            yield self
+            return
+        async with self.reserve(avatar_key, frames) as stages:
+            yield stages
+
+
+Reserve = Callable[[str, bool], AbstractAsyncContextManager[Stages]]
 
 
 @contextmanager

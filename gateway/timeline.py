@@ -8,8 +8,10 @@ at a time. An utterance that is not buffered enough yet, or ran dry, is waited f
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from types import MappingProxyType
+from typing import Final, Self
 
 import numpy as np
 
@@ -17,9 +19,10 @@ from gateway.values import Event, EventType, PlayedAudio, Speech
 from parlante.errors import InvalidInput
 from parlante.types import FRAME_RATE_HZ, Int16Array
 
-__all__ = ["FrameMarks", "Step", "Timeline", "frame_start_sample"]
+__all__ = ["FrameMarks", "Step", "Timeline", "TimelineSnapshot", "frame_start_sample"]
 
 NUM_REMEMBERED_UTTERANCES: Final = 256
+NUM_TOLD_UTTERANCES: Final = 64  # in a snapshot
 _BYTES_PER_SAMPLE: Final = 2
 
 
@@ -56,6 +59,8 @@ class _Utterance:
     started: bool = False
     playing: bool = False
     waiting_since_sample: int | None = None  # when the first sample of the buffer came
+    named: bool = False  # by us
+    next_sample: int = 0  # where its buffer begins in the client's audio
 
     @property
     def num_samples(self) -> int:
@@ -64,8 +69,30 @@ class _Utterance:
     def take(self, num_samples: int) -> Int16Array:
         num_bytes = num_samples * _BYTES_PER_SAMPLE
         data = bytes(self.pcm[:num_bytes])
+        self.next_sample += num_samples
         del self.pcm[:num_bytes]
         return np.frombuffer(data, dtype=np.int16)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimelineSnapshot:
+    """A timeline at one moment, without its queued audio.
+
+    Attributes:
+        position_sample: The media clock.
+        audio_sample: Client audio before this was played or dropped.
+        playing_id: Utterance that has begun; "" for none.
+        is_playing: False when it ran dry and is waited for.
+        finished: Ids of the last utterances that are over, and whether they were cut short.
+        num_named: Utterances that were given a name.
+    """
+
+    position_sample: int
+    audio_sample: int
+    playing_id: str
+    is_playing: bool
+    finished: tuple[tuple[str, bool], ...]
+    num_named: int
 
 
 class Timeline:
@@ -91,6 +118,47 @@ class Timeline:
         self.num_received = 0
         self.num_queued = 0
 
+    @classmethod
+    def restored(
+        cls,
+        snapshot: TimelineSnapshot,
+        sample_rate_hz: int,
+        *,
+        prebuffer_ms: int,
+        prebuffer_timeout_ms: int,
+    ) -> Self:
+        """Make a timeline that goes on from a snapshot; its audio comes again from the client."""
+        timeline = cls(
+            sample_rate_hz, prebuffer_ms=prebuffer_ms, prebuffer_timeout_ms=prebuffer_timeout_ms
+        )
+        timeline.position_sample = snapshot.position_sample
+        timeline.num_received = snapshot.audio_sample
+        timeline._finished = dict(snapshot.finished)
+        timeline._num_named = snapshot.num_named
+        if snapshot.playing_id:
+            head = _Utterance(snapshot.playing_id, started=True, playing=snapshot.is_playing)
+            head.waiting_since_sample = snapshot.position_sample
+            head.next_sample = snapshot.audio_sample
+            timeline._queue.append(head)
+        return timeline
+
+    @property
+    def snapshot(self) -> TimelineSnapshot:
+        """What another gateway needs to go on from here.
+
+        Queued audio is not part of it: it may be seconds, and the client has it.
+        """
+        head = self._queue[0] if self._queue and self._queue[0].started else None
+        waiting = [u.next_sample for u in self._queue if u.pcm]
+        return TimelineSnapshot(
+            position_sample=self.position_sample,
+            audio_sample=min(waiting, default=self.num_received),
+            playing_id=head.id if head else "",
+            is_playing=head.playing if head else False,
+            finished=tuple(self._finished.items())[-NUM_TOLD_UTTERANCES:],
+            num_named=self._num_named - sum(u.named for u in self._queue if u is not head),
+        )
+
     # --- what came ---------------------------------------------------------------------------
 
     def push(self, speech: Speech) -> None:
@@ -109,6 +177,7 @@ class Timeline:
             return
         if not utterance.pcm:
             utterance.waiting_since_sample = self.position_sample
+            utterance.next_sample = speech.start_sample
         utterance.pcm += speech.samples.astype(np.int16, copy=False).tobytes()
         self.num_queued += len(speech.samples)
 
@@ -267,7 +336,9 @@ class Timeline:
                 reason="UTTERANCE_ENDED",
                 field="audio.utterance_id",
             )
-        return self._begin(utterance_id or self._new_id())
+        utterance = self._begin(utterance_id or self._new_id())
+        utterance.named = not utterance_id
+        return utterance
 
     def _begin(self, utterance_id: str) -> _Utterance:
         if self._queue:
@@ -303,11 +374,17 @@ class FrameMarks:
 
     Args:
         sample_rate_hz: Rate of the session's audio.
+        known: Of a session that goes on.
     """
 
-    def __init__(self, sample_rate_hz: int) -> None:
+    def __init__(self, sample_rate_hz: int, known: Mapping[int, str] | None = None) -> None:
         self._rate_hz = sample_rate_hz
-        self._ids: dict[int, str] = {}
+        self._ids: dict[int, str] = dict(known or {})
+
+    @property
+    def known(self) -> Mapping[int, str]:
+        """Utterances of the frames that have not been taken."""
+        return MappingProxyType(self._ids)
 
     def record(self, audio: PlayedAudio) -> None:
         """Note the frames that committed audio sounds in; the first utterance has the frame."""

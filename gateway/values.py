@@ -62,6 +62,7 @@ class SessionSettings:
         max_frames_in_flight: Frames on the way that the client allows, [0, 250]; 0 = no credits.
         delay_budget_ms: Algorithmic delay that motion may take, [120, 400]; 0 is filled in with
             what suits the pacing.
+        resumable: Send resume points.
         frame_size_px: Edge of square frames, 0 = the default; see `RenderConfig`.
         background: What is seen behind the person.
     """
@@ -81,6 +82,7 @@ class SessionSettings:
     no_frames: bool = False
     max_frames_in_flight: int = 0
     delay_budget_ms: int = 0
+    resumable: bool = False
     frame_size_px: int = 0
     background: Background = field(default_factory=Background)
 
@@ -111,6 +113,31 @@ class SessionSettings:
             controls=self.controls,
             delay_budget_ms=self.delay_budget_ms,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeRequest:
+    """How a client goes on with a session.
+
+    Attributes:
+        token: Of the last resume point it got.
+        elapsed_us: Time since it got that.
+        last_seq: Sequence number of the last frame it got.
+        next_frame: First frame it has not got.
+        next_motion_frame: First frame whose motion it has not got.
+        next_audio_sample: Where its returned audio goes on.
+        num_replayed: Messages that it sends again.
+        num_repeated: How many of those, the first ones, had been counted.
+    """
+
+    token: bytes = field(repr=False)
+    elapsed_us: int = 0
+    last_seq: int = 0
+    next_frame: int = 0
+    next_motion_frame: int = 0
+    next_audio_sample: int = 0
+    num_replayed: int = 0
+    num_repeated: int = 0
 
 
 # --- from the client ---------------------------------------------------------------------------
@@ -242,4 +269,15 @@ class Event:
     detail: str = ""
 
 
-SessionOutput = Started | Frame | PlayedAudio | Motion | Event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumePoint:
+    """Where the session can go on at another gateway; see gateway.proto."""
+
+    token: bytes = field(repr=False)
+    media_offset_us: int
+    audio_sample: int
+    num_messages: int
+    go_away: bool
+
+
+SessionOutput = Started | Frame | PlayedAudio | Motion | Event | ResumePoint

@@ -17,6 +17,8 @@ from gateway.values import (
     Pacing,
     Playback,
     PlayedAudio,
+    ResumePoint,
+    ResumeRequest,
     SessionInput,
     SessionOutput,
     SessionSettings,
@@ -28,6 +30,7 @@ from parlante import convert
 from parlante.errors import InvalidInput
 from parlante.rpc.envelope import duplicate_config, kind_of
 from parlante.types import (
+    FRAME_DURATION_US,
     FRAME_RATE_HZ,
     MOTION_CHANNELS,
     Background,
@@ -36,10 +39,13 @@ from parlante.types import (
 )
 from parlante.v1 import common_pb2, gateway_pb2
 
-__all__ = ["input_from_proto", "output_to_proto", "settings_from_proto"]
+__all__ = ["input_from_proto", "output_to_proto", "resume_from_proto", "settings_from_proto"]
 
 MAX_PORTRAIT_BYTES: Final = 3 * 1024 * 1024
 MAX_UTTERANCE_ID_CHARS: Final = 63
+MAX_TOKEN_BYTES: Final = 512 * 1024
+MAX_REPLAYED_MESSAGES: Final = 4096
+_MAX_NUMBER: Final = 2**53
 _BYTES_PER_SAMPLE: Final = 2
 _PACINGS: Final = {
     gateway_pb2.PACING_UNSPECIFIED: Pacing.LIVE,
@@ -83,8 +89,51 @@ def settings_from_proto(config: gateway_pb2.SessionConfig) -> SessionSettings:
         no_frames=config.no_frames,
         max_frames_in_flight=config.max_frames_in_flight,
         delay_budget_ms=config.delay_budget_ms,
+        resumable=config.resumable,
         frame_size_px=config.frame_size_px,
         background=background,
+    )
+
+
+def resume_from_proto(config: gateway_pb2.SessionConfig) -> ResumeRequest | None:
+    """Read how a session goes on; None for a new one.
+
+    Raises:
+        InvalidInput: BAD_RESUME_TOKEN, a number is out of range.
+    """
+    if not config.HasField("resume"):
+        return None
+    message = config.resume
+    numbers = (
+        message.elapsed_us,
+        message.last_frame_seq,
+        message.next_frame_offset_us,
+        message.next_motion_offset_us,
+        message.next_audio_sample,
+        message.repeated_message_count,
+    )
+    if (
+        not 1 <= len(message.resume_token) <= MAX_TOKEN_BYTES
+        or not all(0 <= number <= _MAX_NUMBER for number in numbers)
+        or not message.repeated_message_count
+        <= message.replayed_message_count
+        <= MAX_REPLAYED_MESSAGES
+    ):
+        raise InvalidInput(
+            "config.resume must hold a token and counts as the protocol describes; got others; "
+            "begin a new session",
+            reason="BAD_RESUME_TOKEN",
+            field="config.resume",
+        )
+    return ResumeRequest(
+        token=message.resume_token,
+        elapsed_us=message.elapsed_us,
+        last_seq=message.last_frame_seq,
+        next_frame=-(-message.next_frame_offset_us // FRAME_DURATION_US),
+        next_motion_frame=-(-message.next_motion_offset_us // FRAME_DURATION_US),
+        next_audio_sample=message.next_audio_sample,
+        num_replayed=message.replayed_message_count,
+        num_repeated=message.repeated_message_count,
     )
 
 
@@ -213,6 +262,8 @@ def output_to_proto(output: SessionOutput) -> gateway_pb2.ConverseResponse:
             return gateway_pb2.ConverseResponse(motion=_motion(output))
         case Event():
             return gateway_pb2.ConverseResponse(event=_event(output))
+        case ResumePoint():
+            return gateway_pb2.ConverseResponse(resume_point=_resume_point(output))
         case Started():
             return gateway_pb2.ConverseResponse(session_started=_started(output))
 
@@ -250,6 +301,7 @@ def _config(settings: SessionSettings) -> gateway_pb2.SessionConfig:
         no_frames=settings.no_frames,
         max_frames_in_flight=settings.max_frames_in_flight,
         delay_budget_ms=settings.delay_budget_ms,
+        resumable=settings.resumable,
         frame_size_px=settings.frame_size_px,
         background=convert.background_to_proto(settings.background, with_picture=False),
     )
@@ -279,6 +331,16 @@ def _audio(audio: PlayedAudio) -> gateway_pb2.AudioOutput:
 def _motion(motion: Motion) -> gateway_pb2.MotionOutput:
     return gateway_pb2.MotionOutput(
         media_offset_us=motion.media_offset_us, values=motion.values.tolist(), idle=motion.idle
+    )
+
+
+def _resume_point(point: ResumePoint) -> gateway_pb2.ResumePoint:
+    return gateway_pb2.ResumePoint(
+        resume_token=point.token,
+        media_offset_us=point.media_offset_us,
+        audio_sample=point.audio_sample,
+        message_count=point.num_messages,
+        go_away=point.go_away,
     )
 
 

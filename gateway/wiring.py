@@ -10,17 +10,21 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.config import EMBEDDED, GatewayConfig
 from gateway.limits import SessionLimits, check_frame_size
 from gateway.stages import Stages
-from parlante.aio import closing
+from parlante.aio import cancel_and_wait, closing
 from parlante.errors import Denied, Overloaded, SessionAborted, Unavailable
+from parlante.fleet.encoder import FleetEncoder
+from parlante.fleet.endpoints import open_discovery
+from parlante.fleet.motion import FleetMotion
+from parlante.fleet.pool import ReplicaPool
+from parlante.fleet.relay import Patience
+from parlante.fleet.renderer import FleetRenderer
 from parlante.ports import Encoder, Renderer
-from parlante.rpc.channel import open_channel
-from parlante.rpc.remote import RemoteEncoder, RemoteMotion, RemoteRenderer
 from parlante.rpc.server import Service
 from parlante.rpc.slots import Slots
 from parlante.settings import default_store_dir
@@ -33,7 +37,8 @@ __all__ = ["avatar_service", "embedded", "motion_service", "open_stages", "remot
 
 logger = logging.getLogger(__name__)
 
-_RETRY_INTERVAL_S: Final = 1.0
+_RETRY_INTERVAL_S: Final = 0.25
+_LOOK_INTERVAL_S: Final = 0.05
 
 
 def open_stages(config: GatewayConfig) -> AbstractAsyncContextManager[Stages]:
@@ -66,36 +71,80 @@ async def embedded(config: GatewayConfig) -> AsyncIterator[Stages]:
 
 @asynccontextmanager
 async def remote(config: GatewayConfig) -> AsyncIterator[Stages]:
-    """Reach the stages over gRPC; they need not be there yet."""
-    tls = config.stages_tls_files
+    """Reach the stages over gRPC, any number of replicas each; they need not be there yet."""
+    patience = Patience(late_s=config.late_ms / 1000)
     async with (
-        open_channel(config.encoder_address, tls=tls) as encoder,
-        open_channel(config.motion_address, tls=tls) as motion_channel,
-        open_channel(config.renderer_address, tls=tls) as renderer,
+        _pool("encoder", config.encoder_address, config) as encoders,
+        _pool("motion", config.motion_address, config) as motions,
+        _pool("renderer", config.renderer_address, config) as renderers,
     ):
-        motion = RemoteMotion(motion_channel)
+        fleet = _Fleet(
+            encoder=FleetEncoder(encoders),
+            motion=FleetMotion(motions, patience=patience),
+            renderer=FleetRenderer(renderers, patience=patience),
+            encoders=encoders,
+            motions=motions,
+            renderers=renderers,
+        )
         yield Stages(
-            encoder=RemoteEncoder(encoder),
-            motion=motion,
-            renderer=RemoteRenderer(renderer),
-            prepare=partial(_wait_for_motion, motion, config.motion_address),
+            encoder=fleet.encoder,
+            motion=fleet.motion,
+            renderer=fleet.renderer,
+            prepare=fleet.prepare,
+            reserve=fleet.reserve,
         )
 
 
-async def _wait_for_motion(motion: RemoteMotion, address: str) -> None:
-    """Ask for the delays until the stage answers: the processes of a fleet start in any order."""
-    told = ""
-    while True:
-        try:
-            await motion.traits()
-            return
-        except (Unavailable, Overloaded) as error:
-            if error.reason != told:
-                told = error.reason
-                logger.info(
-                    "waiting for the motion stage", extra={"address": address, "reason": told}
-                )
-        await asyncio.sleep(_RETRY_INTERVAL_S)
+def _pool(stage: str, target: str, config: GatewayConfig) -> ReplicaPool:
+    tls = config.stages_tls_files
+    return ReplicaPool(stage, open_discovery(target), tls=tls, zone=config.zone)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fleet:
+    encoder: FleetEncoder
+    motion: FleetMotion
+    renderer: FleetRenderer
+    encoders: ReplicaPool
+    motions: ReplicaPool
+    renderers: ReplicaPool
+
+    async def prepare(self) -> None:
+        """Wait until every stage answers: the processes of a fleet start in any order."""
+        for pool in (self.encoders, self.motions, self.renderers):
+            if not pool.is_open:
+                logger.info("waiting for a stage", extra={"stage": pool.stage})
+            while not pool.is_open:  # noqa: ASYNC110 (replicas come one by one)
+                await asyncio.sleep(_LOOK_INTERVAL_S)
+        while True:
+            try:
+                await self.motion.traits()
+            except (Unavailable, Overloaded) as error:
+                logger.info("waiting for the motion stage", extra={"reason": error.reason})
+            else:
+                return
+            await asyncio.sleep(_RETRY_INTERVAL_S)
+
+    @asynccontextmanager
+    async def reserve(self, avatar_key: str, frames: bool) -> AsyncIterator[Stages]:
+        """Lease the slots of a session, and let its second renderer make the avatar ready."""
+        async with AsyncExitStack() as stack:
+            # One after the other: sessions that take both at once, each one of the last slots of
+            # one stage, would refuse each other.
+            motion = await self.motions.acquire()
+            stack.push_async_callback(motion.release)
+            stages = Stages(
+                encoder=self.encoder,
+                motion=self.motion.with_lease(motion),
+                renderer=self.renderer,
+            )
+            if frames:
+                renderer = await self.renderers.acquire(avatar_key)
+                stack.push_async_callback(renderer.release)
+                stages.renderer = self.renderer.with_lease(renderer)
+                standby = asyncio.create_task(self.renderer.warm_standby(avatar_key, renderer))
+                stack.push_async_callback(cancel_and_wait, standby)
+            yield stages
 
 
 class AvatarServicer(EncoderServicer):

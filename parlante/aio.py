@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
-__all__ = ["Channel", "ChannelClosed", "aclose", "cancel_and_wait", "closing"]
+__all__ = ["Channel", "ChannelClosed", "aclose", "cancel_and_wait", "closing", "first_error"]
 
 
 async def cancel_and_wait(*tasks: asyncio.Task[Any]) -> None:
@@ -51,6 +51,20 @@ async def closing(iterator: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]
         yield iterator
     finally:
         await aclose(iterator)
+
+
+def first_error(
+    group: BaseExceptionGroup[BaseException], preferred: type[BaseException]
+) -> BaseException:
+    """Give the first error of a group that is of a class, or else the first of all."""
+    errors = list(_leaves(group))
+    return next((error for error in errors if isinstance(error, preferred)), errors[0])
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for item in error.exceptions for leaf in _leaves(item)]
+    return [error]
 
 
 class ChannelClosed(Exception):

@@ -61,6 +61,14 @@ class Encoder(Protocol):
         ...
 
 
+class LatentSource(Protocol):
+    """What gives latents by content key: an encoder, or a cache in front of one."""
+
+    async def latents(self, key: str) -> AvatarLatents:
+        """Give the latents of a content key; raises `NotFound`."""
+        ...
+
+
 class Motion(Protocol):
     """Audio and controls -> motion."""
 

@@ -57,6 +57,11 @@ class Metrics:
     listening_dropped: otel_metrics.Counter
     interrupt_duration: otel_metrics.Histogram
     stage_duration: otel_metrics.Histogram
+    replicas_known: otel_metrics.UpDownCounter
+    placements: otel_metrics.Counter
+    failovers: otel_metrics.Counter
+    failover_gap: otel_metrics.Histogram
+    sessions_resumed: otel_metrics.Counter
     latent_cache_hits: otel_metrics.Counter
     latent_cache_misses: otel_metrics.Counter
 
@@ -102,6 +107,23 @@ def make_metrics(meter: otel_metrics.Meter) -> Metrics:
         ),
         stage_duration=seconds(
             "parlante.stage.duration", "Work of one stage on one item, by parlante.stage"
+        ),
+        replicas_known=up_down(
+            "parlante.replicas.known", "{replica}", "Replicas that discovery knows, by stage"
+        ),
+        placements=counter(
+            "parlante.placements", "{stream}", "Streams placed, by stage, favourite and attempt"
+        ),
+        failovers=counter(
+            "parlante.failovers",
+            "{stream}",
+            "Streams moved to another replica, by stage and reason",
+        ),
+        failover_gap=seconds(
+            "parlante.failover.gap", "From a stream's loss to the first output of the next replica"
+        ),
+        sessions_resumed=counter(
+            "parlante.sessions.resumed", "{session}", "Sessions taken over from another gateway"
         ),
         latent_cache_hits=counter("parlante.latent_cache.hits", "{lookup}", "Latents found"),
         latent_cache_misses=counter(

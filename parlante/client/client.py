@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -11,6 +12,7 @@ from typing import Final
 import grpc
 
 from parlante.aio import closing
+from parlante.client.link import OpenCall, StartCall
 from parlante.client.messages import Pacing, pacing_to_proto
 from parlante.client.session import Session
 from parlante.convert import (
@@ -55,7 +57,8 @@ class ParlanteClient:
     """A client of one gateway; an async context manager.
 
     Args:
-        target: ``host:port`` of the gateway.
+        target: ``host:port`` of the gateway, or of several with commas: sessions begin at the
+            first and go on at the next when one is lost. Behind a load balancer one is enough.
         tls: Key files of a secure channel; None for plain text.
         timeout_s: Limit of every call but a running session, in seconds.
 
@@ -76,13 +79,13 @@ class ParlanteClient:
         tls: TlsFiles | None = None,
         timeout_s: float = 60.0,
     ) -> None:
-        self._target = target
+        self._targets = [part.strip() for part in target.split(",")]
         self._tls = tls
         self._timeout_s = timeout_s
         self._open_channel: grpc.aio.Channel | None = None
 
     async def __aenter__(self) -> ParlanteClient:
-        self._open_channel = open_channel(self._target, tls=self._tls)
+        self._open_channel = open_channel(self._targets[0], tls=self._tls)
         return self
 
     async def __aexit__(
@@ -102,7 +105,7 @@ class ParlanteClient:
                 await self._channel.channel_ready()
         except TimeoutError:
             raise Unavailable(
-                f"no server answered at {self._target} within {timeout_s:g} s; "
+                f"no server answered at {self._targets[0]} within {timeout_s:g} s; "
                 "check the address and that `parlante serve` runs there",
                 reason="SERVER_UNREACHABLE",
             ) from None
@@ -186,6 +189,7 @@ class ParlanteClient:
         frame_size_px: int = 0,
         background: Background | None = None,
         framing: Framing = Framing.HEAD,
+        resumable: bool = True,
     ) -> Session:
         """Open a session; use the result as ``async with client.converse(...) as session``.
 
@@ -210,6 +214,8 @@ class ParlanteClient:
             background: What is seen behind the person; None keeps the portrait's own. Transparent
                 ones need an encoding that carries alpha.
             framing: How much of an inline portrait is shown; a named avatar has its own.
+            resumable: True: a live session goes on by itself when its server is lost or stops, at
+                the next of the client's targets; the servers need a resume key for it.
         """
         if bool(avatar) == bool(portrait):
             raise InvalidInput(
@@ -242,8 +248,8 @@ class ParlanteClient:
             config.avatar_name = avatar
         else:
             config.portrait = portrait
-        stub = gateway_pb2_grpc.GatewayServiceStub(self._channel)  # type: ignore[no-untyped-call]
-        return Session(stub.Converse, config, pacing=pacing, start_timeout_s=self._timeout_s)
+        config.resumable = resumable and pacing is Pacing.LIVE
+        return Session(self._calls(), config, pacing=pacing, start_timeout_s=self._timeout_s)
 
     async def render(
         self, config: RenderConfig, motion: Float32Array
@@ -268,6 +274,25 @@ class ParlanteClient:
 
     # --- inside --------------------------------------------------------------------------------
 
+    def _calls(self) -> OpenCall:
+        """Give the way to a gateway: first by the client's own channel, then by new ones.
+
+        A channel to a gateway that is lost would take its time to notice.
+        """
+        targets = itertools.cycle(self._targets)
+        next(targets)
+        is_first = True
+
+        def open_call() -> tuple[StartCall, Callable[[], Awaitable[None]]]:
+            nonlocal is_first
+            if is_first:
+                is_first = False
+                return _converse(self._channel), _nothing_to_close
+            channel = open_channel(next(targets), tls=self._tls)
+            return _converse(channel), lambda: channel.close(None)
+
+        return open_call
+
     @property
     def _channel(self) -> grpc.aio.Channel:
         if self._open_channel is None:
@@ -277,6 +302,16 @@ class ParlanteClient:
     @property
     def _avatars(self) -> encoder_pb2_grpc.EncoderServiceStub:
         return encoder_pb2_grpc.EncoderServiceStub(self._channel)  # type: ignore[no-untyped-call]
+
+
+def _converse(channel: grpc.aio.Channel) -> StartCall:
+    stub = gateway_pb2_grpc.GatewayServiceStub(channel)  # type: ignore[no-untyped-call]
+    start: StartCall = stub.Converse
+    return start
+
+
+async def _nothing_to_close() -> None:
+    pass
 
 
 def _read_portrait(portrait: Portrait) -> bytes:

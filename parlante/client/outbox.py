@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 from parlante.v1 import gateway_pb2
 
@@ -41,6 +41,11 @@ class Outbox:
         self._items.append(request)
         self._work.set()
         return True
+
+    def preload(self, requests: Iterable[gateway_pb2.ConverseRequest]) -> None:
+        """Queue requests at once, however many; for the beginning of a call."""
+        self._items.extend(requests)
+        self._work.set()
 
     def report(self, report: gateway_pb2.PlaybackReport) -> None:
         """Put the latest playback report in place of one that has not been sent yet."""

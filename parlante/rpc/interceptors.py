@@ -29,6 +29,9 @@ Behaviour = Callable[[Any, Any], Awaitable[Any]]
 Around = Callable[[Behaviour, Any, Any], Awaitable[Any]]
 
 OUR_METHODS: Final = "/parlante."
+# What operators and placement need of a process in any state, other than a slot.
+_ALWAYS_OPEN: Final = "/parlante.v1.ReplicaService/"
+_TAKES_SLOT: Final = "/parlante.v1.ReplicaService/AcquireSlot"
 _KINDS: Final = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
 
@@ -143,7 +146,9 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         """Wrap the handler of one call."""
         handler = await continuation(handler_call_details)
-        if handler is None or not handler_call_details.method.startswith(OUR_METHODS):
+        method = handler_call_details.method
+        is_open = method.startswith(_ALWAYS_OPEN) and method != _TAKES_SLOT
+        if handler is None or is_open or not method.startswith(OUR_METHODS):
             return handler
 
         async def around(behaviour: Behaviour, request: Any, context: Any) -> Any:

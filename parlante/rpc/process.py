@@ -12,7 +12,8 @@ from typing import Final, Protocol, TypeVar
 from parlante import settings
 from parlante.errors import InvalidInput, ParlanteError
 from parlante.logs import configure_logging
-from parlante.rpc.server import RpcServer, ServerConfig, Service
+from parlante.rpc.lifecycle import Lifecycle
+from parlante.rpc.server import MIN_FLEET_PING_MS, RpcServer, ServerConfig, Service
 from parlante.telemetry import configure_telemetry
 
 logger = logging.getLogger(__name__)
@@ -35,10 +36,25 @@ class Engine(Protocol):
         ...
 
 
-async def serve_engine(engine: Engine, services: Sequence[Service], config: ServerConfig) -> None:
-    """Serve until a signal comes; the port is open, but not SERVING, while the engine warms up."""
+async def serve_engine(
+    engine: Engine,
+    services: Sequence[Service],
+    config: ServerConfig,
+    *,
+    lifecycle: Lifecycle | None = None,
+) -> None:
+    """Serve until a signal comes; the port is open, but not SERVING, while the engine warms up.
+
+    Args:
+        engine: Warmed up at the start, closed in the end.
+        services: What to serve.
+        config: Settings.
+        lifecycle: Shared with the servicers, so that their streams leave when the drain begins.
+    """
     try:
-        async with RpcServer(services, config) as server:
+        async with RpcServer(
+            services, config, min_client_ping_ms=MIN_FLEET_PING_MS, lifecycle=lifecycle
+        ) as server:
             logger.info("listening", extra={"port": server.port})
             await engine.warm_up()
             server.set_serving()

@@ -20,6 +20,7 @@ from parlante.errors import InternalError, InvalidInput, Unavailable
 from parlante.rpc.calls import responses_of, translated_errors
 from parlante.rpc.interceptors import mark_failed
 from parlante.rpc.latents import MAX_CHUNK_BYTES, read_latents
+from parlante.rpc.replica import LEASE_METADATA
 from parlante.types import (
     MAX_DELAY_BUDGET_MS,
     MIN_DELAY_BUDGET_MS,
@@ -145,6 +146,20 @@ async def _started(responses: AsyncIterator[Any], *, timeout_s: float) -> Any:
     return first.started
 
 
+def _claim(lease_id: str) -> tuple[tuple[str, str], ...]:
+    return ((LEASE_METADATA, lease_id),) if lease_id else ()
+
+
+def _check_handover(response: Any) -> None:
+    """Raise `Unavailable` HANDED_OVER when the stage gives the stream back."""
+    if response.WhichOneof("message") == "handover":
+        raise Unavailable(
+            "the replica gives its streams away; go on at another one",
+            reason="HANDED_OVER",
+            metadata={"why": response.handover.reason},
+        )
+
+
 def _out_of_order(expected: str, message: Any) -> InternalError:
     kind = "the end" if message is None else message.WhichOneof("message") or "an empty message"
     return InternalError(
@@ -248,14 +263,23 @@ class RemoteMotion:
     Args:
         channel: Stays the caller's to close.
         start_timeout_s: Time for the stage to accept a stream.
+        lease_id: Slot that the next stream claims; "" takes a free one.
+        delays_ms: What is known of the stage's delays, shared with others of the same stage.
     """
 
     def __init__(
-        self, channel: grpc.aio.Channel, *, start_timeout_s: float = START_TIMEOUT_S
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        start_timeout_s: float = START_TIMEOUT_S,
+        lease_id: str = "",
+        delays_ms: dict[int, int] | None = None,
     ) -> None:
         self._stub = _stub(motion_pb2_grpc.MotionServiceStub, channel)
         self._start_timeout_s = start_timeout_s
-        self._delays_ms: dict[int, int] = {}  # by budget, as the stage told them
+        self._lease_id = lease_id
+        # By budget, as the stage told them.
+        self._delays_ms: dict[int, int] = {} if delays_ms is None else delays_ms
 
     async def traits(self) -> MotionTraits:
         """Ask the stage what it is, and which delays it can take (see `delay_ms`)."""
@@ -309,10 +333,11 @@ class RemoteMotion:
         """Generate motion elsewhere; see `parlante.ports.Motion.stream`."""
         async with closing(inputs) as items:
             with _client_span(telemetry.SPAN_MOTION) as metadata:
-                call = self._stub.StreamMotion(metadata=metadata)
+                call = self._stub.StreamMotion(metadata=(*metadata, *_claim(self._lease_id)))
                 async with closing(_exchange(call, _motion_requests(config, items))) as responses:
                     _check_motion_space(await self._begin(config, responses))
                     async for response in responses:
+                        _check_handover(response)
                         if response.WhichOneof("message") != "block":
                             raise _out_of_order("block", response)
                         yield _of_stage(convert.motion_block_from_proto, response.block)
@@ -330,7 +355,9 @@ def _check_motion_space(started: motion_pb2.MotionStarted) -> None:
 async def _motion_requests(
     config: MotionConfig, inputs: AsyncIterator[MotionInput]
 ) -> AsyncIterator[motion_pb2.StreamMotionRequest]:
-    yield motion_pb2.StreamMotionRequest(config=convert.motion_config_to_proto(config))
+    message = convert.motion_config_to_proto(config)
+    message.accept_handover = True
+    yield motion_pb2.StreamMotionRequest(config=message)
     async for item in inputs:
         match item:
             case AudioChunk():
@@ -350,13 +377,19 @@ class RemoteRenderer:
     Args:
         channel: Stays the caller's to close.
         start_timeout_s: Time for the stage to accept a stream.
+        lease_id: Slot that the next stream claims; "" takes a free one.
     """
 
     def __init__(
-        self, channel: grpc.aio.Channel, *, start_timeout_s: float = START_TIMEOUT_S
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        start_timeout_s: float = START_TIMEOUT_S,
+        lease_id: str = "",
     ) -> None:
         self._stub = _stub(renderer_pb2_grpc.RendererServiceStub, channel)
         self._start_timeout_s = start_timeout_s
+        self._lease_id = lease_id
 
     async def stream(
         self, config: RenderConfig, motion: AsyncIterator[MotionBlock]
@@ -364,19 +397,34 @@ class RemoteRenderer:
         """Render elsewhere; see `parlante.ports.Renderer.stream`."""
         async with closing(motion) as blocks:
             with _client_span(telemetry.SPAN_RENDER) as metadata:
-                call = self._stub.RenderFrames(metadata=metadata)
+                call = self._stub.RenderFrames(metadata=(*metadata, *_claim(self._lease_id)))
                 async with closing(_exchange(call, _render_requests(config, blocks))) as responses:
                     started = await _started(responses, timeout_s=self._start_timeout_s)
                     async for response in responses:
+                        _check_handover(response)
                         if response.WhichOneof("message") != "frame":
                             raise _out_of_order("frame", response)
                         yield convert.frame_from_proto(response.frame, started)
+
+    async def prepare(self, avatar_key: str) -> None:
+        """Let the stage make an avatar ready, without a slot; see renderer.proto, prepare_only."""
+        config = convert.render_config_to_proto(RenderConfig(avatar_key=avatar_key))
+        config.prepare_only = True
+
+        async def requests() -> AsyncIterator[renderer_pb2.RenderFramesRequest]:
+            yield renderer_pb2.RenderFramesRequest(config=config)
+
+        async with closing(_exchange(self._stub.RenderFrames(), requests())) as responses:
+            async for _ in responses:
+                pass
 
 
 async def _render_requests(
     config: RenderConfig, motion: AsyncIterator[MotionBlock]
 ) -> AsyncIterator[renderer_pb2.RenderFramesRequest]:
-    yield renderer_pb2.RenderFramesRequest(config=convert.render_config_to_proto(config))
+    first = convert.render_config_to_proto(config)
+    first.accept_handover = True
+    yield renderer_pb2.RenderFramesRequest(config=first)
     async for block in motion:
         for message in convert.motion_block_to_proto(block):
             yield renderer_pb2.RenderFramesRequest(block=message)

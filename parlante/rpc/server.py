@@ -25,6 +25,7 @@ from parlante.rpc.interceptors import (
     ErrorInterceptor,
     TracingInterceptor,
 )
+from parlante.rpc.lifecycle import Lifecycle
 from parlante.rpc.tls import TlsFiles
 from parlante.settings import about
 
@@ -39,6 +40,8 @@ MAX_STREAMS_PER_CONNECTION: Final = 1000
 # Clients may ping this often on a quiet connection. The widely copied option
 # "grpc.http2.min_recv_ping_interval_without_data_ms" has no effect in grpcio.
 MIN_CLIENT_PING_MS: Final = 5_000
+# Replicas of a fleet ask each other for a sign of life every second: a hung one is found within it.
+MIN_FLEET_PING_MS: Final = 500
 GRPC_CALL_COROUTINE: Final = "_schedule_rpc_coro"
 CALLS_UNWIND_S: Final = 0.3
 REFLECTION_V1: Final = "grpc.reflection.v1.ServerReflection"
@@ -120,10 +123,10 @@ class RpcServer:
         services: What to serve.
         config: Settings; None takes the defaults.
         min_client_ping_ms: Clients that ping a quiet connection more often are thrown out.
+        lifecycle: Told when the server serves and drains; None makes one of its own.
 
     Attributes:
         port: The bound port; 0 before `start`.
-        draining: Set when the drain begins, for sessions that say good-bye to their clients.
     """
 
     def __init__(
@@ -132,7 +135,9 @@ class RpcServer:
         config: ServerConfig | None = None,
         *,
         min_client_ping_ms: int = MIN_CLIENT_PING_MS,
+        lifecycle: Lifecycle | None = None,
     ) -> None:
+        self._lifecycle = lifecycle or Lifecycle()
         self._services = tuple(services)
         self._options = _options(min_client_ping_ms)
         self._config = config or ServerConfig()
@@ -140,7 +145,11 @@ class RpcServer:
         self._health = Health(service.name for service in services)
         self._server: grpc.aio.Server | None = None
         self.port = 0
-        self.draining = asyncio.Event()
+
+    @property
+    def draining(self) -> asyncio.Event:
+        """Set when the drain begins, for sessions that say good-bye to their clients."""
+        return self._lifecycle.draining
 
     async def start(self) -> None:
         """Listen; raises `InvalidInput` when the address cannot be bound."""
@@ -193,6 +202,7 @@ class RpcServer:
         """Open the doors: the warm-up is done. Nothing happens once the drain has begun."""
         if self._state is _State.WARMING:
             self._state = _State.SERVING
+            self._lifecycle.serving = True
             self._health.set_serving(True)
 
     def _refusal(self) -> ParlanteError | None:
@@ -213,7 +223,7 @@ class RpcServer:
         """
         self._state = _State.DRAINING
         self._health.set_serving(False)
-        self.draining.set()
+        self._lifecycle.drain()
         if self._server is not None:
             await self._server.stop(self._config.drain_grace_s if grace_s is None else grace_s)
             await _wait_for_calls()

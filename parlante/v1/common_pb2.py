@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18parlante/v1/common.proto\x12\x0bparlante.v1\"\\\n\nBackground\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.parlante.v1.BackgroundKind\x12\x12\n\ncolour_rgb\x18\x02 \x01(\x05\x12\x0f\n\x07picture\x18\x03 \x01(\x0c\"\xd9\x02\n\x08\x43ontrols\x12\x14\n\x0cgaze_yaw_rad\x18\x01 \x01(\x02\x12\x16\n\x0egaze_pitch_rad\x18\x02 \x01(\x02\x12\x15\n\rhead_distance\x18\x03 \x01(\x02\x12\x33\n\x07\x65motion\x18\x04 \x03(\x0b\x32\".parlante.v1.Controls.EmotionEntry\x12)\n\tintensity\x18\x05 \x01(\x0b\x32\x16.parlante.v1.Intensity\x12\'\n\x08\x62linking\x18\x06 \x01(\x0b\x32\x15.parlante.v1.Blinking\x12(\n\thead_pose\x18\x07 \x01(\x0b\x32\x15.parlante.v1.HeadPose\x12%\n\x07\x64riving\x18\x08 \x01(\x0e\x32\x14.parlante.v1.Driving\x1a.\n\x0c\x45motionEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\"4\n\tIntensity\x12\x13\n\x0bhead_motion\x18\x01 \x01(\x02\x12\x12\n\nexpression\x18\x02 \x01(\x02\"\x18\n\x08\x42linking\x12\x0c\n\x04rate\x18\x01 \x01(\x02\"@\n\x08HeadPose\x12\x0f\n\x07yaw_rad\x18\x01 \x01(\x02\x12\x11\n\tpitch_rad\x18\x02 \x01(\x02\x12\x10\n\x08roll_rad\x18\x03 \x01(\x02\"8\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\"\\\n\nLatentSpec\x12\r\n\x05space\x18\x01 \x01(\t\x12\x15\n\rbundle_digest\x18\x02 \x01(\t\x12(\n\x07tensors\x18\x03 \x03(\x0b\x32\x17.parlante.v1.TensorSpec*L\n\rAudioEncoding\x12\x1e\n\x1a\x41UDIO_ENCODING_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41UDIO_ENCODING_LINEAR16\x10\x01*\xfb\x01\n\rFrameEncoding\x12\x1e\n\x1a\x46RAME_ENCODING_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46RAME_ENCODING_JPEG\x10\x01\x12\x17\n\x13\x46RAME_ENCODING_H264\x10\x02\x12\x19\n\x15\x46RAME_ENCODING_RGBA32\x10\x03\x12\x19\n\x15\x46RAME_ENCODING_BGRA32\x10\x04\x12\x18\n\x14\x46RAME_ENCODING_RGB24\x10\x05\x12\x17\n\x13\x46RAME_ENCODING_NV12\x10\x06\x12\x16\n\x12\x46RAME_ENCODING_PNG\x10\x07\x12\x17\n\x13\x46RAME_ENCODING_WEBP\x10\x08*\xc2\x01\n\x0e\x42\x61\x63kgroundKind\x12\x1f\n\x1b\x42\x41\x43KGROUND_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42\x41\x43KGROUND_KIND_KEPT\x10\x01\x12\x1b\n\x17\x42\x41\x43KGROUND_KIND_BLURRED\x10\x02\x12\x1a\n\x16\x42\x41\x43KGROUND_KIND_COLOUR\x10\x03\x12\x1b\n\x17\x42\x41\x43KGROUND_KIND_PICTURE\x10\x04\x12\x1f\n\x1b\x42\x41\x43KGROUND_KIND_TRANSPARENT\x10\x05*h\n\x07\x44riving\x12\x17\n\x13\x44RIVING_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x44RIVING_FULL\x10\x01\x12\x1b\n\x17\x44RIVING_EXPRESSION_ONLY\x10\x02\x12\x15\n\x11\x44RIVING_POSE_ONLY\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18parlante/v1/common.proto\x12\x0bparlante.v1\"\\\n\nBackground\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.parlante.v1.BackgroundKind\x12\x12\n\ncolour_rgb\x18\x02 \x01(\x05\x12\x0f\n\x07picture\x18\x03 \x01(\x0c\"\xd9\x02\n\x08\x43ontrols\x12\x14\n\x0cgaze_yaw_rad\x18\x01 \x01(\x02\x12\x16\n\x0egaze_pitch_rad\x18\x02 \x01(\x02\x12\x15\n\rhead_distance\x18\x03 \x01(\x02\x12\x33\n\x07\x65motion\x18\x04 \x03(\x0b\x32\".parlante.v1.Controls.EmotionEntry\x12)\n\tintensity\x18\x05 \x01(\x0b\x32\x16.parlante.v1.Intensity\x12\'\n\x08\x62linking\x18\x06 \x01(\x0b\x32\x15.parlante.v1.Blinking\x12(\n\thead_pose\x18\x07 \x01(\x0b\x32\x15.parlante.v1.HeadPose\x12%\n\x07\x64riving\x18\x08 \x01(\x0e\x32\x14.parlante.v1.Driving\x1a.\n\x0c\x45motionEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\"4\n\tIntensity\x12\x13\n\x0bhead_motion\x18\x01 \x01(\x02\x12\x12\n\nexpression\x18\x02 \x01(\x02\"\x18\n\x08\x42linking\x12\x0c\n\x04rate\x18\x01 \x01(\x02\"@\n\x08HeadPose\x12\x0f\n\x07yaw_rad\x18\x01 \x01(\x02\x12\x11\n\tpitch_rad\x18\x02 \x01(\x02\x12\x10\n\x08roll_rad\x18\x03 \x01(\x02\"8\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\"\\\n\nLatentSpec\x12\r\n\x05space\x18\x01 \x01(\t\x12\x15\n\rbundle_digest\x18\x02 \x01(\t\x12(\n\x07tensors\x18\x03 \x03(\x0b\x32\x17.parlante.v1.TensorSpec\"\x1a\n\x08Handover\x12\x0e\n\x06reason\x18\x01 \x01(\t*L\n\rAudioEncoding\x12\x1e\n\x1a\x41UDIO_ENCODING_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41UDIO_ENCODING_LINEAR16\x10\x01*\xfb\x01\n\rFrameEncoding\x12\x1e\n\x1a\x46RAME_ENCODING_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46RAME_ENCODING_JPEG\x10\x01\x12\x17\n\x13\x46RAME_ENCODING_H264\x10\x02\x12\x19\n\x15\x46RAME_ENCODING_RGBA32\x10\x03\x12\x19\n\x15\x46RAME_ENCODING_BGRA32\x10\x04\x12\x18\n\x14\x46RAME_ENCODING_RGB24\x10\x05\x12\x17\n\x13\x46RAME_ENCODING_NV12\x10\x06\x12\x16\n\x12\x46RAME_ENCODING_PNG\x10\x07\x12\x17\n\x13\x46RAME_ENCODING_WEBP\x10\x08*\xc2\x01\n\x0e\x42\x61\x63kgroundKind\x12\x1f\n\x1b\x42\x41\x43KGROUND_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42\x41\x43KGROUND_KIND_KEPT\x10\x01\x12\x1b\n\x17\x42\x41\x43KGROUND_KIND_BLURRED\x10\x02\x12\x1a\n\x16\x42\x41\x43KGROUND_KIND_COLOUR\x10\x03\x12\x1b\n\x17\x42\x41\x43KGROUND_KIND_PICTURE\x10\x04\x12\x1f\n\x1b\x42\x41\x43KGROUND_KIND_TRANSPARENT\x10\x05*h\n\x07\x44riving\x12\x17\n\x13\x44RIVING_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x44RIVING_FULL\x10\x01\x12\x1b\n\x17\x44RIVING_EXPRESSION_ONLY\x10\x02\x12\x15\n\x11\x44RIVING_POSE_ONLY\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,14 +33,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CONTROLS_EMOTIONENTRY']._loaded_options = None
   _globals['_CONTROLS_EMOTIONENTRY']._serialized_options = b'8\001'
-  _globals['_AUDIOENCODING']._serialized_start=781
-  _globals['_AUDIOENCODING']._serialized_end=857
-  _globals['_FRAMEENCODING']._serialized_start=860
-  _globals['_FRAMEENCODING']._serialized_end=1111
-  _globals['_BACKGROUNDKIND']._serialized_start=1114
-  _globals['_BACKGROUNDKIND']._serialized_end=1308
-  _globals['_DRIVING']._serialized_start=1310
-  _globals['_DRIVING']._serialized_end=1414
+  _globals['_AUDIOENCODING']._serialized_start=809
+  _globals['_AUDIOENCODING']._serialized_end=885
+  _globals['_FRAMEENCODING']._serialized_start=888
+  _globals['_FRAMEENCODING']._serialized_end=1139
+  _globals['_BACKGROUNDKIND']._serialized_start=1142
+  _globals['_BACKGROUNDKIND']._serialized_end=1336
+  _globals['_DRIVING']._serialized_start=1338
+  _globals['_DRIVING']._serialized_end=1442
   _globals['_BACKGROUND']._serialized_start=41
   _globals['_BACKGROUND']._serialized_end=133
   _globals['_CONTROLS']._serialized_start=136
@@ -57,4 +57,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TENSORSPEC']._serialized_end=685
   _globals['_LATENTSPEC']._serialized_start=687
   _globals['_LATENTSPEC']._serialized_end=779
+  _globals['_HANDOVER']._serialized_start=781
+  _globals['_HANDOVER']._serialized_end=807
 # @@protoc_insertion_point(module_scope)

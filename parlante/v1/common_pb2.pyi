@@ -141,3 +141,9 @@ class LatentSpec(_message.Message):
     bundle_digest: str
     tensors: _containers.RepeatedCompositeFieldContainer[TensorSpec]
     def __init__(self, space: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., tensors: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ...) -> None: ...
+
+class Handover(_message.Message):
+    __slots__ = ("reason",)
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    def __init__(self, reason: _Optional[str] = ...) -> None: ...

@@ -36,7 +36,7 @@ EVENT_TYPE_FRAMES_DROPPED: EventType
 EVENT_TYPE_GO_AWAY: EventType
 
 class SessionConfig(_message.Message):
-    __slots__ = ("avatar_name", "portrait", "face_choice", "audio_encoding", "sample_rate_hz", "frame_encodings", "jpeg_quality", "h264_bitrate_kbps", "seed", "controls", "pacing", "return_audio", "return_motion", "no_frames", "max_frames_in_flight", "delay_budget_ms", "frame_size_px", "background", "framing")
+    __slots__ = ("avatar_name", "portrait", "face_choice", "audio_encoding", "sample_rate_hz", "frame_encodings", "jpeg_quality", "h264_bitrate_kbps", "seed", "controls", "pacing", "return_audio", "return_motion", "no_frames", "max_frames_in_flight", "delay_budget_ms", "resumable", "resume", "frame_size_px", "background", "framing")
     AVATAR_NAME_FIELD_NUMBER: _ClassVar[int]
     PORTRAIT_FIELD_NUMBER: _ClassVar[int]
     FACE_CHOICE_FIELD_NUMBER: _ClassVar[int]
@@ -53,6 +53,8 @@ class SessionConfig(_message.Message):
     NO_FRAMES_FIELD_NUMBER: _ClassVar[int]
     MAX_FRAMES_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     DELAY_BUDGET_MS_FIELD_NUMBER: _ClassVar[int]
+    RESUMABLE_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FIELD_NUMBER: _ClassVar[int]
     FRAME_SIZE_PX_FIELD_NUMBER: _ClassVar[int]
     BACKGROUND_FIELD_NUMBER: _ClassVar[int]
     FRAMING_FIELD_NUMBER: _ClassVar[int]
@@ -72,10 +74,32 @@ class SessionConfig(_message.Message):
     no_frames: bool
     max_frames_in_flight: int
     delay_budget_ms: int
+    resumable: bool
+    resume: ResumeFrom
     frame_size_px: int
     background: _common_pb2.Background
     framing: _encoder_pb2.Framing
-    def __init__(self, avatar_name: _Optional[str] = ..., portrait: _Optional[bytes] = ..., face_choice: _Optional[_Union[_encoder_pb2.FaceChoice, str]] = ..., audio_encoding: _Optional[_Union[_common_pb2.AudioEncoding, str]] = ..., sample_rate_hz: _Optional[int] = ..., frame_encodings: _Optional[_Iterable[_Union[_common_pb2.FrameEncoding, str]]] = ..., jpeg_quality: _Optional[int] = ..., h264_bitrate_kbps: _Optional[int] = ..., seed: _Optional[int] = ..., controls: _Optional[_Union[_common_pb2.Controls, _Mapping]] = ..., pacing: _Optional[_Union[Pacing, str]] = ..., return_audio: _Optional[bool] = ..., return_motion: _Optional[bool] = ..., no_frames: _Optional[bool] = ..., max_frames_in_flight: _Optional[int] = ..., delay_budget_ms: _Optional[int] = ..., frame_size_px: _Optional[int] = ..., background: _Optional[_Union[_common_pb2.Background, _Mapping]] = ..., framing: _Optional[_Union[_encoder_pb2.Framing, str]] = ...) -> None: ...
+    def __init__(self, avatar_name: _Optional[str] = ..., portrait: _Optional[bytes] = ..., face_choice: _Optional[_Union[_encoder_pb2.FaceChoice, str]] = ..., audio_encoding: _Optional[_Union[_common_pb2.AudioEncoding, str]] = ..., sample_rate_hz: _Optional[int] = ..., frame_encodings: _Optional[_Iterable[_Union[_common_pb2.FrameEncoding, str]]] = ..., jpeg_quality: _Optional[int] = ..., h264_bitrate_kbps: _Optional[int] = ..., seed: _Optional[int] = ..., controls: _Optional[_Union[_common_pb2.Controls, _Mapping]] = ..., pacing: _Optional[_Union[Pacing, str]] = ..., return_audio: _Optional[bool] = ..., return_motion: _Optional[bool] = ..., no_frames: _Optional[bool] = ..., max_frames_in_flight: _Optional[int] = ..., delay_budget_ms: _Optional[int] = ..., resumable: _Optional[bool] = ..., resume: _Optional[_Union[ResumeFrom, _Mapping]] = ..., frame_size_px: _Optional[int] = ..., background: _Optional[_Union[_common_pb2.Background, _Mapping]] = ..., framing: _Optional[_Union[_encoder_pb2.Framing, str]] = ...) -> None: ...
+
+class ResumeFrom(_message.Message):
+    __slots__ = ("resume_token", "elapsed_us", "last_frame_seq", "next_frame_offset_us", "next_motion_offset_us", "next_audio_sample", "replayed_message_count", "repeated_message_count")
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    ELAPSED_US_FIELD_NUMBER: _ClassVar[int]
+    LAST_FRAME_SEQ_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FRAME_OFFSET_US_FIELD_NUMBER: _ClassVar[int]
+    NEXT_MOTION_OFFSET_US_FIELD_NUMBER: _ClassVar[int]
+    NEXT_AUDIO_SAMPLE_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_MESSAGE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    REPEATED_MESSAGE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    resume_token: bytes
+    elapsed_us: int
+    last_frame_seq: int
+    next_frame_offset_us: int
+    next_motion_offset_us: int
+    next_audio_sample: int
+    replayed_message_count: int
+    repeated_message_count: int
+    def __init__(self, resume_token: _Optional[bytes] = ..., elapsed_us: _Optional[int] = ..., last_frame_seq: _Optional[int] = ..., next_frame_offset_us: _Optional[int] = ..., next_motion_offset_us: _Optional[int] = ..., next_audio_sample: _Optional[int] = ..., replayed_message_count: _Optional[int] = ..., repeated_message_count: _Optional[int] = ...) -> None: ...
 
 class AudioInput(_message.Message):
     __slots__ = ("start_sample", "data", "utterance_id")
@@ -221,16 +245,32 @@ class SessionEvent(_message.Message):
     detail: str
     def __init__(self, type: _Optional[_Union[EventType, str]] = ..., media_offset_us: _Optional[int] = ..., utterance_id: _Optional[str] = ..., interrupted: _Optional[bool] = ..., detail: _Optional[str] = ...) -> None: ...
 
+class ResumePoint(_message.Message):
+    __slots__ = ("resume_token", "media_offset_us", "audio_sample", "message_count", "go_away")
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    MEDIA_OFFSET_US_FIELD_NUMBER: _ClassVar[int]
+    AUDIO_SAMPLE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    GO_AWAY_FIELD_NUMBER: _ClassVar[int]
+    resume_token: bytes
+    media_offset_us: int
+    audio_sample: int
+    message_count: int
+    go_away: bool
+    def __init__(self, resume_token: _Optional[bytes] = ..., media_offset_us: _Optional[int] = ..., audio_sample: _Optional[int] = ..., message_count: _Optional[int] = ..., go_away: _Optional[bool] = ...) -> None: ...
+
 class ConverseResponse(_message.Message):
-    __slots__ = ("session_started", "frame", "audio", "motion", "event")
+    __slots__ = ("session_started", "frame", "audio", "motion", "event", "resume_point")
     SESSION_STARTED_FIELD_NUMBER: _ClassVar[int]
     FRAME_FIELD_NUMBER: _ClassVar[int]
     AUDIO_FIELD_NUMBER: _ClassVar[int]
     MOTION_FIELD_NUMBER: _ClassVar[int]
     EVENT_FIELD_NUMBER: _ClassVar[int]
+    RESUME_POINT_FIELD_NUMBER: _ClassVar[int]
     session_started: SessionStarted
     frame: VideoFrame
     audio: AudioOutput
     motion: MotionOutput
     event: SessionEvent
-    def __init__(self, session_started: _Optional[_Union[SessionStarted, _Mapping]] = ..., frame: _Optional[_Union[VideoFrame, _Mapping]] = ..., audio: _Optional[_Union[AudioOutput, _Mapping]] = ..., motion: _Optional[_Union[MotionOutput, _Mapping]] = ..., event: _Optional[_Union[SessionEvent, _Mapping]] = ...) -> None: ...
+    resume_point: ResumePoint
+    def __init__(self, session_started: _Optional[_Union[SessionStarted, _Mapping]] = ..., frame: _Optional[_Union[VideoFrame, _Mapping]] = ..., audio: _Optional[_Union[AudioOutput, _Mapping]] = ..., motion: _Optional[_Union[MotionOutput, _Mapping]] = ..., event: _Optional[_Union[SessionEvent, _Mapping]] = ..., resume_point: _Optional[_Union[ResumePoint, _Mapping]] = ...) -> None: ...

@@ -66,6 +66,11 @@ class GatewayServiceServicer:
         faster than time is dropped. At most 1 s waits for the motion stage, the oldest goes first.
         Frames stay `idle` while the avatar listens.
 
+        Resuming: with `resumable` the server sends resume points; when the stream breaks, or ends with
+        UNAVAILABLE after a resume point with `go_away`, the client opens another with `resume`, at the
+        same address or at another gateway of the fleet. Media clock, sequence numbers, utterances and
+        motion go on. A server without a resume key sends no points.
+
         End: half-close ends the session once all audio has been played; cancelling ends it at once.
 
         Flow control: with `max_frames_in_flight` the client grants credits and reports what it has
@@ -79,11 +84,11 @@ class GatewayServiceServicer:
         Errors (google.rpc.Status with one ErrorInfo of domain "parlante"): INVALID_ARGUMENT
         (CONFIG_NOT_FIRST, DUPLICATE_CONFIG, EMPTY_MESSAGE, UNSUPPORTED_SAMPLE_RATE, ODD_BYTE_COUNT,
         AUDIO_TOO_LARGE, AUDIO_GAP, AUDIO_OVERLAP, UTTERANCE_ENDED, BAD_UTTERANCE_ID,
-        CONTROL_OUT_OF_RANGE, TOO_MANY_CONTROLS, UNKNOWN_EMOTION, UNKNOWN_ENUM_VALUE,
+        CONTROL_OUT_OF_RANGE, TOO_MANY_CONTROLS, UNKNOWN_EMOTION, UNKNOWN_ENUM_VALUE, BAD_RESUME_TOKEN,
         DELAY_BUDGET_OUT_OF_RANGE, PLAYBACK_OUT_OF_RANGE, BAD_FRAME_SIZE, FRAME_TOO_LARGE,
         FRAME_SIZE_FIXED, BACKGROUND_FIXED, ENCODING_WITHOUT_ALPHA, BAD_COLOUR, BAD_NAME,
         AVATAR_REQUIRED and the portrait gate's), NOT_FOUND (avatar), FAILED_PRECONDITION
-        (LISTENING_NEEDS_LIVE), RESOURCE_EXHAUSTED with RetryInfo (NO_FREE_SLOT, MOTION_TOO_SLOW),
+        (LISTENING_NEEDS_LIVE, RESUME_EXPIRED, RESUME_STATE_MISMATCH), RESOURCE_EXHAUSTED with RetryInfo (NO_FREE_SLOT, MOTION_TOO_SLOW),
         ABORTED (SESSION_IDLE, SESSION_TOO_LONG, SESSION_SLOW_READER), DEADLINE_EXCEEDED
         (CONFIG_TIMEOUT, or the client's), UNAVAILABLE (DRAINING, WARMING_UP, or a stage is out of
         reach).

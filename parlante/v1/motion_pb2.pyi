@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class MotionStreamConfig(_message.Message):
-    __slots__ = ("audio_encoding", "sample_rate_hz", "seed", "controls", "delay_budget_ms", "resume_state", "emit_checkpoints")
+    __slots__ = ("audio_encoding", "sample_rate_hz", "seed", "controls", "delay_budget_ms", "resume_state", "emit_checkpoints", "accept_handover")
     AUDIO_ENCODING_FIELD_NUMBER: _ClassVar[int]
     SAMPLE_RATE_HZ_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
@@ -16,6 +16,7 @@ class MotionStreamConfig(_message.Message):
     DELAY_BUDGET_MS_FIELD_NUMBER: _ClassVar[int]
     RESUME_STATE_FIELD_NUMBER: _ClassVar[int]
     EMIT_CHECKPOINTS_FIELD_NUMBER: _ClassVar[int]
+    ACCEPT_HANDOVER_FIELD_NUMBER: _ClassVar[int]
     audio_encoding: _common_pb2.AudioEncoding
     sample_rate_hz: int
     seed: int
@@ -23,7 +24,8 @@ class MotionStreamConfig(_message.Message):
     delay_budget_ms: int
     resume_state: bytes
     emit_checkpoints: bool
-    def __init__(self, audio_encoding: _Optional[_Union[_common_pb2.AudioEncoding, str]] = ..., sample_rate_hz: _Optional[int] = ..., seed: _Optional[int] = ..., controls: _Optional[_Union[_common_pb2.Controls, _Mapping]] = ..., delay_budget_ms: _Optional[int] = ..., resume_state: _Optional[bytes] = ..., emit_checkpoints: _Optional[bool] = ...) -> None: ...
+    accept_handover: bool
+    def __init__(self, audio_encoding: _Optional[_Union[_common_pb2.AudioEncoding, str]] = ..., sample_rate_hz: _Optional[int] = ..., seed: _Optional[int] = ..., controls: _Optional[_Union[_common_pb2.Controls, _Mapping]] = ..., delay_budget_ms: _Optional[int] = ..., resume_state: _Optional[bytes] = ..., emit_checkpoints: _Optional[bool] = ..., accept_handover: _Optional[bool] = ...) -> None: ...
 
 class MotionAudio(_message.Message):
     __slots__ = ("start_sample", "data")
@@ -74,9 +76,11 @@ class MotionFrames(_message.Message):
     def __init__(self, start_frame: _Optional[int] = ..., frame_count: _Optional[int] = ..., values: _Optional[_Iterable[float]] = ..., checkpoint: _Optional[bytes] = ..., checkpoint_sample: _Optional[int] = ...) -> None: ...
 
 class StreamMotionResponse(_message.Message):
-    __slots__ = ("started", "block")
+    __slots__ = ("started", "block", "handover")
     STARTED_FIELD_NUMBER: _ClassVar[int]
     BLOCK_FIELD_NUMBER: _ClassVar[int]
+    HANDOVER_FIELD_NUMBER: _ClassVar[int]
     started: MotionStarted
     block: MotionFrames
-    def __init__(self, started: _Optional[_Union[MotionStarted, _Mapping]] = ..., block: _Optional[_Union[MotionFrames, _Mapping]] = ...) -> None: ...
+    handover: _common_pb2.Handover
+    def __init__(self, started: _Optional[_Union[MotionStarted, _Mapping]] = ..., block: _Optional[_Union[MotionFrames, _Mapping]] = ..., handover: _Optional[_Union[_common_pb2.Handover, _Mapping]] = ...) -> None: ...

@@ -8,20 +8,24 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class RenderStreamConfig(_message.Message):
-    __slots__ = ("avatar_key", "frame_encoding", "jpeg_quality", "h264_bitrate_kbps", "frame_size_px", "background")
+    __slots__ = ("avatar_key", "frame_encoding", "jpeg_quality", "h264_bitrate_kbps", "accept_handover", "prepare_only", "frame_size_px", "background")
     AVATAR_KEY_FIELD_NUMBER: _ClassVar[int]
     FRAME_ENCODING_FIELD_NUMBER: _ClassVar[int]
     JPEG_QUALITY_FIELD_NUMBER: _ClassVar[int]
     H264_BITRATE_KBPS_FIELD_NUMBER: _ClassVar[int]
+    ACCEPT_HANDOVER_FIELD_NUMBER: _ClassVar[int]
+    PREPARE_ONLY_FIELD_NUMBER: _ClassVar[int]
     FRAME_SIZE_PX_FIELD_NUMBER: _ClassVar[int]
     BACKGROUND_FIELD_NUMBER: _ClassVar[int]
     avatar_key: str
     frame_encoding: _common_pb2.FrameEncoding
     jpeg_quality: int
     h264_bitrate_kbps: int
+    accept_handover: bool
+    prepare_only: bool
     frame_size_px: int
     background: _common_pb2.Background
-    def __init__(self, avatar_key: _Optional[str] = ..., frame_encoding: _Optional[_Union[_common_pb2.FrameEncoding, str]] = ..., jpeg_quality: _Optional[int] = ..., h264_bitrate_kbps: _Optional[int] = ..., frame_size_px: _Optional[int] = ..., background: _Optional[_Union[_common_pb2.Background, _Mapping]] = ...) -> None: ...
+    def __init__(self, avatar_key: _Optional[str] = ..., frame_encoding: _Optional[_Union[_common_pb2.FrameEncoding, str]] = ..., jpeg_quality: _Optional[int] = ..., h264_bitrate_kbps: _Optional[int] = ..., accept_handover: _Optional[bool] = ..., prepare_only: _Optional[bool] = ..., frame_size_px: _Optional[int] = ..., background: _Optional[_Union[_common_pb2.Background, _Mapping]] = ...) -> None: ...
 
 class RenderFramesRequest(_message.Message):
     __slots__ = ("config", "block")
@@ -56,9 +60,11 @@ class RenderedFrameData(_message.Message):
     def __init__(self, frame_index: _Optional[int] = ..., data: _Optional[bytes] = ..., key_frame: _Optional[bool] = ..., width_px: _Optional[int] = ..., height_px: _Optional[int] = ...) -> None: ...
 
 class RenderFramesResponse(_message.Message):
-    __slots__ = ("started", "frame")
+    __slots__ = ("started", "frame", "handover")
     STARTED_FIELD_NUMBER: _ClassVar[int]
     FRAME_FIELD_NUMBER: _ClassVar[int]
+    HANDOVER_FIELD_NUMBER: _ClassVar[int]
     started: RenderStarted
     frame: RenderedFrameData
-    def __init__(self, started: _Optional[_Union[RenderStarted, _Mapping]] = ..., frame: _Optional[_Union[RenderedFrameData, _Mapping]] = ...) -> None: ...
+    handover: _common_pb2.Handover
+    def __init__(self, started: _Optional[_Union[RenderStarted, _Mapping]] = ..., frame: _Optional[_Union[RenderedFrameData, _Mapping]] = ..., handover: _Optional[_Union[_common_pb2.Handover, _Mapping]] = ...) -> None: ...

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from parlante.rpc.lifecycle import Lifecycle
 from parlante.rpc.process import run_process, serve_engine
+from parlante.rpc.replica import ReplicaServicer
 from parlante.rpc.slots import Slots
 from parlante.settings import default_store_dir
 from services.encoder.config import EncoderServiceConfig
@@ -19,7 +21,10 @@ async def serve(config: EncoderServiceConfig) -> None:
     engine = EncoderEngine.open(store_dir, memory_bytes=config.memory_mib * 1024 * 1024)
     slots = Slots(config.max_uploads, what="portrait upload")
     servicer = EncoderServicer(engine, slots=slots, upload_timeout_s=config.upload_timeout_s)
-    await serve_engine(engine, [encoder_service(servicer)], config)
+    lifecycle = Lifecycle()
+    replica = ReplicaServicer("encoder", slots=slots, lifecycle=lifecycle)
+    services = [encoder_service(servicer), replica.service]
+    await serve_engine(engine, services, config, lifecycle=lifecycle)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,43 +4,34 @@ Everything is written beside its place, flushed and renamed, so that a crash lea
 new file. What cannot be read back intact counts as absent and is removed. Several processes may
 share a folder.
 
-Layout: ``latents/<key>.avatar`` (magic, SHA-256 of the rest, then an npz without pickles) and
-``names/<name>.json``.
+Layout: ``latents/<key>.avatar`` (see `parlante.latent_file`) and ``names/<name>.json``.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
-import io
 import json
 import logging
 import os
 import re
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final
 
-import numpy as np
-
 from parlante.errors import AlreadyExists, InvalidInput, NotFound, Unavailable
-from parlante.types import AvatarInfo, AvatarLatents, Framing, LatentSpec, TensorSpec
+from parlante.latent_file import DAMAGE, pack_latents, unpack_latents
+from parlante.types import AvatarInfo, AvatarLatents, Framing
 
 __all__ = ["AvatarStore", "check_name", "is_content_key"]
 
 logger = logging.getLogger(__name__)
 
-MAGIC: Final = b"PARLAVA1"
-SPEC_ENTRY: Final = "__spec__"
 MAX_PAGE_SIZE: Final = 1000
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _KEY: Final = re.compile(r"[0-9a-f]{64}")
-_DAMAGE: Final = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
 
 
 def check_name(name: str) -> None:
@@ -91,16 +82,20 @@ class AvatarStore:
             content = path.read_bytes()
         except FileNotFoundError:
             return None
+        except OSError as error:  # a volume that is away for a moment has lost nothing
+            extra = {"avatar_key": key, "error": error.strerror}
+            logger.warning("latents cannot be read; taken as absent", extra=extra)
+            return None
         try:
-            return _unpack(key, content)
-        except _DAMAGE:
+            return unpack_latents(key, content)
+        except DAMAGE:
             logger.warning("damaged latents removed", extra={"avatar_key": key})
             path.unlink(missing_ok=True)
             return None
 
     def save_latents(self, latents: AvatarLatents) -> None:
         """Write latents; raises `Unavailable` when the disk refuses."""
-        _write_atomically(self._latents_path(latents.key), _pack(latents))
+        _write_atomically(self._latents_path(latents.key), pack_latents(latents))
 
     def _latents_path(self, key: str) -> Path:
         if not is_content_key(key):
@@ -218,40 +213,6 @@ class AvatarStore:
         logger.warning("damaged name entry removed", extra={"avatar_name": name})
         path.unlink(missing_ok=True)
         return None
-
-
-def _pack(latents: AvatarLatents) -> bytes:
-    spec = {"space": latents.spec.space, "bundle_digest": latents.spec.bundle_digest}
-    entry = np.frombuffer(json.dumps(spec).encode(), np.uint8)
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **{SPEC_ENTRY: entry, **latents.tensors})
-    payload = buffer.getvalue()
-    return MAGIC + hashlib.sha256(payload).digest() + payload
-
-
-def _unpack(key: str, content: bytes) -> AvatarLatents:
-    """Inverse of `_pack`; raises one of `_DAMAGE` on anything else."""
-    head = len(MAGIC)
-    digest, payload = content[head : head + 32], content[head + 32 :]
-    if content[:head] != MAGIC or hashlib.sha256(payload).digest() != digest:
-        raise ValueError("checksum mismatch")
-    with np.load(io.BytesIO(payload), allow_pickle=False) as data:
-        spec = json.loads(data[SPEC_ENTRY].tobytes())
-        tensors = {name: data[name] for name in sorted(data.files) if name != SPEC_ENTRY}
-    for tensor in tensors.values():
-        tensor.setflags(write=False)
-    return AvatarLatents(
-        key=key,
-        spec=LatentSpec(
-            space=spec["space"],
-            bundle_digest=spec["bundle_digest"],
-            tensors=tuple(
-                TensorSpec(name=name, dtype=tensor.dtype.name, shape=tensor.shape)
-                for name, tensor in tensors.items()
-            ),
-        ),
-        tensors=MappingProxyType(tensors),
-    )
 
 
 def _write_atomically(path: Path, content: bytes, *, must_be_new: bool = False) -> bool:

@@ -6,7 +6,9 @@ import math
 import sys
 from collections.abc import Sequence
 
+from parlante.rpc.lifecycle import Lifecycle
 from parlante.rpc.process import run_process, serve_engine
+from parlante.rpc.replica import ReplicaServicer
 from parlante.rpc.slots import Slots
 from parlante.types import MotionTraits
 from services.motion.config import MotionServiceConfig
@@ -22,8 +24,11 @@ async def serve(config: MotionServiceConfig) -> None:
         bundle_digest=engine.bundle_digest,
     )
     slots = Slots(config.max_streams, what="motion stream")
-    service = motion_service(MotionServicer(engine, traits=traits, slots=slots))
-    await serve_engine(engine, [service], config)
+    lifecycle = Lifecycle()
+    servicer = MotionServicer(engine, traits=traits, slots=slots, lifecycle=lifecycle)
+    replica = ReplicaServicer("motion", slots=slots, lifecycle=lifecycle)
+    services = [motion_service(servicer), replica.service]
+    await serve_engine(engine, services, config, lifecycle=lifecycle)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

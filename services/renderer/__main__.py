@@ -1,13 +1,18 @@
-"""Run the renderer service: ``python -m services.renderer --encoder HOST:50051``."""
+"""Run the renderer service: ``python -m services.renderer --encoder HOST:50051[,HOST:50051]``."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 
-from parlante.rpc.channel import open_channel
+from parlante.fleet.encoder import FleetEncoder
+from parlante.fleet.endpoints import open_discovery
+from parlante.fleet.pool import ReplicaPool
+from parlante.ports import LatentSource
+from parlante.rpc.lifecycle import Lifecycle
 from parlante.rpc.process import run_process, serve_engine
-from parlante.rpc.remote import RemoteEncoder
+from parlante.rpc.replica import ReplicaServicer
 from parlante.rpc.slots import Slots
 from services.renderer.config import RendererServiceConfig
 from services.renderer.engine import RendererEngine
@@ -16,11 +21,34 @@ from services.renderer.servicer import RendererServicer, renderer_service
 
 async def serve(config: RendererServiceConfig) -> None:
     """Make the engine, which fetches latents from the encoder, and serve it."""
-    async with open_channel(config.encoder, tls=config.encoder_tls_files) as channel:
-        engine = RendererEngine.create(RemoteEncoder(channel), bundle_digest=config.bundle_digest)
+    discovery = open_discovery(config.encoder)
+    async with AsyncExitStack() as stack:
+        pool = ReplicaPool("encoder", discovery, tls=config.encoder_tls_files)
+        encoder = FleetEncoder(await stack.enter_async_context(pool))
+        source = await _shared(encoder, config, stack)
+        engine = RendererEngine.create(source, bundle_digest=config.bundle_digest)
         slots = Slots(config.max_streams, what="render stream")
-        service = renderer_service(RendererServicer(engine, slots=slots))
-        await serve_engine(engine, [service], config)
+        lifecycle = Lifecycle()
+        servicer = RendererServicer(engine, slots=slots, lifecycle=lifecycle, prepares=True)
+        replica = ReplicaServicer("renderer", slots=slots, lifecycle=lifecycle)
+        services = [renderer_service(servicer), replica.service]
+        await serve_engine(engine, services, config, lifecycle=lifecycle)
+
+
+async def _shared(
+    encoder: LatentSource, config: RendererServiceConfig, stack: AsyncExitStack
+) -> LatentSource:
+    """Put the fleet's shared cache in front of the encoders, if there is one."""
+    if config.latent_cache_url_file is None:
+        return encoder
+    # Imported here: a fleet need not have one.
+    from parlante.fleet.shared_latents import RedisLatents, SharedLatents
+
+    cache = RedisLatents.from_file(config.latent_cache_url_file)
+    stack.push_async_callback(cache.aclose)
+    shared = SharedLatents(cache, encoder)
+    stack.push_async_callback(shared.aclose)
+    return shared
 
 
 def main(argv: Sequence[str] | None = None) -> int:

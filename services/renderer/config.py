@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from parlante.errors import InvalidInput
+from parlante.fleet.endpoints import check_target
 from parlante.rpc.server import ServerConfig, bad_setting
 from parlante.rpc.tls import TlsFiles
 from parlante.settings import about
@@ -20,11 +22,21 @@ class RendererServiceConfig(ServerConfig):
     max_streams: int = field(default=8, metadata=about("Streams at once; more are refused"))
     encoder: str = field(
         default="127.0.0.1:50051",
-        metadata=about("Address of the encoder service", env="PARLANTE_ENCODER_ADDRESS"),
+        metadata=about(
+            "Encoder replicas: HOST:PORT[,...], dns:///NAME:PORT or k8s:///SERVICE.NAMESPACE:PORT",
+            env="PARLANTE_ENCODER_ADDRESS",
+        ),
     )
     encoder_tls: bool = field(default=False, metadata=about("Reach the encoder over TLS"))
     encoder_ca: Path | None = field(
         default=None, metadata=about("PEM bundle that the encoder is signed by; implies TLS")
+    )
+    latent_cache_url_file: Path | None = field(
+        default=None,
+        metadata=about(
+            "File with the URL of a Redis or Valkey that the fleet's renderers share, as "
+            "redis://:PASSWORD@HOST:6379/0; unset shares none"
+        ),
     )
     bundle_digest: str = field(
         default="", metadata=about("Refuse latents of any other model bundle; empty takes all")
@@ -34,8 +46,10 @@ class RendererServiceConfig(ServerConfig):
         super().__post_init__()
         if not 1 <= self.max_streams <= 10_000:
             raise bad_setting("max_streams", "in [1, 10000]", self.max_streams)
-        if not self.encoder.strip():
-            raise bad_setting("encoder", "HOST:PORT", repr(self.encoder))
+        try:
+            check_target(self.encoder)
+        except InvalidInput as error:
+            raise bad_setting("encoder", "a target", error.message) from error
 
     @property
     def encoder_tls_files(self) -> TlsFiles | None:

@@ -13,7 +13,7 @@ from parlante.errors import FailedPrecondition, InvalidInput
 from parlante.media.frame_encoding import FrameEncoder, make_frame_encoder
 from parlante.media.image import decode_image
 from parlante.models.frame_look import FrameLook, fit_backdrop
-from parlante.ports import Encoder
+from parlante.ports import LatentSource
 from parlante.types import (
     ARKIT_CHANNELS,
     FRAME_SIZE_PX,
@@ -68,7 +68,7 @@ class RendererEngine:
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: LatentSource,
         *,
         decoder: FrameDecoder[Any],
         pool: WorkerPool,
@@ -84,7 +84,7 @@ class RendererEngine:
 
     @classmethod
     def create(
-        cls, encoder: Encoder, *, num_threads: int = 0, bundle_digest: str = ""
+        cls, encoder: LatentSource, *, num_threads: int = 0, bundle_digest: str = ""
     ) -> RendererEngine:
         """Make an engine that decodes in this process.
 

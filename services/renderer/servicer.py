@@ -9,10 +9,12 @@ from parlante import convert
 from parlante.aio import closing
 from parlante.ports import Renderer
 from parlante.rpc.envelope import duplicate_config, kind_of, read_config
+from parlante.rpc.lifecycle import Leaving, Lifecycle
+from parlante.rpc.replica import lease_of
 from parlante.rpc.server import Service
 from parlante.rpc.slots import Slots
-from parlante.types import FRAME_SIZE_PX, MotionBlock, RenderConfig
-from parlante.v1 import renderer_pb2, renderer_pb2_grpc
+from parlante.types import FRAME_SIZE_PX, MotionBlock, RenderConfig, RenderedFrame
+from parlante.v1 import common_pb2, renderer_pb2, renderer_pb2_grpc
 
 SERVICE_NAME = renderer_pb2.DESCRIPTOR.services_by_name["RendererService"].full_name
 
@@ -23,9 +25,20 @@ class RendererServicer(renderer_pb2_grpc.RendererServiceServicer):
     Args:
         renderer: What makes the frames.
         slots: Streams at once.
+        lifecycle: Says when streams are to leave; None keeps them to their end.
+        prepares: Make avatars ready without a slot (`prepare_only`); for callers that are trusted.
     """
 
-    def __init__(self, renderer: Renderer, *, slots: Slots) -> None:
+    def __init__(
+        self,
+        renderer: Renderer,
+        *,
+        slots: Slots,
+        lifecycle: Lifecycle | None = None,
+        prepares: bool = False,
+    ) -> None:
+        self._prepares = prepares
+        self._lifecycle = lifecycle or Lifecycle()
         self._renderer = renderer
         self._slots = slots
 
@@ -33,16 +46,36 @@ class RendererServicer(renderer_pb2_grpc.RendererServiceServicer):
         self, request_iterator: AsyncIterator[Any], context: Any
     ) -> None:
         """Turn motion into frames; the engine reads motion when it wants some."""
-        with self._slots.hold():
-            config = convert.render_config_from_proto(await read_config(request_iterator))
+        message = await read_config(request_iterator)
+        config = convert.render_config_from_proto(message)
+        if message.prepare_only and self._prepares:
             await context.write(_started(config))
-            async with (
-                closing(_blocks(request_iterator)) as blocks,
-                closing(self._renderer.stream(config, blocks)) as frames,
-            ):
-                async for frame in frames:
-                    data = convert.frame_to_proto(frame)
-                    await context.write(renderer_pb2.RenderFramesResponse(frame=data))
+            await _send(self._renderer.stream(config, _nothing()), context)
+            return
+        with self._slots.hold(lease_of(context)):
+            await context.write(_started(config))
+            async with closing(_blocks(request_iterator)) as blocks:
+                frames = self._renderer.stream(config, blocks)
+                if message.accept_handover:
+                    frames = self._lifecycle.until_leaving(frames)
+                try:
+                    await _send(frames, context)
+                except Leaving as leaving:
+                    handover = common_pb2.Handover(reason=str(leaving))
+                    await context.write(renderer_pb2.RenderFramesResponse(handover=handover))
+
+
+async def _nothing() -> AsyncIterator[MotionBlock]:
+    none: tuple[MotionBlock, ...] = ()
+    for block in none:
+        yield block
+
+
+async def _send(frames: AsyncIterator[RenderedFrame], context: Any) -> None:
+    async with closing(frames) as source:
+        async for frame in source:
+            data = convert.frame_to_proto(frame)
+            await context.write(renderer_pb2.RenderFramesResponse(frame=data))
 
 
 def _started(config: RenderConfig) -> renderer_pb2.RenderFramesResponse:

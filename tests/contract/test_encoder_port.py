@@ -9,20 +9,22 @@ import pytest
 import pytest_asyncio
 
 from parlante.errors import AlreadyExists, InvalidInput, NotFound, PortraitRejected, Unavailable
+from parlante.fleet.encoder import FleetEncoder
 from parlante.ports import Encoder
 from parlante.types import FaceChoice, FaceSelection
 from tests.fakes.encoder import FakeEncoder, portrait_bytes
+from tests.fakes.fleet import fake_pool
 from tests.fakes.stages import serve_fakes
 
 
-@pytest_asyncio.fixture(params=["fake", "remote"])
+@pytest_asyncio.fixture(params=["fake", "remote", "fleet"])
 async def encoder(request: pytest.FixtureRequest) -> AsyncIterator[Encoder]:
     """One implementation of the port after the other."""
     if request.param == "fake":
         yield FakeEncoder()
         return
-    async with serve_fakes() as stages:
-        yield stages.remote_encoder
+    async with serve_fakes() as stages, fake_pool("encoder", stages) as pool:
+        yield FleetEncoder(pool) if request.param == "fleet" else stages.remote_encoder
 
 
 async def test_created_avatar_is_found_by_its_name(encoder: Encoder) -> None:

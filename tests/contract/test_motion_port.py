@@ -15,6 +15,7 @@ import pytest_asyncio
 
 from parlante.aio import closing
 from parlante.errors import FailedPrecondition, InvalidInput
+from parlante.fleet.motion import FleetMotion
 from parlante.ports import Motion
 from parlante.types import (
     MAX_DELAY_BUDGET_MS,
@@ -31,11 +32,14 @@ from parlante.types import (
     MotionConfig,
     MotionInput,
 )
+from tests.fakes.fleet import fake_pool
 from tests.fakes.motion import FakeMotion
 from tests.fakes.stages import FakeStages, serve_fakes
 
 
-@pytest_asyncio.fixture(params=["fake", "fake-blocks", "remote", "engine", "remote-engine"])
+@pytest_asyncio.fixture(
+    params=["fake", "fake-blocks", "remote", "fleet", "engine", "remote-engine", "fleet-engine"]
+)
 async def motion(request: pytest.FixtureRequest) -> AsyncIterator[Motion]:
     """One implementation of the port after the other."""
     async with AsyncExitStack() as stack:
@@ -45,10 +49,13 @@ async def motion(request: pytest.FixtureRequest) -> AsyncIterator[Motion]:
             implementation: Motion = engine
         else:
             implementation = FakeMotion(block_frames=4 if request.param == "fake-blocks" else 1)
-        if request.param.startswith("remote"):
+        if request.param.startswith(("remote", "fleet")):
             served = FakeStages(motion=implementation)  # type: ignore[arg-type]
             stages = await stack.enter_async_context(serve_fakes(served))
             implementation = stages.remote_motion
+        if request.param.startswith("fleet"):
+            pool = await stack.enter_async_context(fake_pool("motion", stages))
+            implementation = FleetMotion(pool)
         yield implementation
 
 

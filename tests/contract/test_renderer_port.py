@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from parlante.aio import closing
 from parlante.errors import InvalidInput, NotFound
+from parlante.fleet.renderer import FleetRenderer
 from parlante.ports import Encoder, Renderer
 from parlante.types import (
     MOTION_DIM,
@@ -21,6 +22,7 @@ from parlante.types import (
     RenderedFrame,
 )
 from tests.fakes.encoder import FakeEncoder, portrait_bytes
+from tests.fakes.fleet import fake_pool
 from tests.fakes.renderer import FakeRenderer, read_marker
 from tests.fakes.stages import serve_fakes
 from tests.fakes.wire import forever
@@ -34,15 +36,18 @@ class Rendering:
     encoder: Encoder
 
 
-@pytest_asyncio.fixture(params=["fake", "remote"])
+@pytest_asyncio.fixture(params=["fake", "remote", "fleet"])
 async def rendering(request: pytest.FixtureRequest) -> AsyncIterator[Rendering]:
     """One implementation of the port after the other."""
     if request.param == "fake":
         encoder = FakeEncoder()
         yield Rendering(FakeRenderer(encoder), encoder)
         return
-    async with serve_fakes() as stages:
-        yield Rendering(stages.remote_renderer, stages.encoder)
+    async with serve_fakes() as stages, fake_pool("renderer", stages) as pool:
+        if request.param == "fleet":
+            yield Rendering(FleetRenderer(pool), stages.encoder)
+        else:
+            yield Rendering(stages.remote_renderer, stages.encoder)
 
 
 def _block(start_frame: int, num_frames: int, *, value: float = 0.0) -> MotionBlock:

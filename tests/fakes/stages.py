@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 import grpc
 
 from parlante.rpc.channel import open_channel
+from parlante.rpc.lifecycle import Lifecycle
 from parlante.rpc.remote import RemoteEncoder, RemoteMotion, RemoteRenderer
-from parlante.rpc.server import RpcServer, ServerConfig
+from parlante.rpc.replica import ReplicaServicer
+from parlante.rpc.server import MIN_FLEET_PING_MS, RpcServer, ServerConfig
 from parlante.rpc.slots import Slots
 from parlante.types import MotionTraits
 from services.encoder.servicer import EncoderServicer, encoder_service
@@ -31,6 +33,7 @@ class FakeStages:
     renderer: FakeRenderer = field(default_factory=FakeRenderer)
     slots: Slots = field(default_factory=lambda: Slots(8, what="call"))
     upload_timeout_s: float = 5.0
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)
     server: RpcServer = field(init=False)
     channel: grpc.aio.Channel = field(init=False)
 
@@ -77,11 +80,20 @@ async def serve_fakes(
         encoder_service(
             EncoderServicer(stages.encoder, slots=slots, upload_timeout_s=stages.upload_timeout_s)
         ),
-        motion_service(MotionServicer(stages.motion, traits=traits, slots=slots)),
-        renderer_service(RendererServicer(stages.renderer, slots=slots)),
+        motion_service(
+            MotionServicer(stages.motion, traits=traits, slots=slots, lifecycle=stages.lifecycle)
+        ),
+        renderer_service(
+            RendererServicer(
+                stages.renderer, slots=slots, lifecycle=stages.lifecycle, prepares=True
+            )
+        ),
+        ReplicaServicer("fake", slots=slots, lifecycle=stages.lifecycle).service,
     ]
     config = config or ServerConfig(host="127.0.0.1")
-    async with RpcServer(services, config) as server:
+    async with RpcServer(
+        services, config, min_client_ping_ms=MIN_FLEET_PING_MS, lifecycle=stages.lifecycle
+    ) as server:
         stages.server = server
         server.set_serving()
         async with open_channel(stages.target) as channel:
