@@ -361,6 +361,7 @@ def render_config_from_proto(message: renderer_pb2.RenderStreamConfig) -> Render
         encoding=frame_encoding_from_proto(message.frame_encoding),
         jpeg_quality=message.jpeg_quality or DEFAULT_JPEG_QUALITY,
         h264_bitrate_kbps=message.h264_bitrate_kbps or DEFAULT_H264_BITRATE_KBPS,
+        frame_deadline_ms=message.frame_deadline_ms,
     )
 
 
@@ -371,6 +372,7 @@ def render_config_to_proto(config: RenderConfig) -> renderer_pb2.RenderStreamCon
         frame_encoding=frame_encoding_to_proto(config.encoding),
         jpeg_quality=config.jpeg_quality,
         h264_bitrate_kbps=config.h264_bitrate_kbps,
+        frame_deadline_ms=config.frame_deadline_ms,
     )
 
 

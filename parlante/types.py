@@ -474,6 +474,9 @@ class FrameEncoding(enum.Enum):
     NV12 = "nv12"  # BT.709 limited range
 
 
+MAX_FRAME_DEADLINE_MS: Final = 10_000
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderConfig:
     """What a render stream needs before its first motion frame.
@@ -483,16 +486,20 @@ class RenderConfig:
         encoding: How frames are carried.
         jpeg_quality: [1, 100].
         h264_bitrate_kbps: Target, [100, 20000].
+        frame_deadline_ms: A frame that is not made this long after its motion came is left out,
+            [0, 10000]; 0 = frames are never left out.
     """
 
     avatar_key: str
     encoding: FrameEncoding = FrameEncoding.JPEG
     jpeg_quality: int = 85
     h264_bitrate_kbps: int = 1500
+    frame_deadline_ms: int = 0
 
     def __post_init__(self) -> None:
         check_range("jpeg_quality", self.jpeg_quality, 1, 100)
         check_range("h264_bitrate_kbps", self.h264_bitrate_kbps, 100, 20_000)
+        check_range("frame_deadline_ms", self.frame_deadline_ms, 0, MAX_FRAME_DEADLINE_MS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,6 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Final
 
 import cv2
@@ -19,10 +18,10 @@ import numpy as np
 from parlante.errors import FailedPrecondition
 from parlante.media.frame_encoding import JpegEncoder
 from parlante.models.decoder import Decoder, PreparedAvatar, mean_face_latents
-from parlante.triton.layout import PROBE_KEY, RowStatus
-from parlante.types import MOTION_DIM, AvatarLatents, Float32Array, Uint8Array
+from parlante.triton.layout import PROBE_KEY, FrameRow, RowResult, RowStatus
+from parlante.types import MOTION_DIM, AvatarLatents
 
-__all__ = ["BatchDecoder", "FrameRow", "RowResult"]
+__all__ = ["BatchDecoder"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,36 +30,6 @@ MAX_AVATAR_BYTES: Final = 512 * 1024 * 1024
 _MAX_REFUSED: Final = 256
 
 Fetch = Callable[[str], AvatarLatents | None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FrameRow:
-    """One frame to decode.
-
-    Attributes:
-        avatar_key: Content key, or `PROBE_KEY`.
-        motion: float32 [60].
-        jpeg_quality: [1, 100]; 0 asks for pixels.
-    """
-
-    avatar_key: str
-    motion: Float32Array
-    jpeg_quality: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class RowResult:
-    """What became of a row.
-
-    Attributes:
-        status: OK, or why there is no picture.
-        jpeg: The picture of a row that asked for one.
-        pixels: uint8 [512, 512, 3] of a row that asked for those.
-    """
-
-    status: RowStatus
-    jpeg: bytes = b""
-    pixels: Uint8Array | None = None
 
 
 class BatchDecoder:
@@ -116,7 +85,9 @@ class BatchDecoder:
     def decode(self, rows: Sequence[FrameRow]) -> list[RowResult]:
         """Decode rows; each has its own result, so that one bad row harms no other."""
         avatars = {key: self._avatar(key) for key in dict.fromkeys(row.avatar_key for row in rows)}
-        return list(self._rows.map(lambda row: self._decode_row(row, avatars[row.avatar_key]), rows))
+        return list(
+            self._rows.map(lambda row: self._decode_row(row, avatars[row.avatar_key]), rows)
+        )
 
     def _decode_row(self, row: FrameRow, avatar: PreparedAvatar | RowStatus) -> RowResult:
         if isinstance(avatar, RowStatus):

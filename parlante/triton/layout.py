@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import enum
 import json
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -30,15 +31,25 @@ import safetensors
 import safetensors.numpy
 
 from parlante.errors import FailedPrecondition
-from parlante.types import AvatarLatents, LatentSpec, TensorSpec, Uint8Array
+from parlante.types import (
+    FRAME_SIZE_PX,
+    AvatarLatents,
+    Float32Array,
+    LatentSpec,
+    TensorSpec,
+    Uint8Array,
+)
 
 __all__ = [
     "DECODER",
+    "FRAME_BYTES",
     "MAX_LATENT_BYTES",
     "MAX_ROWS",
     "MISS",
     "PROBE_KEY",
     "STORE",
+    "FrameRow",
+    "RowResult",
     "RowStatus",
     "pack_latents",
     "unpack_latents",
@@ -46,6 +57,7 @@ __all__ = [
 
 DECODER: Final = "decoder"
 STORE: Final = "avatar_store"
+FRAME_BYTES: Final = FRAME_SIZE_PX * FRAME_SIZE_PX * 3
 MAX_ROWS: Final = 8  # as max_batch_size of the decoder's configuration
 MISS: Final = "AVATAR_MISS"
 # An avatar that every decoder has from its start: for warm-up and for probes by real inference.
@@ -64,6 +76,36 @@ class RowStatus(enum.IntEnum):
     AVATAR_REFUSED = 3  # latents of another space: asking again does not help
     BAD_MOTION = 4  # not finite, or QUALITY out of range
     FAILED = 5  # a defect; the server's log says more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FrameRow:
+    """One frame to decode.
+
+    Attributes:
+        avatar_key: Content key, or `PROBE_KEY`.
+        motion: float32 [60].
+        jpeg_quality: [1, 100]; 0 asks for pixels.
+    """
+
+    avatar_key: str
+    motion: Float32Array
+    jpeg_quality: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RowResult:
+    """What became of a row.
+
+    Attributes:
+        status: OK, or why there is no picture.
+        jpeg: The picture of a row that asked for one.
+        pixels: uint8 [512, 512, 3] of a row that asked for those.
+    """
+
+    status: RowStatus
+    jpeg: bytes = b""
+    pixels: Uint8Array | None = None
 
 
 def pack_latents(latents: AvatarLatents) -> Uint8Array:

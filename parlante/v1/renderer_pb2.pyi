@@ -8,16 +8,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class RenderStreamConfig(_message.Message):
-    __slots__ = ("avatar_key", "frame_encoding", "jpeg_quality", "h264_bitrate_kbps")
+    __slots__ = ("avatar_key", "frame_encoding", "jpeg_quality", "h264_bitrate_kbps", "frame_deadline_ms")
     AVATAR_KEY_FIELD_NUMBER: _ClassVar[int]
     FRAME_ENCODING_FIELD_NUMBER: _ClassVar[int]
     JPEG_QUALITY_FIELD_NUMBER: _ClassVar[int]
     H264_BITRATE_KBPS_FIELD_NUMBER: _ClassVar[int]
+    FRAME_DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
     avatar_key: str
     frame_encoding: _common_pb2.FrameEncoding
     jpeg_quality: int
     h264_bitrate_kbps: int
-    def __init__(self, avatar_key: _Optional[str] = ..., frame_encoding: _Optional[_Union[_common_pb2.FrameEncoding, str]] = ..., jpeg_quality: _Optional[int] = ..., h264_bitrate_kbps: _Optional[int] = ...) -> None: ...
+    frame_deadline_ms: int
+    def __init__(self, avatar_key: _Optional[str] = ..., frame_encoding: _Optional[_Union[_common_pb2.FrameEncoding, str]] = ..., jpeg_quality: _Optional[int] = ..., h264_bitrate_kbps: _Optional[int] = ..., frame_deadline_ms: _Optional[int] = ...) -> None: ...
 
 class RenderFramesRequest(_message.Message):
     __slots__ = ("config", "block")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 
 from parlante.aio import closing
 from parlante.errors import FailedPrecondition, InvalidInput
-from parlante.media.frame_encoding import FrameEncoder, make_frame_encoder
+from parlante.media.frame_encoding import EncodedPicture, FrameEncoder, make_frame_encoder
 from parlante.ports import Encoder
 from parlante.types import (
     ARKIT_CHANNELS,
@@ -21,9 +22,13 @@ from parlante.types import (
     MotionBlock,
     RenderConfig,
     RenderedFrame,
+    Uint8Array,
 )
 from services.renderer.avatar_cache import AvatarCache
 from services.renderer.frame_decoder import FrameDecoder, InProcessDecoder
+from services.renderer.frames_ahead import FramesAhead
+from services.renderer.triton_decoder import TritonDecoder
+from services.renderer.triton_instance import FrameServer
 from services.renderer.worker_pool import WorkerPool
 
 __all__ = ["RendererEngine", "clamp_motion"]
@@ -91,6 +96,21 @@ class RendererEngine:
         decoder = InProcessDecoder(pool)
         return cls(encoder, decoder=decoder, pool=pool, bundle_digest=bundle_digest)
 
+    @classmethod
+    def on_triton(
+        cls, encoder: Encoder, servers: Sequence[FrameServer], *, bundle_digest: str = ""
+    ) -> RendererEngine:
+        """Make an engine that decodes on Triton servers.
+
+        Args:
+            encoder: Where latents come from.
+            servers: At least one; closed with the engine.
+            bundle_digest: When given, latents of any other model bundle are refused.
+        """
+        pool = WorkerPool(min(2, os.cpu_count() or 1))
+        decoder = TritonDecoder(servers, pool)
+        return cls(encoder, decoder=decoder, pool=pool, bundle_digest=bundle_digest)
+
     async def warm_up(self) -> None:
         """Return once a first frame would be as fast as any other."""
         await self._decoder.warm_up()
@@ -105,19 +125,16 @@ class RendererEngine:
         self, config: RenderConfig, motion: AsyncIterator[MotionBlock]
     ) -> AsyncIterator[RenderedFrame]:
         """Render one frame per row of motion, in order; see `Renderer.stream`."""
-        async with closing(motion) as blocks:
+        async with closing(motion) as blocks, self._decoder.open(config) as decoder:
             avatar = await self._avatars.get(
                 config.avatar_key, lambda: self._prepare(config.avatar_key)
             )
             frame_encoder = await self._pool.run(make_frame_encoder, config)
             try:
-                next_frame = 0
-                async for block in blocks:
-                    _check_block(block, next_frame)
-                    rows = clamp_motion(block.values)
-                    for frame_index, row in enumerate(rows, start=block.start_frame):
-                        yield await self._render(avatar, row, frame_index, frame_encoder)
-                    next_frame = block.start_frame + len(rows)
+                frames = FramesAhead(decoder, avatar, config, max_ahead=self._decoder.max_ahead)
+                async with closing(frames.run(_checked(blocks))) as decoded:
+                    async for frame_index, frame in decoded:
+                        yield await self._encode(frame, frame_index, frame_encoder)
             finally:
                 frame_encoder.close()
 
@@ -131,19 +148,26 @@ class RendererEngine:
             )
         return await self._decoder.prepare(latents)
 
-    async def _render(
-        self, avatar: Any, row: Float32Array, frame_index: int, frame_encoder: FrameEncoder
+    async def _encode(
+        self, frame: Uint8Array | EncodedPicture, frame_index: int, frame_encoder: FrameEncoder
     ) -> RenderedFrame:
-        pixels = await self._decoder.decode(avatar, row)
-        picture = await self._pool.run(frame_encoder.encode, pixels)
-        height, width = pixels.shape[:2]
+        if isinstance(frame, EncodedPicture):
+            picture = frame
+        else:
+            picture = await self._pool.run(frame_encoder.encode, frame)
         return RenderedFrame(
-            frame_index=frame_index,
-            data=picture.data,
-            key_frame=picture.key_frame,
-            width_px=width,
-            height_px=height,
+            frame_index=frame_index, data=picture.data, key_frame=picture.key_frame
         )
+
+
+async def _checked(blocks: AsyncIterator[MotionBlock]) -> AsyncIterator[MotionBlock]:
+    """Give blocks that go on in time and can be shown."""
+    next_frame = 0
+    async with closing(blocks):
+        async for block in blocks:
+            _check_block(block, next_frame)
+            next_frame = block.start_frame + len(block.values)
+            yield replace(block, values=clamp_motion(block.values))
 
 
 def _check_block(block: MotionBlock, next_frame: int) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb
 
-from parlante.models.frame_batch import BatchDecoder, FrameRow, RowResult
-from parlante.triton.layout import MISS, STORE, RowStatus, unpack_latents
+from parlante.models.frame_batch import BatchDecoder
+from parlante.triton.layout import MISS, STORE, FrameRow, RowResult, RowStatus, unpack_latents
 from parlante.types import FRAME_SIZE_PX, AvatarLatents
 
 _MAX_THREADS = 4
@@ -136,6 +136,4 @@ def _fetch_latents(key: str) -> AvatarLatents | None:
             pb.Logger.log_warn(f"the avatar store failed: {answer.error().message()[:200]}")
         return None
     # A copy: the buffer dies with the answer.
-    return unpack_latents(
-        pb.get_output_tensor_by_name(answer, "LATENTS_OUT").as_numpy().tobytes()
-    )
+    return unpack_latents(pb.get_output_tensor_by_name(answer, "LATENTS_OUT").as_numpy().tobytes())
