@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Final
 
 from gateway.bell import Bell
@@ -181,7 +182,10 @@ class Pipeline:
 
     async def run_renderer(self, avatar_key: str) -> None:
         """Run the render stream to its end."""
-        config = self._settings.render_config(avatar_key)
+        config = replace(
+            self._settings.render_config(avatar_key),
+            frame_deadline_ms=self._limits.frame_deadline_ms if self._is_live else 0,
+        )
         with named_stage("renderer"):
             async with (
                 closing(self._take_motion()) as motion,
@@ -272,6 +276,11 @@ class Pipeline:
         pending = self._rendering.popleft()
         self._meter.stage_took("renderer", self._renderer_asked_us)
         self._renderer_asked_us = self._clock.monotonic_us()
+        if rendered.is_left_out:
+            self.window.lost()
+            self._note_dropped([pending], DropReason.SLOW_RENDERER)
+            self._bell.ring()
+            return
         self._num_rendered += 1
         frame = Frame(
             seq=self._num_rendered,

@@ -103,7 +103,7 @@ class Renderer(Protocol):
         """Render one frame per row of motion, in order.
 
         Frame indexes may jump forward (the caller dropped motion) but never back. Frames that are
-        later than `config.frame_deadline_ms` are left out.
+        later than `config.frame_deadline_ms` come without data, so that the caller knows.
 
         Raises:
             NotFound: The avatar's latents are not to be had.

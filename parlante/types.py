@@ -508,7 +508,7 @@ class RenderedFrame:
 
     Attributes:
         frame_index: Index on the stream's 25 Hz clock, as in the motion block it came from.
-        data: Encoded or raw pixels.
+        data: Encoded or raw pixels; b"" for a frame that was left out because it was late.
         key_frame: True when the frame can be decoded by itself.
         width_px: Width in pixels.
         height_px: Height in pixels.
@@ -519,3 +519,8 @@ class RenderedFrame:
     key_frame: bool
     width_px: int = FRAME_SIZE_PX
     height_px: int = FRAME_SIZE_PX
+
+    @property
+    def is_left_out(self) -> bool:
+        """True when there is no picture."""
+        return not self.data

@@ -139,7 +139,7 @@ class BatchDecoder:
         return avatar
 
     def _refuse(self, key: str) -> RowStatus:
-        """Remember that latents are of no use: they do not change, as their key is their content."""
+        """Remember that latents are of no use; under one key they never change."""
         self._refused[key] = None
         if len(self._refused) > _MAX_REFUSED:
             self._refused.popitem(last=False)

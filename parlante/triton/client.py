@@ -26,7 +26,7 @@ from parlante.triton.layout import (
 from parlante.triton.regions import Region
 from parlante.types import FRAME_SIZE_PX, MOTION_DIM, Uint8Array
 
-__all__ = ["TritonClient"]
+__all__ = ["TritonClient", "connect"]
 
 logger = logging.getLogger(__name__)
 
@@ -218,6 +218,11 @@ class TritonClient:
         """Never use a region again: a call that we gave up may still write to it."""
         region.close()
         self._retired.add(region.name)
+
+
+def connect(addresses: str) -> list[TritonClient]:
+    """Make the clients of servers, ``HOST:PORT[,HOST:PORT...]``; needs a running event loop."""
+    return [TritonClient(address.strip()) for address in addresses.split(",")]
 
 
 def _input(name: str, value: Any, datatype: str) -> Any:

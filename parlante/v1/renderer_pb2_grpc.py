@@ -48,13 +48,14 @@ class RendererServiceServicer:
 
     def RenderFrames(self, request_iterator, context):
         """Order: one `config`, then `block`s with rising frame indexes (gaps are allowed), then
-        half-close. Response: one `started`, then one `frame` per row of motion, in order; frames that
-        are later than `frame_deadline_ms` are left out.
+        half-close. Response: one `started`, then one `frame` per row of motion, in order; those that
+        are later than `frame_deadline_ms` without data.
         Flow control: at most one block is read ahead.
         Errors: NOT_FOUND (avatar latents), FAILED_PRECONDITION LATENT_SPACE_MISMATCH,
         INVALID_ARGUMENT (CONFIG_NOT_FIRST, DUPLICATE_CONFIG, EMPTY_MESSAGE, BAD_MOTION_SHAPE,
-        NON_FINITE_MOTION, FRAME_ORDER, UNKNOWN_ENUM_VALUE, BAD_KEY, CONTROL_OUT_OF_RANGE), RESOURCE_EXHAUSTED
-        (NO_FREE_SLOT, RENDERER_FULL) with RetryInfo, UNAVAILABLE TRITON_UNAVAILABLE with RetryInfo.
+        NON_FINITE_MOTION, FRAME_ORDER, UNKNOWN_ENUM_VALUE, BAD_KEY, CONTROL_OUT_OF_RANGE),
+        RESOURCE_EXHAUSTED (NO_FREE_SLOT, RENDERER_FULL) and UNAVAILABLE TRITON_UNAVAILABLE with
+        RetryInfo.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

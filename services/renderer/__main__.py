@@ -9,7 +9,7 @@ from parlante.rpc.channel import open_channel
 from parlante.rpc.process import run_process, serve_engine
 from parlante.rpc.remote import RemoteEncoder
 from parlante.rpc.slots import Slots
-from services.renderer.config import RendererServiceConfig
+from services.renderer.config import TRITON, RendererServiceConfig
 from services.renderer.engine import RendererEngine
 from services.renderer.servicer import RendererServicer, renderer_service
 
@@ -17,7 +17,15 @@ from services.renderer.servicer import RendererServicer, renderer_service
 async def serve(config: RendererServiceConfig) -> None:
     """Make the engine, which fetches latents from the encoder, and serve it."""
     async with open_channel(config.encoder, tls=config.encoder_tls_files) as channel:
-        engine = RendererEngine.create(RemoteEncoder(channel), bundle_digest=config.bundle_digest)
+        encoder, digest = RemoteEncoder(channel), config.bundle_digest
+        if config.renderer == TRITON:
+            # Imported here: the in-process backend needs no client of a server.
+            from parlante.triton.client import connect
+
+            servers = connect(config.triton_url)
+            engine = RendererEngine.on_triton(encoder, servers, bundle_digest=digest)
+        else:
+            engine = RendererEngine.create(encoder, bundle_digest=digest)
         slots = Slots(config.max_streams, what="render stream")
         service = renderer_service(RendererServicer(engine, slots=slots))
         await serve_engine(engine, [service], config)

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from parlante.rpc.server import ServerConfig, bad_setting
 from parlante.rpc.tls import TlsFiles
 from parlante.settings import about
+
+IN_PROCESS: Final = "inprocess"
+TRITON: Final = "triton"
+
+
+def check_backend(renderer: str, triton_url: str) -> None:
+    """Raise `InvalidInput` for settings of a renderer that name no backend."""
+    if renderer not in (IN_PROCESS, TRITON):
+        raise bad_setting("renderer", f"{IN_PROCESS!r} or {TRITON!r}", repr(renderer[:40]))
+    if renderer == TRITON and not all(part.strip() for part in triton_url.split(",")):
+        raise bad_setting("triton_url", "HOST:PORT[,HOST:PORT...]", repr(triton_url[:80]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +38,14 @@ class RendererServiceConfig(ServerConfig):
     encoder_ca: Path | None = field(
         default=None, metadata=about("PEM bundle that the encoder is signed by; implies TLS")
     )
+    renderer: str = field(
+        default=IN_PROCESS,
+        metadata=about("Where frames are decoded: 'inprocess' or 'triton'"),
+    )
+    triton_url: str = field(
+        default="127.0.0.1:8001",
+        metadata=about("gRPC addresses of the Triton servers, HOST:PORT[,HOST:PORT...]"),
+    )
     bundle_digest: str = field(
         default="", metadata=about("Refuse latents of any other model bundle; empty takes all")
     )
@@ -34,6 +54,7 @@ class RendererServiceConfig(ServerConfig):
         super().__post_init__()
         if not 1 <= self.max_streams <= 10_000:
             raise bad_setting("max_streams", "in [1, 10000]", self.max_streams)
+        check_backend(self.renderer, self.triton_url)
         if not self.encoder.strip():
             raise bad_setting("encoder", "HOST:PORT", repr(self.encoder))
 

@@ -149,8 +149,13 @@ class RendererEngine:
         return await self._decoder.prepare(latents)
 
     async def _encode(
-        self, frame: Uint8Array | EncodedPicture, frame_index: int, frame_encoder: FrameEncoder
+        self,
+        frame: Uint8Array | EncodedPicture | None,
+        frame_index: int,
+        frame_encoder: FrameEncoder,
     ) -> RenderedFrame:
+        if frame is None:
+            return RenderedFrame(frame_index=frame_index, data=b"", key_frame=False)
         if isinstance(frame, EncodedPicture):
             picture = frame
         else:

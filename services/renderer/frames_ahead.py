@@ -40,20 +40,23 @@ class FramesAhead:
         self._tasks: set[asyncio.Task[Decoded]] = set()
         self._failure: Exception | None = None
 
-    async def run(self, blocks: AsyncIterator[MotionBlock]) -> AsyncIterator[tuple[int, Decoded]]:
-        """Give frame indexes and frames in order; what is late is left out and counted.
+    async def run(
+        self, blocks: AsyncIterator[MotionBlock]
+    ) -> AsyncIterator[tuple[int, Decoded | None]]:
+        """Give frame indexes and frames in order; None for one that is late, which is counted.
 
         An error of `blocks` is raised after the frames that came before it.
         """
         reader = asyncio.create_task(self._read(blocks), name="render-ahead")
         try:
             async for frame_index, task in self._frames:
+                frame: Decoded | None
                 try:
                     # Shielded: what is cancelled here is this stream, and its tasks end below.
                     frame = await asyncio.shield(task)
                 except Expired:
                     telemetry.metrics().frames_dropped.add(1, {telemetry.ATTRIBUTE_REASON: LATE})
-                    continue
+                    frame = None
                 yield frame_index, frame
             if self._failure is not None:
                 raise self._failure

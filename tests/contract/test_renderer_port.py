@@ -28,7 +28,6 @@ from tests.fakes.renderer import FakeRenderer, read_marker
 from tests.fakes.stages import serve_fakes
 from tests.fakes.wire import forever
 
-
 IsFrameOf = Callable[[bytes, str, float], bool]
 
 
