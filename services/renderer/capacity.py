@@ -19,7 +19,7 @@ RETRY_AFTER_MS: Final = 2000
 MAX_LATE_SHARE: Final = 0.02
 _LATE_WINDOW_S: Final = 3.0
 _MIN_LATE_FRAMES: Final = 2
-_MIN_WINDOW_S: Final = 0.3
+_WINDOW_S: Final = 0.5  # of busy time
 _NEW_WEIGHT: Final = 0.3  # of the newest window in the running mean
 _RECOVERY_S: Final = 30.0
 
@@ -27,9 +27,9 @@ _RECOVERY_S: Final = 30.0
 class RateMeter:
     """The frame rate that a server can keep up, in frames per second.
 
-    A rate is a limit only while frames wait for the server, so only such spans are counted. Without
-    one for a while the estimate returns to what was measured at the start: the machine may have had
-    other work to do.
+    Frames per second of busy time. While more frames wait all the time that is the limit; otherwise
+    it is a lower bound, as fuller batches may go faster, and only raises the estimate. A low
+    estimate returns to what was measured at the start: the machine may have had other work to do.
 
     Args:
         now_s: A monotonic clock, seconds.
@@ -40,8 +40,9 @@ class RateMeter:
         self._calibrated_hz = 0.0
         self._estimate_hz = 0.0
         self._estimated_s = now_s()
-        self._window_s: float | None = None
         self._num_frames = 0
+        self._busy_s = 0.0
+        self._is_saturated = True
 
     def calibrate(self, rate_hz: float) -> None:
         """Set what was measured without other load."""
@@ -55,22 +56,24 @@ class RateMeter:
         lag_hz = max(0.0, self._calibrated_hz - self._estimate_hz)
         return self._estimate_hz + share * lag_hz
 
-    def note(self, num_frames: int, *, saturated: bool) -> None:
-        """Count frames that came out; `saturated` tells whether more were waiting all the time."""
-        now_s = self._now_s()
-        if not saturated:
-            self._window_s = None
-            return
-        if self._window_s is None:
-            self._window_s, self._num_frames = now_s, 0
-            return
+    def note(self, num_frames: int, busy_s: float, *, saturated: bool) -> None:
+        """Count frames that came out.
+
+        Args:
+            num_frames: How many.
+            busy_s: Time with work since the last call.
+            saturated: Whether further frames wait.
+        """
         self._num_frames += num_frames
-        duration_s = now_s - self._window_s
-        if duration_s >= _MIN_WINDOW_S:
-            newest_hz = self._num_frames / duration_s
+        self._busy_s += busy_s
+        self._is_saturated &= saturated
+        if self._busy_s < _WINDOW_S:
+            return
+        newest_hz = self._num_frames / self._busy_s
+        if self._is_saturated or newest_hz > self.rate_hz:
             self._estimate_hz = (1 - _NEW_WEIGHT) * self.rate_hz + _NEW_WEIGHT * newest_hz
-            self._estimated_s = now_s
-            self._window_s, self._num_frames = now_s, 0
+            self._estimated_s = self._now_s()
+        self._num_frames, self._busy_s, self._is_saturated = 0, 0.0, True
 
 
 class Struggle:

@@ -268,13 +268,14 @@ class FrameScheduler:
         self.num_batches += 1
         self.num_frames += len(jobs)
         try:
-            results = await instance.decode([job.row for job in jobs])
+            results = await instance.decode(
+                [job.row for job in jobs], more_wait=lambda: self._num_waiting() > 0
+            )
         except TritonFault as fault:
             self._give_back(jobs, fault)
         else:
             for job, result in zip(jobs, results, strict=True):
                 self._settle(job, result, instance)
-            instance.meter.note(len(jobs), saturated=self._num_waiting() > 0)
         finally:
             self._changed()
 

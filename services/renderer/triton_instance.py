@@ -93,6 +93,7 @@ class TritonInstance:
         self.row_limit = MAX_ROWS
         self.meter = RateMeter(self._loop.time)
         self._num_in_flight = 0
+        self._counted_s = 0.0
         self._is_calibrated = False
         self._dead_model: str | None = None
         self._reloaded_s = -RELOAD_INTERVAL_S
@@ -124,16 +125,29 @@ class TritonInstance:
             self._row_limit_timer.cancel()
         await self._server.aclose()
 
-    async def decode(self, rows: Sequence[FrameRow]) -> list[RowResult]:
-        """Decode rows of one kind; raises `TritonFault`, after which the server is examined."""
+    async def decode(
+        self, rows: Sequence[FrameRow], *, more_wait: Callable[[], bool]
+    ) -> list[RowResult]:
+        """Decode rows of one kind; raises `TritonFault`, after which the server is examined.
+
+        Args:
+            rows: 1 to `row_limit`.
+            more_wait: Asked at the end whether further rows wait for a server.
+        """
+        if self._num_in_flight == 0:
+            self._counted_s = self._loop.time()
         self._num_in_flight += 1
         try:
-            return await self._server.decode(rows, timeout_s=BATCH_TIMEOUT_S)
+            results = await self._server.decode(rows, timeout_s=BATCH_TIMEOUT_S)
         except TritonFault as fault:
             await self._note(fault, DECODER, len(rows))
             raise
         finally:
             self._num_in_flight -= 1
+        now_s = self._loop.time()
+        self.meter.note(len(rows), now_s - self._counted_s, saturated=more_wait())
+        self._counted_s = now_s
+        return results
 
     async def store(self, latents: AvatarLatents) -> None:
         """Store latents; callers at once share the call. Raises `TritonFault`."""
