@@ -19,6 +19,8 @@ __all__ = ["GatewayConfig"]
 DEFAULT_PORT: Final = 50050
 EMBEDDED: Final = "embedded"
 REMOTE: Final = "remote"
+IN_PROCESS: Final = "inprocess"
+TRITON: Final = "triton"
 _DEFAULTS: Final = SessionLimits()
 # Live sessions of the engines on the CPU: 3 run well on two busy cores, 6 do not
 # (tests/perf/gateway_live.py). A gateway alone only passes messages on.
@@ -97,6 +99,14 @@ class GatewayConfig(ServerConfig):
             "Folder of the weights' speech encoder, embedded wiring; unset takes training's"
         ),
     )
+    renderer: str = field(
+        default=IN_PROCESS,
+        metadata=about("Where frames are decoded, embedded wiring: 'inprocess' or 'triton'"),
+    )
+    triton_url: str = field(
+        default="127.0.0.1:8001",
+        metadata=about("gRPC addresses of the Triton servers, HOST:PORT[,HOST:PORT...]"),
+    )
     max_uploads: int = field(
         default=4, metadata=_named("Portraits that are taken in at once", "max_uploads")
     )
@@ -140,6 +150,10 @@ class GatewayConfig(ServerConfig):
         super().__post_init__()
         if self.wiring not in (EMBEDDED, REMOTE):
             raise bad_setting("wiring", f"{EMBEDDED!r} or {REMOTE!r}", repr(self.wiring[:40]))
+        if self.renderer not in (IN_PROCESS, TRITON):
+            raise bad_setting("renderer", f"{IN_PROCESS!r} or {TRITON!r}", repr(self.renderer[:40]))
+        if not all(part.strip() for part in self.triton_url.split(",")):
+            raise bad_setting("triton_url", "HOST:PORT[,HOST:PORT...]", repr(self.triton_url[:80]))
         for name in ("encoder_address", "motion_address", "renderer_address"):
             try:
                 check_target(getattr(self, name))

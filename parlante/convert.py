@@ -429,6 +429,7 @@ def render_config_from_proto(message: renderer_pb2.RenderStreamConfig) -> Render
         h264_bitrate_kbps=bitrate_from_proto(message.h264_bitrate_kbps, message.frame_size_px),
         frame_size_px=message.frame_size_px,
         background=background_from_proto(message.background),
+        frame_deadline_ms=message.frame_deadline_ms,
     )
 
 
@@ -441,6 +442,7 @@ def render_config_to_proto(config: RenderConfig) -> renderer_pb2.RenderStreamCon
         h264_bitrate_kbps=config.h264_bitrate_kbps,
         frame_size_px=config.frame_size_px,
         background=background_to_proto(config.background),
+        frame_deadline_ms=config.frame_deadline_ms,
     )
 
 
