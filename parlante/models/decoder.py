@@ -23,21 +23,15 @@ from parlante.models.eyes import EyeLayers, build_eyes, render_eye, white_of
 from parlante.models.face_coefficients import load_reference
 from parlante.models.face_mesh import Int32Array
 from parlante.models.face_rig import FaceRig, build_rig, face_axes
+from parlante.models.frame_geometry import FrameGeometry, geometry_from_motion
 from parlante.models.lip_fill import fill_opening
 from parlante.models.lip_opening import refine_lips
 from parlante.models.mouth import MouthLayers, build_mouth, render_mouth
-from parlante.models.warp import (
-    CAMERA_DISTANCE_IOD,
-    HeadPose,
-    blend_over,
-    pose_vertices,
-    raster_flow,
-)
+from parlante.models.warp import blend_over, raster_flow
 from parlante.types import (
     AVATAR_SPACE,
     FRAME_SIZE_PX,
     MOTION_DIM,
-    MOTION_INDEX,
     AvatarLatents,
     Float32Array,
     LatentSpec,
@@ -45,7 +39,6 @@ from parlante.types import (
 )
 
 CANVAS_OFFSET: Final = (float(PAD_SIDE_PX), float(PAD_TOP_PX))
-TONGUE_OUT: Final = MOTION_INDEX["tongueOut"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -156,23 +149,34 @@ class Decoder:
                 field="motion",
             )
         motion = np.ascontiguousarray(motion, np.float32)
+        return self.render_posed(avatar, geometry_from_motion(avatar, motion))
+
+    def render_posed(self, avatar: PreparedAvatar, geometry: FrameGeometry) -> Uint8Array:
+        """Render one frame whose shape is known.
+
+        Args:
+            avatar: From `prepare`.
+            geometry: Of `geometry_from_motion`, or of a `ShapeFitter`.
+
+        Returns:
+            uint8 [512, 512, 3], RGB; the caller owns it.
+        """
         scratch = self._scratch()
-        mesh = avatar.mesh
-        pose = HeadPose.from_motion(motion, mesh.iod_px, avatar.yaw)
-        moved = avatar.rig.displace(motion, mesh.vertices)
-        posed = _pose(mesh, pose, moved)
+        posed = geometry.posed
         target = np.concatenate([posed, _flap_targets(posed)])
         scratch.map_x.fill(-16.0)
         raster_flow(target, avatar.source, avatar.triangles, scratch.map_x, scratch.map_y)
         maps = (scratch.map_x, scratch.map_y)
-        _sample(avatar.canvas, maps, posed[_OVAL], mesh.iod_px * pose.scale, scratch.rgba)
+        iod_px = avatar.mesh.iod_px * geometry.pose.scale
+        _sample(avatar.canvas, maps, posed[_OVAL], iod_px, scratch.rgba)
         out = np.empty((FRAME_SIZE_PX, FRAME_SIZE_PX, 3), np.uint8)
         blend_over(scratch.rgba, avatar.background, out)
-        for eye in avatar.eyes:
-            render_eye(eye, avatar.image, motion, posed, maps, CANVAS_OFFSET, out)
-        head, jaw = _mouth_pose(avatar, pose, motion)
-        lips = posed[_INNER_LIPS]
-        render_mouth(avatar.mouth, lips, head, jaw, float(motion[TONGUE_OUT]), out)
+        for eye, state in zip(avatar.eyes, geometry.eyes, strict=True):
+            render_eye(eye, avatar.image, state, posed, maps, CANVAS_OFFSET, out)
+        render_mouth(
+            avatar.mouth, posed[_INNER_LIPS], geometry.mouth_frame, geometry.jaw,
+            geometry.tongue_out, out,
+        )  # fmt: skip
         return out
 
     def _scratch(self) -> _Scratch:
@@ -239,15 +243,6 @@ def mean_face_latents() -> AvatarLatents:
 
 
 _IRIS_SHAPE: Final = np.array([[0, 0, 0], [1, 0, 0], [0, -1, 0], [-1, 0, 0], [0, 1, 0]])
-
-
-def _pose(mesh: WarpMesh, pose: HeadPose, vertices: Float32Array) -> Float32Array:
-    out = np.empty((len(vertices), 2), np.float32)
-    pose_vertices(
-        vertices, mesh.head_weight, mesh.shift_weight, pose.rotation, mesh.pivot, mesh.centre,
-        pose.shift, pose.scale, CAMERA_DISTANCE_IOD * mesh.iod_px, out,
-    )  # fmt: skip
-    return out
 
 
 _OVAL: Final = np.array(fm.OVAL)
@@ -320,19 +315,3 @@ def _with_flaps(mesh: WarpMesh, mouth: MouthLayers) -> tuple[Float32Array, Int32
 def _flap_targets(posed: Float32Array) -> Float32Array:
     middle = 0.5 * (posed[_UPPER_RIM] + posed[_LOWER_RIM])
     return np.concatenate([middle, middle])
-
-
-def _mouth_pose(
-    avatar: PreparedAvatar, pose: HeadPose, motion: Float32Array
-) -> tuple[Float32Array, Float32Array]:
-    """Projection of the skull's frame at the mouth, float32 [2, 4], and the jaw's way, IOD [3]."""
-    mesh, mouth = avatar.mesh, avatar.mouth
-    frame = np.concatenate([mouth.anchor[None], mouth.anchor + mouth.axes]).astype(np.float32)
-    out = np.empty((4, 2), np.float32)
-    ones = np.ones(4, np.float32)
-    pose_vertices(
-        frame, ones, ones, pose.rotation, mesh.pivot, mesh.centre, pose.shift, pose.scale,
-        CAMERA_DISTANCE_IOD * mesh.iod_px, out,
-    )  # fmt: skip
-    head = np.column_stack([(out[1:] - out[0]).T, out[0]])
-    return head.astype(np.float32), avatar.rig.jaw_way(motion)
