@@ -8,8 +8,8 @@ help. One frame runs on one thread and releases the GIL in its loops.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
 import cv2
 import numpy as np
@@ -22,8 +22,13 @@ from parlante.models.decoder_mesh import WarpMesh, build_mesh
 from parlante.models.eyes import EyeLayers, build_eyes, render_eye, white_of
 from parlante.models.face_coefficients import load_reference
 from parlante.models.face_mesh import Int32Array
+from parlante.models.face_regions import DrawnFrame, cut_regions
 from parlante.models.face_rig import FaceRig, build_rig, face_axes
-from parlante.models.frame_geometry import FrameGeometry, geometry_from_motion
+from parlante.models.frame_geometry import (
+    FrameGeometry,
+    geometry_from_motion,
+    geometry_of_portrait,
+)
 from parlante.models.lip_fill import fill_opening
 from parlante.models.lip_opening import refine_lips
 from parlante.models.mouth import MouthLayers, build_mouth, render_mouth
@@ -37,6 +42,9 @@ from parlante.types import (
     LatentSpec,
     Uint8Array,
 )
+
+if TYPE_CHECKING:
+    from parlante.models.face_retouch import FaceAppearance, FaceRetouch
 
 CANVAS_OFFSET: Final = (float(PAD_SIDE_PX), float(PAD_TOP_PX))
 
@@ -57,6 +65,8 @@ class PreparedAvatar:
         triangles: int32 [M, 3], of mesh and lip flaps, far ones first.
         source: float32 [N, 2], px of the canvas, of mesh and flap vertices.
         yaw: How far the portrait itself is turned, rad.
+        canvas_offset: Position of the portrait on the canvas, px.
+        appearance: What the face network made of the portrait; None without one.
     """
 
     key: str
@@ -70,6 +80,8 @@ class PreparedAvatar:
     triangles: Int32Array
     source: Float32Array
     yaw: float
+    canvas_offset: tuple[float, float] = CANVAS_OFFSET
+    appearance: FaceAppearance | None = None
 
     @property
     def num_bytes(self) -> int:
@@ -77,14 +89,20 @@ class PreparedAvatar:
         rig = self.rig
         arrays = (self.image, self.background, self.canvas, self.triangles, self.source)
         fields = (rig.fields, rig.lower_columns, rig.upper_columns)
-        return sum(a.nbytes for a in (*arrays, *fields))
+        held = 0 if self.appearance is None else self.appearance.num_bytes
+        return held + sum(a.nbytes for a in (*arrays, *fields))
 
 
 class Decoder:
-    """Renders avatars; safe for use from several threads, each with its own scratch memory."""
+    """Renders avatars; safe for use from several threads, each with its own scratch memory.
 
-    def __init__(self) -> None:
+    Args:
+        retouch: Network that retouches what the warp drew; None leaves frames as drawn.
+    """
+
+    def __init__(self, retouch: FaceRetouch | None = None) -> None:
         self._local = threading.local()
+        self._retouch = retouch
 
     def prepare(self, latents: AvatarLatents) -> PreparedAvatar:
         """Do the work that is the same for all frames of an avatar.
@@ -109,7 +127,7 @@ class Decoder:
         mouth = build_mouth(image, mesh.vertices, axes, white_of(eyes))
         source, triangles = _with_flaps(mesh, mouth)
         skin = fill_opening(image, mesh.vertices) if mouth.shows_teeth else image
-        return PreparedAvatar(
+        avatar = PreparedAvatar(
             key=latents.key,
             image=image,
             background=background,
@@ -122,6 +140,10 @@ class Decoder:
             yaw=float(np.arctan2(axes[0, 2], axes[0, 0])),
             source=source + np.array(CANVAS_OFFSET, np.float32),
         )
+        if self._retouch is None:
+            return avatar
+        look = self._retouch.prepare(avatar, geometry_of_portrait(avatar))
+        return replace(avatar, appearance=look)
 
     def warm_up(self) -> None:
         """Compile the pixel loops, or load them from their cache."""
@@ -161,6 +183,17 @@ class Decoder:
         Returns:
             uint8 [512, 512, 3], RGB; the caller owns it.
         """
+        drawn = self.draw(avatar, geometry)
+        if self._retouch is not None and avatar.appearance is not None:
+            regions = cut_regions(avatar, geometry, drawn)
+            self._retouch.apply(avatar.appearance, regions, drawn.pixels)
+        return drawn.pixels
+
+    def draw(self, avatar: PreparedAvatar, geometry: FrameGeometry) -> DrawnFrame:
+        """Draw one frame without any retouching.
+
+        The maps of the result are this thread's scratch memory: they hold until it draws again.
+        """
         scratch = self._scratch()
         posed = geometry.posed
         target = np.concatenate([posed, _flap_targets(posed)])
@@ -177,7 +210,7 @@ class Decoder:
             avatar.mouth, posed[_INNER_LIPS], geometry.mouth_frame, geometry.jaw,
             geometry.tongue_out, out,
         )  # fmt: skip
-        return out
+        return DrawnFrame(pixels=out, maps=maps, matte=scratch.rgba[..., 3])
 
     def _scratch(self) -> _Scratch:
         scratch: _Scratch | None = getattr(self._local, "scratch", None)

@@ -7,7 +7,7 @@ draws knows no difference.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -108,6 +108,12 @@ def geometry_from_motion(avatar: PreparedAvatar, motion: Float32Array) -> FrameG
         ),
         gaze=np.asarray(gaze, np.float32),
     )
+
+
+def geometry_of_portrait(avatar: PreparedAvatar) -> FrameGeometry:
+    """Shape of the portrait itself, with its lips and lids as the photo has them."""
+    still = geometry_from_motion(avatar, np.zeros(MOTION_DIM, np.float32))
+    return replace(still, posed=still.rest)
 
 
 class ShapeFitter:
