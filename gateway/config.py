@@ -71,6 +71,13 @@ class GatewayConfig(ServerConfig):
             "Folder of the weights' speech encoder, embedded wiring; unset takes training's"
         ),
     )
+    face_net: str = field(
+        default="auto",
+        metadata=about(
+            "Network that retouches mouth, eyes and contour, embedded wiring: auto (nano if it is "
+            "packaged), none, nano, base, or a file of weights"
+        ),
+    )
     max_uploads: int = field(
         default=4, metadata=_named("Portraits that are taken in at once", "max_uploads")
     )
@@ -110,6 +117,8 @@ class GatewayConfig(ServerConfig):
         for name in ("encoder_address", "motion_address", "renderer_address"):
             if not getattr(self, name):
                 raise bad_setting(name, "HOST:PORT", "nothing")
+        if not self.face_net.strip():
+            raise bad_setting("face_net", "auto, none, nano, base or a file", repr(self.face_net))
         if self.max_sessions < 0:
             raise bad_setting("max_sessions", ">= 0", self.max_sessions)
         if self.max_uploads < 1:

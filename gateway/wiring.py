@@ -50,7 +50,9 @@ async def embedded(config: GatewayConfig) -> AsyncIterator[Stages]:
         stack.push_async_callback(encoder.aclose)
         motion = MotionEngine.load(config.motion_weights, speech_encoder=config.speech_encoder)
         stack.push_async_callback(motion.aclose)
-        renderer = RendererEngine.create(encoder, bundle_digest=encoder.digest)
+        renderer = RendererEngine.create(
+            encoder, bundle_digest=encoder.digest, face_net=config.face_net
+        )
         stack.push_async_callback(renderer.aclose)
 
         async def prepare() -> None:

@@ -24,6 +24,7 @@ from parlante.types import (
 
 __all__ = [
     "add_control_options",
+    "add_face_net_option",
     "add_face_option",
     "add_server_option",
     "controls_of",
@@ -51,6 +52,16 @@ def add_face_option(parser: argparse.ArgumentParser) -> None:
         metavar="only|largest|INDEX",
         help="which face of a picture with several; INDEX counts from 0, left to right "
         "(default: only)",
+    )
+
+
+def add_face_net_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--face-net``."""
+    parser.add_argument(
+        "--face-net",
+        metavar="auto|none|nano|base|FILE",
+        help="network that retouches mouth, eyes and contour, without --server (default: "
+        "PARLANTE_FACE_NET, or auto: nano if it is packaged)",
     )
 
 

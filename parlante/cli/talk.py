@@ -26,6 +26,7 @@ from tqdm import tqdm
 from parlante.cli.embedded import gateway_target
 from parlante.cli.options import (
     add_control_options,
+    add_face_net_option,
     add_face_option,
     add_server_option,
     controls_of,
@@ -114,6 +115,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_face_option(parser)
     add_server_option(parser)
+    add_face_net_option(parser)
     parser.add_argument("--json", action="store_true", help="no progress bar, JSON at the end")
 
 
@@ -139,7 +141,7 @@ def run(args: argparse.Namespace) -> int:
         show_progress=not args.json and sys.stderr.isatty(),
         delay_budget_ms=args.delay_budget,
     )
-    report = asyncio.run(_run(job, args.server))
+    report = asyncio.run(_run(job, args.server, args.face_net))
     if args.json:
         print(json.dumps(asdict(report)))
     else:
@@ -150,8 +152,18 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _run(job: TalkJob, server: str | None) -> TalkReport:
-    async with gateway_target(server) as target, ParlanteClient(target) as client:
+async def _run(job: TalkJob, server: str | None, face_net: str | None) -> TalkReport:
+    if server is not None and face_net is not None:
+        raise InvalidInput(
+            "--face-net is of a renderer in this process; got --server too; start the renderer "
+            "of that server with --face-net instead",
+            reason="BAD_OPTION",
+            field="face_net",
+        )
+    async with (
+        gateway_target(server, face_net=face_net) as target,
+        ParlanteClient(target) as client,
+    ):
         await client.wait_ready(CONNECT_TIMEOUT_S)
         return await make_video(client, job)
 

@@ -55,7 +55,7 @@ class PartNet(nn.Module):
     def forward(self, rgb: Tensor) -> Tensor:
         """Scores of the parts at half the size: [B, NUM_PARTS, H / 2, W / 2]."""
         seen = self.features(rgb)
-        scores = self.names[0](seen[0])
+        scores: Tensor = self.names[0](seen[0])
         for name, hidden in zip(list(self.names)[1:], seen[1:], strict=True):
             coarse = name(hidden)
             scores = scores + F.interpolate(

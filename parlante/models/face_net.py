@@ -59,7 +59,9 @@ class RegionNetConfig:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> RegionNetConfig:
         """Read the fields of JSON, where tuples are lists."""
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()
+        }
         return cls(**values)
 
 
@@ -170,6 +172,7 @@ class RegionNet(nn.Module):
 
     def __init__(self, config: RegionNetConfig, size_px: int, num_maps: int) -> None:
         super().__init__()
+        self._place: Tensor
         self._shrink, self._side = config.shrink, size_px // config.shrink
         self._num_maps = num_maps
         top = config.widths[0]
@@ -278,7 +281,8 @@ class _Block(nn.Module):
         if self.film is not None and condition is not None:
             scale, shift = self.film(condition)[..., None, None].chunk(2, 1)
             inner = inner * (1.0 + scale) + shift
-        return hidden + self.second(F.silu(inner))
+        change: Tensor = self.second(F.silu(inner))
+        return hidden + change
 
 
 def _start_softly(detail: nn.Conv2d, shade: nn.Conv2d | None, num_colours: int) -> None:

@@ -228,15 +228,19 @@ def _cut_frame(avatar: PreparedAvatar, geometry: FrameGeometry, drawn: DrawnFram
     oval = geometry.posed[_OVAL]
     per_iod = iod / (scale * shrink) / DISTANCE_SCALE
     fill_distance(_inwards(oval, to_map), per_iod, 2.0 * MAX_DISTANCE, maps[1])
-    x, y = _fill_warp(drawn, to_map, maps[2])
-    grid = _GRIDS[side]
+    step = FRAME_SIZE_PX // side
+    thin = slice(step // 2, None, step)
+    x, y = (np.ascontiguousarray(m[thin, thin]) for m in drawn.maps)
+    fill_stretch(x, y, float(step * step), MAX_STRETCH, maps[2])
     for index, position in enumerate((x, y)):
-        own = grid[index] * (scale * shrink) + avatar.canvas_offset[index]
+        own = _GRIDS[side][index] * step + (step // 2 + avatar.canvas_offset[index])
         way = (position - own) * np.float32(WAY_SCALE / avatar.mesh.iod_px)
         maps[3 + index] = np.clip(way, -4.0, 4.0)
     near = cv2.dilate(matte, np.ones((5, 5), np.uint8)) * np.float32(1.0 / 255.0)
     moved = _moved(geometry.posed, avatar.mesh.vertices[:, :2], _OVAL, iod)
-    gate = _rising(moved, MOVED_CONTOUR)
+    way = np.hypot(maps[3], maps[4]) / np.float32(WAY_SCALE * MOVED_CONTOUR)
+    # What does not move is right as it is: a jaw must not change the hair.
+    gate = cv2.dilate(np.float32(1.0) - np.exp(-way * way), np.ones((3, 3), np.uint8))
     outside = maps[1] / DISTANCE_SCALE
     low, high = OVAL_INSIDE
     band = _smooth_array((outside - low) / (high - low))
@@ -273,7 +277,8 @@ def _placing(
 def _to_maps(to_frame: npt.NDArray[np.float64], shrink: int) -> npt.NDArray[np.float64]:
     """Frame px of map px, whose pixels are blocks of crop px."""
     half = 0.5 * (shrink - 1.0)
-    return to_frame @ np.array([[shrink, 0.0, half], [0.0, shrink, half], [0.0, 0.0, 1.0]])
+    matrix = np.array([[shrink, 0.0, half], [0.0, shrink, half], [0.0, 0.0, 1.0]])
+    return np.asarray(to_frame @ matrix, np.float64)
 
 
 def _inwards(points: npt.NDArray[np.floating], to_frame: npt.NDArray[np.float64]) -> Float32Array:
@@ -289,10 +294,8 @@ def _cut(pixels: Uint8Array, to_frame: npt.NDArray[np.float64], size_px: int) ->
     return np.asarray(crop, np.uint8)
 
 
-def _fill_warp(
-    drawn: DrawnFrame, to_map: npt.NDArray[np.float64], out: Float32Array
-) -> tuple[Float32Array, Float32Array]:
-    """Write the stretch of the warp; gives the source position of every map pixel."""
+def _fill_warp(drawn: DrawnFrame, to_map: npt.NDArray[np.float64], out: Float32Array) -> None:
+    """Write the stretch of the warp."""
     size = out.shape[::-1]
     flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
     x, y = (
@@ -301,7 +304,6 @@ def _fill_warp(
     )
     area = abs(float(to_map[0, 0] * to_map[1, 1] - to_map[0, 1] * to_map[1, 0]))
     fill_stretch(x, y, area, MAX_STRETCH, out)
-    return x, y
 
 
 def _moved(

@@ -18,15 +18,9 @@ from parlante.errors import FailedPrecondition
 from parlante.models.face_net import FaceNet, FaceNetConfig
 from parlante.models.face_regions import REGIONS_VERSION
 
-__all__ = ["FACE_WEIGHTS", "load_face_net", "save_face_net", "weights_of"]
+__all__ = ["load_face_net", "save_face_net"]
 
 ARCHITECTURE: Final = "1"  # raised when old weights no longer fit
-FACE_WEIGHTS: Final = Path(__file__).parent / "weights"
-
-
-def weights_of(name: str) -> Path:
-    """Path of the packaged weights of a size: ``nano`` or ``base``; there may be none."""
-    return FACE_WEIGHTS / f"face_{name}.safetensors"
 
 
 def save_face_net(state: Mapping[str, Tensor], config: FaceNetConfig, path: Path) -> None:

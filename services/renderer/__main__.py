@@ -17,7 +17,9 @@ from services.renderer.servicer import RendererServicer, renderer_service
 async def serve(config: RendererServiceConfig) -> None:
     """Make the engine, which fetches latents from the encoder, and serve it."""
     async with open_channel(config.encoder, tls=config.encoder_tls_files) as channel:
-        engine = RendererEngine.create(RemoteEncoder(channel), bundle_digest=config.bundle_digest)
+        engine = RendererEngine.create(
+            RemoteEncoder(channel), bundle_digest=config.bundle_digest, face_net=config.face_net
+        )
         slots = Slots(config.max_streams, what="render stream")
         service = renderer_service(RendererServicer(engine, slots=slots))
         await serve_engine(engine, [service], config)

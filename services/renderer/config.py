@@ -30,10 +30,20 @@ class RendererServiceConfig(ServerConfig):
         default="", metadata=about("Refuse latents of any other model bundle; empty takes all")
     )
 
+    face_net: str = field(
+        default="auto",
+        metadata=about(
+            "Network that retouches mouth, eyes and contour: auto (nano if it is packaged), none, "
+            "nano, base, or a file of weights"
+        ),
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 1 <= self.max_streams <= 10_000:
             raise bad_setting("max_streams", "in [1, 10000]", self.max_streams)
+        if not self.face_net.strip():
+            raise bad_setting("face_net", "auto, none, nano, base or a file", repr(self.face_net))
         if not self.encoder.strip():
             raise bad_setting("encoder", "HOST:PORT", repr(self.encoder))
 

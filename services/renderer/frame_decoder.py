@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from parlante.media.frame_encoding import warm_up as warm_up_encoding
 from parlante.models.decoder import Decoder, PreparedAvatar
@@ -10,9 +10,15 @@ from parlante.types import AvatarLatents, Float32Array, Uint8Array
 from services.renderer.avatar_cache import Sized
 from services.renderer.worker_pool import WorkerPool
 
+if TYPE_CHECKING:
+    from parlante.models.face_retouch import FaceRetouch
+
 __all__ = ["FrameDecoder", "InProcessDecoder"]
 
 A = TypeVar("A", bound=Sized)
+
+
+NO_FACE_NET: Final = "none"
 
 
 class FrameDecoder(Protocol, Generic[A]):
@@ -40,11 +46,15 @@ class InProcessDecoder:
 
     Args:
         pool: Threads to run on.
+        face_net: Network that retouches frames; see `open_retouch`.
+
+    Raises:
+        FailedPrecondition: The network's weights are missing.
     """
 
-    def __init__(self, pool: WorkerPool) -> None:
+    def __init__(self, pool: WorkerPool, *, face_net: str = NO_FACE_NET) -> None:
         self._pool = pool
-        self._decoder = Decoder()
+        self._decoder = Decoder(_open(face_net))
 
     async def warm_up(self) -> None:
         """Compile the pixel loops, or load them from their cache."""
@@ -61,3 +71,11 @@ class InProcessDecoder:
 
     async def aclose(self) -> None:
         """Nothing to free: scratch memory goes with the threads."""
+
+
+def _open(face_net: str) -> FaceRetouch | None:
+    if face_net == NO_FACE_NET:  # needs no torch
+        return None
+    from parlante.models.face_retouch import open_retouch
+
+    return open_retouch(face_net)

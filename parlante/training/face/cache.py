@@ -147,7 +147,7 @@ def open_cache(folder: Path) -> dict[str, RegionData]:
     """Open a joined cache by region, without reading it."""
     joined = folder / JOINED
     portrait, twin = np.load(joined / "portrait.npy"), np.load(joined / "twin.npy")
-    regions = {}
+    regions: dict[str, RegionData] = {}
     for name in REGIONS:
         arrays = {
             key: np.load(joined / f"{name}_{key}.npy", mmap_mode="r")

@@ -73,7 +73,8 @@ def train_face(
     (out / "config.json").write_text(config.to_json(), "utf-8")
     torch.manual_seed(config.seed)
     part_net = _part_net(config, data, out / "features.safetensors", parts)
-    net = FaceNet(config.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = FaceNet(config.model)
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if start is not None:
         net.load_state_dict(start)
     average = {name: tensor.detach().clone() for name, tensor in net.state_dict().items()}
@@ -235,7 +236,8 @@ def _part_net(
 
 
 def _train_parts(config: FaceTrainingConfig, data: FaceData) -> PartNet:
-    net = PartNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = PartNet()
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3)
     for step in range(config.part_steps):
         for index, name in enumerate(("mouth", "eyes")):

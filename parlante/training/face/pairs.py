@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from parlante.models import face_mesh as fm
 from parlante.models.alignment import CropPlan
@@ -96,7 +97,7 @@ class Damage:
         if self.jpeg_quality > 0:
             options = [cv2.IMWRITE_JPEG_QUALITY, self.jpeg_quality]
             _, data = cv2.imencode(".jpg", rgb, options)
-            rgb = cv2.imdecode(data, cv2.IMREAD_COLOR)
+            rgb = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
         return np.ascontiguousarray(rgb, np.uint8)
 
 
@@ -200,7 +201,12 @@ def make_avatar(
         soft = make_matte(tracker, rgb, plan, rgb, landmarks)
         rgb, soft, background = close_borders(rgb, np.full(size, 255, np.uint8), soft, landmarks)
         matte = np.asarray(np.round(soft * 255.0), np.uint8)
-    tensors = {"image": rgb, "background": background, "matte": matte, "landmarks": landmarks}
+    tensors: dict[str, npt.NDArray[np.generic]] = {
+        "image": rgb,
+        "background": background,
+        "matte": matte,
+        "landmarks": landmarks,
+    }
     spec = LatentSpec(space=AVATAR_SPACE, bundle_digest="", tensors=())
     return decoder.prepare(AvatarLatents(key="", spec=spec, tensors=MappingProxyType(tensors)))
 
