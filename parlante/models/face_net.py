@@ -36,6 +36,8 @@ from parlante.models.face_regions import (
 NUM_COLOURS: Final = 3
 MAX_SHADE: Final = 0.6
 FIRST_MASK_LOGIT: Final = -1.0
+MIDDLE: Final = 0.5  # of a region's half side, where its tone is measured
+LEAST_TONE: Final = 0.03
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,7 @@ class RegionNetConfig:
         widths: Channels per level; each level has half the side of the one above.
         blocks: Blocks per level, the way down and the way up together at all but the lowest.
         code: Length of the portrait's code.
+        spread: Channels from which a block of pixels is painted.
         has_shade: Whether there is a shade beside the detail.
     """
 
@@ -54,6 +57,7 @@ class RegionNetConfig:
     widths: tuple[int, ...] = (40, 64, 96)
     blocks: tuple[int, ...] = (1, 1, 1)
     code: int = 32
+    spread: int = 64
     has_shade: bool = True
 
     @classmethod
@@ -103,10 +107,13 @@ class Look(NamedTuple):
     Attributes:
         features: [B, C, S / shrink, S / shrink].
         code: [B, code].
+        tone: [B, 3, 1, 1], mean colour of the middle of the region. Colours are seen and painted
+            relative to it, so that light and skin need not be learnt anew.
     """
 
     features: Tensor
     code: Tensor
+    tone: Tensor
 
 
 class FaceInput(NamedTuple):
@@ -179,6 +186,11 @@ class RegionNet(nn.Module):
         place = torch.linspace(-1.0, 1.0, self._side)
         grid = torch.stack(torch.meshgrid(place, place, indexing="ij"))
         self.register_buffer("_place", grid[None], persistent=False)
+        self._middle: Tensor
+        pixel = torch.linspace(-1.0, 1.0, size_px)
+        bell = torch.exp(-((pixel / MIDDLE) ** 2))
+        bell = bell / bell.sum()
+        self.register_buffer("_middle", bell[:, None] * bell[None], persistent=False)
         num_inputs = NUM_COLOURS * config.shrink**2 + num_maps * 4
         self.stem = nn.Conv2d(num_inputs + 2, top, 1)
         self.look_stem = nn.Conv2d(num_inputs + 2, top, 1)
@@ -199,16 +211,18 @@ class RegionNet(nn.Module):
         self.shrink = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in pairs)
         self.grow = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairs)
         self.up = nn.ModuleList(_Level(a, 1, 64) for a, _ in pairs)
-        self.detail = nn.Conv2d(top, (NUM_COLOURS + 1) * config.shrink**2, 1)
-        self.shade = nn.Conv2d(top, NUM_COLOURS, 1) if config.has_shade else None
+        self.spread = nn.Conv2d(top, config.spread, 1)
+        self.detail = nn.Conv2d(config.spread, (NUM_COLOURS + 1) * config.shrink**2, 1)
+        self.shade = nn.Conv2d(config.spread, NUM_COLOURS, 1) if config.has_shade else None
         _start_softly(self.detail, self.shade, NUM_COLOURS * config.shrink**2)
 
     def look(self, portrait: RegionInput) -> Look:
         """Look at the region in the portrait itself."""
-        hidden = self.look_stem(self._fold(portrait))
+        tone = (portrait.rgb * self._middle).sum((2, 3), keepdim=True).clamp(LEAST_TONE)
+        hidden = self.look_stem(self._fold(portrait, tone))
         hidden = self.look_block(F.silu(hidden), None)
         code = self.look_code(hidden).mean((2, 3))
-        return Look(self.look_out(hidden), code)
+        return Look(self.look_out(hidden), code, tone)
 
     def forward(self, region: RegionInput, look: Look) -> tuple[Tensor, Tensor, Tensor]:
         """Say how the region is to be changed.
@@ -218,7 +232,7 @@ class RegionNet(nn.Module):
             and the shade [B, 3, S, S] likewise, one of zeros [B, 3, 1, 1] without a shade.
         """
         condition = self.condition(torch.cat([region.condition, look.code], 1))
-        hidden = self.stem(self._fold(region)) + look.features
+        hidden = self.stem(self._fold(region, look.tone)) + look.features
         kept = []
         for index, level in enumerate(self.down):
             hidden = level(hidden, condition)
@@ -228,9 +242,10 @@ class RegionNet(nn.Module):
         for index in reversed(range(len(self.grow))):
             grown = F.interpolate(self.grow[index](hidden), scale_factor=2.0, mode="nearest")
             hidden = self.up[index](kept[index] + grown, condition)
-        hidden = F.silu(hidden)
+        hidden = F.silu(self.spread(F.silu(hidden)))
         picture = F.pixel_shuffle(self.detail(hidden), self._shrink)
-        colour, mask = picture[:, :NUM_COLOURS], torch.sigmoid(picture[:, NUM_COLOURS:])
+        colour = picture[:, :NUM_COLOURS] * look.tone
+        mask = torch.sigmoid(picture[:, NUM_COLOURS:])
         size = region.rgb.shape[-2:]
         allow = F.interpolate(region.allow, size=size, mode="bilinear", align_corners=False)
         mask = mask * allow[:, :1]
@@ -242,9 +257,9 @@ class RegionNet(nn.Module):
         shade = shade * allow[:, 1:]
         return change + shade * region.rgb, mask, shade
 
-    def _fold(self, region: RegionInput) -> Tensor:
+    def _fold(self, region: RegionInput, tone: Tensor) -> Tensor:
         """Bring all inputs to the side of the top level."""
-        colours = F.pixel_unshuffle(region.rgb * 2.0 - 1.0, self._shrink)
+        colours = F.pixel_unshuffle(region.rgb / tone - 1.0, self._shrink)
         maps = F.pixel_unshuffle(region.maps, region.maps.shape[-1] // self._side)
         place = self._place.expand(colours.shape[0], -1, -1, -1)
         return torch.cat([colours, maps, place], 1)
@@ -290,7 +305,7 @@ def _start_softly(detail: nn.Conv2d, shade: nn.Conv2d | None, num_colours: int) 
     assert detail.bias is not None
     with torch.no_grad():
         detail.weight.mul_(0.1)
-        detail.bias[:num_colours] = 0.4
+        detail.bias[:num_colours] = 0.8
         detail.bias[num_colours:] = FIRST_MASK_LOGIT
         if shade is not None:
             shade.weight.mul_(0.1)

@@ -48,13 +48,13 @@ class FaceTrainingConfig:
     num_steps: int = 6000
     mouth_batch: int = 12
     eye_batch: int = 16
-    frame_batch: int = 4
-    learning_rate: float = 1.5e-3
+    frame_batch: int = 3
+    learning_rate: float = 2e-3
     warmup_steps: int = 100
     weight_decay: float = 0.01
     average_decay: float = 0.998
     part_steps: int = 400
-    likeness_every: int = 2
+    likeness_every: int = 3
     num_portraits: int = 2
     twins: float = 0.35
     photo_share: float = 0.15

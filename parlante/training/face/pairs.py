@@ -18,7 +18,7 @@ import numpy.typing as npt
 from parlante.models import face_mesh as fm
 from parlante.models.alignment import CropPlan
 from parlante.models.border import close_borders
-from parlante.models.decoder import Decoder, PreparedAvatar
+from parlante.models.decoder import Decoder
 from parlante.models.face_coefficients import canonicalize, measure_face
 from parlante.models.face_regions import (
     EYE_PX,
@@ -42,7 +42,7 @@ from parlante.types import (
     Uint8Array,
 )
 
-__all__ = ["Answer", "Damage", "Pair", "make_pairs"]
+__all__ = ["Answer", "Damage", "Pair", "latents_of_view", "make_pairs", "shape_between"]
 
 MAX_JITTER_PX: Final = 1.0
 MIN_JITTER_PX: Final = 0.3
@@ -150,7 +150,7 @@ def make_pairs(
         damage = Damage() if clean else Damage.draw(rng)
         spoil = subject.exact and not clean
         view = subject.views[source]
-        avatar = make_avatar(view, damage, rng, tracker, decoder, jitter=spoil)
+        avatar = decoder.prepare(latents_of_view(view, damage, rng, tracker, jitter=spoil))
         portrait = cut_regions(avatar, geometry_of_portrait(avatar), portrait_frame(avatar))
         fitter = ShapeFitter(avatar)
         for index, target in enumerate(subject.views):
@@ -181,16 +181,23 @@ def _is_near(source: View, target: View) -> bool:
     return abs(turn) <= MAX_TARGET_YAW_RAD
 
 
-def make_avatar(
+def latents_of_view(
     view: View,
     damage: Damage,
     rng: np.random.Generator,
     tracker: FaceTracker | None,
-    decoder: Decoder,
     *,
     jitter: bool,
-) -> PreparedAvatar:
-    """Make an avatar of a picture that already has a portrait's framing."""
+) -> AvatarLatents:
+    """Make latents of a picture that already has a portrait's framing.
+
+    Args:
+        view: The picture.
+        damage: What is to be wrong with it.
+        rng: Of the noise.
+        tracker: Makes the matte as the encoder does; None takes the whole frame.
+        jitter: Whether the landmarks get a tracker's noise.
+    """
     rgb = damage.spoil(damage.soften(view.rgb), rng)
     landmarks = add_jitter(view.landmarks, rng) if jitter else view.landmarks
     size = (FRAME_SIZE_PX, FRAME_SIZE_PX)
@@ -208,7 +215,7 @@ def make_avatar(
         "landmarks": landmarks,
     }
     spec = LatentSpec(space=AVATAR_SPACE, bundle_digest="", tensors=())
-    return decoder.prepare(AvatarLatents(key="", spec=spec, tensors=MappingProxyType(tensors)))
+    return AvatarLatents(key="", spec=spec, tensors=MappingProxyType(tensors))
 
 
 def shape_between(source: View, target: View, subject: Subject) -> FaceShape:
