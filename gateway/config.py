@@ -107,6 +107,13 @@ class GatewayConfig(ServerConfig):
         default="127.0.0.1:8001",
         metadata=about("gRPC addresses of the Triton servers, HOST:PORT[,HOST:PORT...]"),
     )
+    face_net: str = field(
+        default="auto",
+        metadata=about(
+            "Network that retouches mouth, eyes and contour, embedded wiring: auto (nano if it is "
+            "packaged), none, nano, base, or a file of weights"
+        ),
+    )
     max_uploads: int = field(
         default=4, metadata=_named("Portraits that are taken in at once", "max_uploads")
     )
@@ -163,6 +170,8 @@ class GatewayConfig(ServerConfig):
             raise bad_setting("late_ms", "in [100, 60000]", self.late_ms)
         if not 0 <= self.admin_port <= 65_535:
             raise bad_setting("admin_port", "in [0, 65535]", self.admin_port)
+        if not self.face_net.strip():
+            raise bad_setting("face_net", "auto, none, nano, base or a file", repr(self.face_net))
         if self.max_sessions < 0:
             raise bad_setting("max_sessions", ">= 0", self.max_sessions)
         if self.max_uploads < 1:

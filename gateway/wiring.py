@@ -65,7 +65,9 @@ async def embedded(config: GatewayConfig) -> AsyncIterator[Stages]:
             servers = connect(config.triton_url)
             renderer = RendererEngine.on_triton(encoder, servers, bundle_digest=encoder.digest)
         else:
-            renderer = RendererEngine.create(encoder, bundle_digest=encoder.digest)
+            renderer = RendererEngine.create(
+                encoder, bundle_digest=encoder.digest, face_net=config.face_net
+            )
         stack.push_async_callback(renderer.aclose)
 
         async def prepare() -> None:

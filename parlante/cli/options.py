@@ -38,6 +38,7 @@ from parlante.types import (
 __all__ = [
     "Look",
     "add_control_options",
+    "add_face_net_option",
     "add_face_option",
     "add_framing_option",
     "add_look_options",
@@ -180,6 +181,16 @@ def _read_background(text: str) -> Background:
 
         picture = shrink_image(picture, max(FRAME_SIZES_PX))
     return Background(kind=BackgroundKind.PICTURE, picture=picture)
+
+
+def add_face_net_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--face-net``."""
+    parser.add_argument(
+        "--face-net",
+        metavar="auto|none|nano|base|FILE",
+        help="network that retouches mouth, eyes and contour, without --server (default: "
+        "PARLANTE_FACE_NET, or auto: nano if it is packaged)",
+    )
 
 
 def add_control_options(parser: argparse.ArgumentParser) -> None:

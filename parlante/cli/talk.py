@@ -23,6 +23,7 @@ from parlante.cli.embedded import gateway_target
 from parlante.cli.options import (
     Look,
     add_control_options,
+    add_face_net_option,
     add_face_option,
     add_look_options,
     add_server_option,
@@ -122,6 +123,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_face_option(parser)
     add_look_options(parser)
     add_server_option(parser)
+    add_face_net_option(parser)
     parser.add_argument("--json", action="store_true", help="no progress bar, JSON at the end")
 
 
@@ -149,7 +151,7 @@ def run(args: argparse.Namespace) -> int:
         delay_budget_ms=args.delay_budget,
         look=look,
     )
-    report = asyncio.run(_run(job, args.server))
+    report = asyncio.run(_run(job, args.server, args.face_net))
     if args.json:
         print(json.dumps(asdict(report)))
     else:
@@ -160,8 +162,18 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _run(job: TalkJob, server: str | None) -> TalkReport:
-    async with gateway_target(server) as target, ParlanteClient(target) as client:
+async def _run(job: TalkJob, server: str | None, face_net: str | None) -> TalkReport:
+    if server is not None and face_net is not None:
+        raise InvalidInput(
+            "--face-net is of a renderer in this process; got --server too; start the renderer "
+            "of that server with --face-net instead",
+            reason="BAD_OPTION",
+            field="face_net",
+        )
+    async with (
+        gateway_target(server, face_net=face_net) as target,
+        ParlanteClient(target) as client,
+    ):
         await client.wait_ready(CONNECT_TIMEOUT_S)
         return await make_video(client, job)
 

@@ -38,7 +38,7 @@ async def serve(config: RendererServiceConfig) -> None:
 def _engine(source: LatentSource, config: RendererServiceConfig) -> RendererEngine:
     digest = config.bundle_digest
     if config.renderer != TRITON:
-        return RendererEngine.create(source, bundle_digest=digest)
+        return RendererEngine.create(source, bundle_digest=digest, face_net=config.face_net)
     # Imported here: the in-process backend needs no client of a server.
     from parlante.triton.client import connect
 

@@ -62,6 +62,14 @@ class RendererServiceConfig(ServerConfig):
         default="", metadata=about("Refuse latents of any other model bundle; empty takes all")
     )
 
+    face_net: str = field(
+        default="auto",
+        metadata=about(
+            "Network that retouches mouth, eyes and contour: auto (nano if it is packaged), none, "
+            "nano, base, or a file of weights"
+        ),
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 1 <= self.max_streams <= 10_000:
@@ -71,6 +79,8 @@ class RendererServiceConfig(ServerConfig):
         except InvalidInput as error:
             raise bad_setting("encoder", "a target", error.message) from error
         check_backend(self.renderer, self.triton_url)
+        if not self.face_net.strip():
+            raise bad_setting("face_net", "auto, none, nano, base or a file", repr(self.face_net))
 
     @property
     def encoder_tls_files(self) -> TlsFiles | None:

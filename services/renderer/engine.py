@@ -30,7 +30,7 @@ from parlante.types import (
     Uint8Array,
 )
 from services.renderer.avatar_cache import AvatarCache
-from services.renderer.frame_decoder import FrameDecoder, InProcessDecoder
+from services.renderer.frame_decoder import NO_FACE_NET, FrameDecoder, InProcessDecoder
 from services.renderer.frames_ahead import FramesAhead
 from services.renderer.triton_decoder import TritonDecoder
 from services.renderer.triton_instance import FrameServer
@@ -88,7 +88,12 @@ class RendererEngine:
 
     @classmethod
     def create(
-        cls, encoder: LatentSource, *, num_threads: int = 0, bundle_digest: str = ""
+        cls,
+        encoder: LatentSource,
+        *,
+        num_threads: int = 0,
+        bundle_digest: str = "",
+        face_net: str = NO_FACE_NET,
     ) -> RendererEngine:
         """Make an engine that decodes in this process.
 
@@ -96,9 +101,13 @@ class RendererEngine:
             encoder: Where latents come from.
             num_threads: 0 takes two, or one on a machine with one core.
             bundle_digest: When given, latents of any other model bundle are refused.
+            face_net: Network that retouches frames: none, auto, nano, base, or a weights file.
+
+        Raises:
+            FailedPrecondition: The network's weights are missing.
         """
         pool = WorkerPool(num_threads or min(2, os.cpu_count() or 1))
-        decoder = InProcessDecoder(pool)
+        decoder = InProcessDecoder(pool, face_net=face_net)
         return cls(encoder, decoder=decoder, pool=pool, bundle_digest=bundle_digest)
 
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from parlante.errors import Expired
 from parlante.media.frame_encoding import EncodedPicture
@@ -15,6 +15,9 @@ from parlante.models.frame_look import FrameLook
 from parlante.types import AvatarLatents, Float32Array, RenderConfig, Uint8Array
 from services.renderer.avatar_cache import Sized
 from services.renderer.worker_pool import WorkerPool
+
+if TYPE_CHECKING:
+    from parlante.models.face_retouch import FaceRetouch
 
 __all__ = ["FrameDecoder", "InProcessDecoder", "StreamDecoder"]
 
@@ -43,6 +46,9 @@ class StreamDecoder(Protocol, Generic[Contra]):
             Expired: FRAME_LATE, the deadline passed.
         """
         ...
+
+
+NO_FACE_NET: Final = "none"
 
 
 class FrameDecoder(Protocol, Generic[A]):
@@ -81,13 +87,17 @@ class InProcessDecoder:
 
     Args:
         pool: Threads to run on.
+        face_net: Network that retouches frames; see `open_retouch`.
+
+    Raises:
+        FailedPrecondition: The network's weights are missing.
     """
 
     max_ahead = 1
 
-    def __init__(self, pool: WorkerPool) -> None:
+    def __init__(self, pool: WorkerPool, *, face_net: str = NO_FACE_NET) -> None:
         self._pool = pool
-        self._decoder = Decoder()
+        self._decoder = Decoder(_open(face_net))
 
     async def warm_up(self) -> None:
         """Compile the pixel loops, or load them from their cache."""
@@ -119,3 +129,11 @@ class InProcessDecoder:
         if deadline_s is not None and time.monotonic() > deadline_s:
             raise Expired("the frame came too late to be shown", reason="FRAME_LATE")
         return self._decoder.render(avatar, motion)
+
+
+def _open(face_net: str) -> FaceRetouch | None:
+    if face_net == NO_FACE_NET:  # needs no torch
+        return None
+    from parlante.models.face_retouch import open_retouch
+
+    return open_retouch(face_net)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d, median_filter
 
-from parlante.models.eyes import SQUINT_GAIN, WIDE_GAIN
+from parlante.models.eye_state import SQUINT_GAIN, WIDE_GAIN
 from parlante.models.motion_space import (
     FACE,
     HEAD,
