@@ -64,7 +64,9 @@ class TlsFiles:
             return renewed
 
         return grpc.dynamic_ssl_server_credentials(
-            first, fetch, require_client_authentication=self.ca is not None
+            first,
+            fetch,  # type: ignore[arg-type]  # None is allowed: nothing has changed
+            require_client_authentication=self.ca is not None,
         )
 
     def _configuration(self) -> grpc.ServerCertificateConfiguration:
