@@ -114,6 +114,8 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         """Send the sessions of now away whenever an operator empties this gateway."""
         while not lifecycle.draining.is_set():
             await lifecycle.leaving.wait()
+            if lifecycle.draining.is_set():
+                return  # `drain_on` says good-bye
             for session in tuple(self._sessions):
                 session.go_away("this server is emptied; finish and connect again")
             await asyncio.sleep(0)

@@ -47,6 +47,7 @@ class Metrics:
     sessions_active: otel_metrics.UpDownCounter
     sessions_refused: otel_metrics.Counter
     streams_active: otel_metrics.UpDownCounter
+    slots_capacity: otel_metrics.UpDownCounter
     streams_refused: otel_metrics.Counter
     first_frame_duration: otel_metrics.Histogram
     frame_interval: otel_metrics.Histogram
@@ -84,6 +85,7 @@ def make_metrics(meter: otel_metrics.Meter) -> Metrics:
             "parlante.sessions.refused", "{session}", "Sessions refused, by parlante.reason"
         ),
         streams_active=up_down("parlante.streams.active", "{stream}", "Calls that hold a slot"),
+        slots_capacity=up_down("parlante.slots.capacity", "{slot}", "Slots of the process"),
         streams_refused=counter(
             "parlante.streams.refused", "{stream}", "Calls refused for want of a slot"
         ),

@@ -27,6 +27,8 @@ def _threads() -> set[threading.Thread]:
         if thread.is_alive()
         and not thread.name.startswith(_LOOP_THREADS)
         and not (thread.daemon and "_poll_wrapper" in thread.name)  # grpc.aio's own poller
+        # A thread of gRPC's core that has called us once; it is not Python's to end.
+        and not isinstance(thread, threading._DummyThread)
     }
 
 

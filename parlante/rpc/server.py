@@ -67,6 +67,12 @@ class ServerConfig:
     drain_grace_s: float = field(
         default=20.0, metadata=about("Time for open streams to finish on SIGTERM")
     )
+    health_port: int = field(
+        default=0,
+        metadata=about(
+            "Port of a second health service in plain text, for probes that speak no TLS; 0 = none"
+        ),
+    )
     tls_cert: Path | None = field(
         default=None, metadata=about("PEM certificate; with tls-key turns TLS on")
     )
@@ -78,6 +84,8 @@ class ServerConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:
             raise bad_setting("port", "in [0, 65535]", self.port)
+        if not 0 <= self.health_port <= 65_535:
+            raise bad_setting("health_port", "in [0, 65535]", self.health_port)
         if not 0 < self.unary_timeout_s <= 3600:
             raise bad_setting("unary_timeout_s", "in (0, 3600]", self.unary_timeout_s)
         if not 0 <= self.drain_grace_s <= 86_400:
@@ -144,6 +152,7 @@ class RpcServer:
         self._state = _State.WARMING
         self._health = Health(service.name for service in services)
         self._server: grpc.aio.Server | None = None
+        self._probes: grpc.aio.Server | None = None
         self.port = 0
 
     @property
@@ -182,6 +191,22 @@ class RpcServer:
             ) from error
         await server.start()
         self._server = server
+        if config.health_port:
+            await self._start_probes(f"{config.host}:{config.health_port}")
+
+    async def _start_probes(self, address: str) -> None:
+        """Serve health alone, without TLS: the kubelet's gRPC probes speak none."""
+        self._probes = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probes)
+        try:
+            self._probes.add_insecure_port(address)
+        except RuntimeError as error:
+            raise InvalidInput(
+                f"cannot listen on {address}; take a free port for health_port",
+                reason="BAD_SETTING",
+                field="health_port",
+            ) from error
+        await self._probes.start()
 
     def _add_reflection(self, server: grpc.aio.Server) -> None:
         names = [service.name for service in self._services]
@@ -227,6 +252,9 @@ class RpcServer:
         if self._server is not None:
             await self._server.stop(self._config.drain_grace_s if grace_s is None else grace_s)
             await _wait_for_calls()
+        if self._probes is not None:
+            await self._probes.stop(0)
+            self._probes = None
 
     async def serve_until_signal(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain; a second signal cuts the drain short."""

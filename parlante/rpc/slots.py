@@ -71,6 +71,7 @@ class Slots:
         self._num_refused = 0
         self._leases: dict[str, float] = {}  # id -> when it ends
         self._changed = asyncio.Event()
+        telemetry.metrics().slots_capacity.add(capacity, self._attributes)
 
     @property
     def num_held(self) -> int:

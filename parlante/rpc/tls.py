@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 
 from parlante.errors import InvalidInput
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,18 +35,57 @@ class TlsFiles:
             )
 
     def server_credentials(self) -> grpc.ServerCredentials:
-        """Read the files for a server."""
+        """Read the files for a server, and again when they change.
+
+        New connections get the new certificate, as cert-manager renews them while the process
+        runs; those that are open keep theirs. Files that cannot be read leave the old ones.
+        """
         if self.cert is None or self.key is None:
             raise InvalidInput(
                 "a TLS server needs a certificate and a key file; got none",
                 reason="BAD_SETTING",
                 field="tls",
             )
-        return grpc.ssl_server_credentials(
-            [(_read(self.key), _read(self.cert))],
-            root_certificates=_read_if(self.ca),
-            require_client_auth=self.ca is not None,
+        seen = self._stamp()
+        first = self._configuration()
+
+        def fetch() -> grpc.ServerCertificateConfiguration | None:
+            nonlocal seen
+            stamp = self._stamp()
+            if stamp == seen:
+                return None
+            try:
+                renewed = self._configuration()
+            except InvalidInput as error:
+                logger.warning("TLS files not read again", extra={"detail": error.message})
+                return None
+            seen = stamp
+            logger.info("TLS files read again")
+            return renewed
+
+        return grpc.dynamic_ssl_server_credentials(
+            first,
+            fetch,  # type: ignore[arg-type]  # None is allowed: nothing has changed
+            require_client_authentication=self.ca is not None,
         )
+
+    def _configuration(self) -> grpc.ServerCertificateConfiguration:
+        assert self.cert is not None
+        assert self.key is not None
+        return grpc.ssl_server_certificate_configuration(
+            [(_read(self.key), _read(self.cert))], root_certificates=_read_if(self.ca)
+        )
+
+    def _stamp(self) -> tuple[tuple[int, int], ...]:
+        """Tell versions of the files apart; a mounted secret swaps a link, so time and inode."""
+        stamps = []
+        for path in (self.cert, self.key, self.ca):
+            try:
+                status = None if path is None else path.stat()
+            except OSError:
+                status = None
+            stamps.append((status.st_mtime_ns, status.st_ino) if status else (0, 0))
+        return tuple(stamps)
 
     def channel_credentials(self) -> grpc.ChannelCredentials:
         """Read the files for a client."""
