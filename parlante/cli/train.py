@@ -53,6 +53,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         f"else {NO_START})",
     )
     motion.add_argument(
+        "--align-with",
+        type=Path,
+        metavar="WEIGHTS",
+        help="weights that hear where phonemes are, for a config whose corpora say realign",
+    )
+    motion.add_argument(
         "--corpus-cache",
         type=Path,
         default=default_store_dir().parent / "corpus",
@@ -86,12 +92,19 @@ def _start_of(args: argparse.Namespace) -> Path | None:
         return DEFAULT_WEIGHTS
     if args.start == NO_START:
         return None
-    path = Path(args.start)
+    return _existing(Path(args.start), "start", f", or {NO_START}")
+
+
+def _aligner_of(args: argparse.Namespace) -> Path | None:
+    return None if args.align_with is None else _existing(args.align_with, "align_with")
+
+
+def _existing(path: Path, field: str, otherwise: str = "") -> Path:
     if not path.is_file():
         raise InvalidInput(
-            f"no weights at {path}; name a file of a training run, or {NO_START}",
+            f"no weights at {path}; name a file of a training run{otherwise}",
             reason="FILE_NOT_FOUND",
-            field="start",
+            field=field,
         )
     return path
 
@@ -114,7 +127,7 @@ def _on_speech(args: argparse.Namespace, start: Path | None) -> Path:
             reason="BAD_CONFIG",
             field="config",
         ) from error
-    return train_on_speech(config, args.out, start, args.corpus_cache)
+    return train_on_speech(config, args.out, start, args.corpus_cache, _aligner_of(args))
 
 
 def _on_videos(args: argparse.Namespace, start: Path | None) -> Path:

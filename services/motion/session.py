@@ -231,7 +231,7 @@ def half_encode(features: npt.NDArray[np.int8], look: int, model: MotionDiT) -> 
     for begin in range(0, CONTEXT_HOPS - HOP_CONTEXT, BLOCK_HOPS):
         window = dequantise(features[begin : begin + HOP_CONTEXT + BLOCK_HOPS])
         hops = torch.from_numpy(window)[None]
-        parts.append(model.mel_encoder.read_hops(hops, _look_tensor(look)))
+        parts.append(model.mel_encoder.read_hops(hops))
     return torch.cat(parts, dim=2)[:, :, -FRAME_CONTEXT:]
 
 
