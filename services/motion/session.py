@@ -36,6 +36,7 @@ from parlante.models.audio_features import (
 )
 from parlante.models.layers.causal_conv import CONTEXT_HOPS, FRAME_CONTEXT, HOP_CONTEXT
 from parlante.models.listening import ListenerState, listen
+from parlante.models.motion_channels import to_channels
 from parlante.models.motion_dit import BLOCK_FRAMES, PAST_GROUP, Cache, MotionDiT
 from parlante.models.motion_space import (
     FACE_SLICE,
@@ -45,12 +46,10 @@ from parlante.models.motion_space import (
     LATENT_SCALE,
     LISTENING_SLICE,
     MOUTH,
-    MOUTH_INTENSITY,
     MOUTH_SLICE,
-    PoseState,
     condition,
-    to_channels,
 )
+from parlante.models.pose_state import MOUTH_INTENSITY, PoseState
 from parlante.models.speech_encoder import SpeechEncoder
 from parlante.types import (
     FRAME_DURATION_US,
