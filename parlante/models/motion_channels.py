@@ -33,8 +33,8 @@ from parlante.types import (
 )
 
 VOR_GAIN: Final = 1.0
-CONTACT_FROM: Final = 0.25  # lips: a closure is whole or none, see `_contact`
-CONTACT_FULL: Final = 0.43
+CONTACT_FROM: Final = 0.22  # lips: a closure is whole or none, see `_contact`
+CONTACT_FULL: Final = 0.40
 CONTACT_JAW_SHARE: Final = 0.5  # of the jaw's opening that a closure takes away
 CONTACT_PRESS: Final = 0.6
 CONTACT_ROLL: Final = 0.35

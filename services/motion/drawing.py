@@ -59,10 +59,10 @@ class SamplerConfig:
             is below 0.2 (95th percentile), in clear silence above 0.57 (2nd percentile).
     """
 
-    times: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25)
+    times: tuple[float, ...] = (1.0, 0.66, 0.33)
     guidance: GuidanceScales = field(default_factory=GuidanceScales)
     mouth_temperature: float = 0.6
-    head_temperature: float = 1.35
+    head_temperature: float = 1.6
     face_temperature: float = 1.5
     blink_temperature: float = 1.3
     gaze_temperature: float = 1.8
