@@ -56,6 +56,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         f"else {NO_START})",
     )
     motion.add_argument(
+        "--align-with",
+        type=Path,
+        metavar="WEIGHTS",
+        help="weights that hear where phonemes are, for a config whose corpora say realign",
+    )
+    motion.add_argument(
         "--corpus-cache",
         type=Path,
         default=default_store_dir().parent / "corpus",
@@ -119,15 +125,19 @@ def _start_of(args: argparse.Namespace) -> Path | None:
         return DEFAULT_WEIGHTS
     if args.start == NO_START:
         return None
-    return _existing(Path(args.start))
+    return _existing(Path(args.start), "start", f", or {NO_START}")
 
 
-def _existing(path: Path) -> Path:
+def _aligner_of(args: argparse.Namespace) -> Path | None:
+    return None if args.align_with is None else _existing(args.align_with, "align_with")
+
+
+def _existing(path: Path, field: str, otherwise: str = "") -> Path:
     if not path.is_file():
         raise InvalidInput(
-            f"no weights at {path}; name a file of a training run, or {NO_START}",
+            f"no weights at {path}; name a file of a training run{otherwise}",
             reason="FILE_NOT_FOUND",
-            field="start",
+            field=field,
         )
     return path
 
@@ -136,7 +146,7 @@ def _train_face(args: argparse.Namespace) -> Path:
     from parlante.training.face.config import read_face_config
     from parlante.training.face.run import DEFAULT_CONFIG, train_on_pictures
 
-    start = None if args.start in (None, NO_START) else _existing(Path(args.start))
+    start = None if args.start in (None, NO_START) else _existing(Path(args.start), "start")
     return train_on_pictures(
         read_face_config(args.config or DEFAULT_CONFIG),
         args.out,
@@ -166,7 +176,7 @@ def _on_speech(args: argparse.Namespace, start: Path | None) -> Path:
             reason="BAD_CONFIG",
             field="config",
         ) from error
-    return train_on_speech(config, args.out, start, args.corpus_cache)
+    return train_on_speech(config, args.out, start, args.corpus_cache, _aligner_of(args))
 
 
 def _on_videos(args: argparse.Namespace, start: Path | None) -> Path:

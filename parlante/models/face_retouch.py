@@ -110,8 +110,8 @@ class FaceRetouch:
         changes: list[tuple[Region, Float32Array]] = []
         net, kept = self._net, look.look
         frame = regions.frame
-        has_frame = net.frame is not None and kept.frame is not None
-        if has_frame and frame is not None and _is_allowed(frame):
+        can_frame = frame is not None and _is_allowed(frame)
+        if can_frame and frame is not None and net.frame is not None and kept.frame is not None:
             changes.append((frame, _run(net.frame, [frame], kept.frame)[0]))
         chosen = [index for index, eye in enumerate(regions.eyes) if _is_allowed(eye)]
         if chosen:
