@@ -31,7 +31,7 @@ class Encoder(Protocol):
         """Encode a portrait, or find it, and give it a name.
 
         Args:
-            image: A JPEG, PNG or WebP file, at most 20 MB and 40 megapixels.
+            image: A JPEG, PNG or WebP file, at most 20 MB and 64 megapixels.
             name: DNS-safe, at most 63 characters; "" derives one from the content key.
             selection: Which face, when there are several.
 

@@ -272,3 +272,16 @@ def test_a_large_portrait_keeps_its_fine_pixels_and_a_small_one_has_none(
     small = cv2.resize(fine, (512, 512), interpolation=cv2.INTER_AREA).astype(int)
     assert np.abs(small - latents.tensors["image"]).mean() < 1.5
     assert latents.num_bytes <= 8 * 1024 * 1024
+
+
+def test_a_noisy_background_is_continued_without_streaks_and_with_its_noise() -> None:
+    rng = np.random.default_rng(0)
+    noisy = np.clip(120 + rng.normal(0, 30, (256, 256, 3)), 0, 255).astype(np.uint8)
+    matte = np.zeros((256, 256), np.float32)
+    matte[64:192, 64:192] = 1.0
+    filled = fill_background(noisy, matte)[80:176, 80:176].astype(np.float32)
+    broad = cv2.GaussianBlur(filled, (0, 0), 6.0)
+    assert broad.std(axis=(0, 1)).max() < 6.0  # single pixels drawn out: 10 and more
+    assert filled.std() == pytest.approx(30.0, rel=0.35)
+    colour = filled - filled.mean(axis=-1, keepdims=True)
+    assert colour.std() > 12.0
