@@ -33,6 +33,7 @@ _COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "avatars": "add, list, show and remove avatars",
         "doctor": "say what works on this machine and what is missing",
         "bench": "measure speed, delay and memory on this machine",
+        "load": "find out how many live sessions a machine or a server can hold",
         "eval": "judge the motion of talking faces in finished videos",
         "train": "train the motion model, on synthetic speech or on your own videos",
         "demo": "make the demonstration video, with a portrait and a voice of our own",

@@ -74,6 +74,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT[,...]",
         help="running Triton servers, by their gRPC ports; without it one is started here",
     )
+    parser.add_argument(
+        "--triton-metrics-port",
+        type=int,
+        default=0,
+        metavar="PORT",
+        help="where the server that is started here gives its metrics; 0 takes a free one",
+    )
     parser.add_argument("extra", nargs="*", metavar="-- FLAGS", help="flags of the one service")
 
 
@@ -152,7 +159,10 @@ def _backend(args: argparse.Namespace) -> tuple[list[Process], tuple[str, ...]]:
     port = _free_port()
     server = Process(
         name="triton",
-        arguments=("-m", "parlante.triton", "--port", str(port)),
+        arguments=(
+            *("-m", "parlante.triton", "--port", str(port)),
+            *("--metrics-port", str(args.triton_metrics_port)),
+        ),
         host=_LOCAL,
         port=port,
     )

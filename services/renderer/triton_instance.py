@@ -30,9 +30,12 @@ logger = logging.getLogger(__name__)
 # One batch is decoded while the next one waits at the server; more would only wait there, where
 # they can no longer be dropped.
 MAX_IN_FLIGHT: Final = 2
-BATCH_TIMEOUT_S: Final = 2.0
+# Long enough for a busy machine: sessions are guarded by the deadlines of their frames, and this
+# one only tells a frozen server from a slow one.
+BATCH_TIMEOUT_S: Final = 3.0
+CALIBRATION_TIMEOUT_S: Final = 20.0
 STORE_TIMEOUT_S: Final = 5.0
-PROBE_TIMEOUT_S: Final = 2.0
+PROBE_TIMEOUT_S: Final = 3.0
 PROBE_INTERVAL_S: Final = 0.25
 RELOAD_INTERVAL_S: Final = 10.0
 CALIBRATION_S: Final = 0.5
@@ -97,6 +100,7 @@ class TritonInstance:
         self._is_calibrated = False
         self._dead_model: str | None = None
         self._reloaded_s = -RELOAD_INTERVAL_S
+        self._lowered_s = -BATCH_TIMEOUT_S
         self._row_limit_timer: asyncio.TimerHandle | None = None
         self._stores: dict[str, asyncio.Task[None]] = {}
         self._recovery: asyncio.Task[None] | None = None
@@ -109,7 +113,9 @@ class TritonInstance:
     @property
     def is_free(self) -> bool:
         """True when another batch may be sent now."""
-        return self.is_healthy and self._num_in_flight < MAX_IN_FLIGHT
+        # The server may join what is in flight to one batch, so a smaller batch is alone.
+        max_in_flight = MAX_IN_FLIGHT if self.row_limit == MAX_ROWS else 1
+        return self.is_healthy and self._num_in_flight < max_in_flight
 
     def start(self) -> None:
         """Begin to look for the server; it is healthy once it has made a frame."""
@@ -170,15 +176,21 @@ class TritonInstance:
         """Decide what a fault says of the server."""
         if fault.kind is Fault.REGION_LOST:
             await self._server.forget_regions()
-        elif fault.kind is Fault.SHARED_MEMORY and num_rows > 1:
-            self._lower_row_limit(num_rows // 2)
+        elif fault.kind is Fault.SHARED_MEMORY and self._may_lower(num_rows):
+            self._lower_row_limit(max(1, num_rows // 2))
         elif fault.kind is not Fault.REFUSED:
             if fault.kind is Fault.MODEL_DEAD:
                 self._dead_model = model
             self._suspect(fault)
 
+    def _may_lower(self, num_rows: int) -> bool:
+        """False when a single row has failed alone: then smaller batches do not help."""
+        was_joined = self._loop.time() - self._lowered_s < BATCH_TIMEOUT_S
+        return num_rows > 1 or self.row_limit == MAX_ROWS or was_joined
+
     def _lower_row_limit(self, row_limit: int) -> None:
         self.row_limit = min(self.row_limit, row_limit)
+        self._lowered_s = self._loop.time()
         logger.warning(
             "the server is short of shared memory: smaller batches",
             extra={"server": self.address, "rows": self.row_limit},
@@ -189,6 +201,7 @@ class TritonInstance:
 
     def _raise_row_limit(self) -> None:
         self.row_limit = MAX_ROWS
+        self._on_change()
 
     def _suspect(self, fault: TritonFault) -> None:
         if not self.is_healthy:
@@ -245,7 +258,7 @@ class TritonInstance:
         async def keep_busy() -> None:
             nonlocal num_frames
             while self._loop.time() - start_s < CALIBRATION_S:
-                await self._server.decode([row] * MAX_ROWS, timeout_s=BATCH_TIMEOUT_S)
+                await self._server.decode([row] * MAX_ROWS, timeout_s=CALIBRATION_TIMEOUT_S)
                 num_frames += MAX_ROWS
 
         failed: BaseException | None = None

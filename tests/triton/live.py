@@ -74,7 +74,7 @@ class LiveStream:
             yield MotionBlock(start_frame=frame_index, values=row_of(frame_index % NUM_ROWS)[None])
             frame_index += 1
 
-    async def until(self, num_more: int, *, timeout_s: float = 40.0) -> None:
+    async def until(self, num_more: int, *, timeout_s: float = 90.0) -> None:
         """Wait for so many further pictures."""
         wanted = len(self.arrivals_s) + num_more
         async with asyncio.timeout(timeout_s):
