@@ -85,6 +85,10 @@ class GatewayConfig(ServerConfig):
         default=None,
         metadata=_named("PEM bundle that the stages are signed by; implies TLS", "stages_ca"),
     )
+    stages_peer_name: str = field(
+        default="",
+        metadata=_named("Name in the stages' certificates; unset = address", "stages_peer_name"),
+    )
     store_dir: Path | None = field(
         default=None,
         metadata=about("Directory of the avatars, embedded wiring; unset takes the user's cache"),

@@ -104,8 +104,13 @@ async def remote(config: GatewayConfig) -> AsyncIterator[Stages]:
 
 
 def _pool(stage: str, target: str, config: GatewayConfig) -> ReplicaPool:
-    tls = config.stages_tls_files
-    return ReplicaPool(stage, open_discovery(target), tls=tls, zone=config.zone)
+    return ReplicaPool(
+        stage,
+        open_discovery(target),
+        tls=config.stages_tls_files,
+        peer_name=config.stages_peer_name,
+        zone=config.zone,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

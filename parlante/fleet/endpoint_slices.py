@@ -24,7 +24,7 @@ from parlante.aio import cancel_and_wait
 from parlante.errors import FailedPrecondition
 from parlante.fleet.endpoints import Endpoint, EndpointSet, KubernetesTarget
 
-__all__ = ["EndpointSliceDiscovery", "endpoints_of", "own_namespace"]
+__all__ = ["EndpointSliceDiscovery", "endpoints_of", "find_configuration", "own_namespace"]
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class EndpointSliceDiscovery:
         Raises:
             FailedPrecondition: NO_CLUSTER, there is neither a service account nor a kubeconfig.
         """
-        configuration = self._configuration or await _find_configuration()
+        configuration = self._configuration or await find_configuration()
         self._task = asyncio.create_task(self._run(configuration), name="endpoint-slices")
 
     async def aclose(self) -> None:
@@ -238,7 +238,8 @@ def endpoints_of(item: Mapping[str, Any], port: str) -> list[Endpoint]:
     return found
 
 
-async def _find_configuration() -> client.Configuration:
+async def find_configuration() -> client.Configuration:
+    """Find how the API server is reached; raises `FailedPrecondition` NO_CLUSTER."""
     configuration = client.Configuration()
     try:
         load_incluster_config(client_configuration=configuration)

@@ -174,6 +174,8 @@ class ReplicaPool:
         stage: Name of the stage, for messages and metrics.
         discovery: Who is there; started and closed with the pool.
         tls: Key files of the channels.
+        peer_name: Name that the replicas' certificates bear, as addresses are not in them; "" for
+            the address itself.
         zone: The caller's own zone; "" if it does not matter.
         now_s: Monotonic time, seconds.
     """
@@ -184,9 +186,13 @@ class ReplicaPool:
         discovery: Discovery,
         *,
         tls: TlsFiles | None = None,
+        peer_name: str = "",
         zone: str = "",
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._peer_options = (
+            (("grpc.ssl_target_name_override", peer_name),) if tls and peer_name else ()
+        )
         self.stage = stage
         self._discovery = discovery
         self._tls = tls
@@ -312,7 +318,7 @@ class ReplicaPool:
             tls=self._tls,
             keepalive_time_ms=KEEPALIVE_TIME_MS,
             keepalive_timeout_ms=KEEPALIVE_TIMEOUT_MS,
-            options=_RECONNECT,
+            options=(*_RECONNECT, *self._peer_options),
         )
         replica = Replica(endpoint, channel, self._now_s)
         self._replicas[endpoint.address] = replica

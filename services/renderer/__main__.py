@@ -23,7 +23,12 @@ async def serve(config: RendererServiceConfig) -> None:
     """Make the engine, which fetches latents from the encoder, and serve it."""
     discovery = open_discovery(config.encoder)
     async with AsyncExitStack() as stack:
-        pool = ReplicaPool("encoder", discovery, tls=config.encoder_tls_files)
+        pool = ReplicaPool(
+            "encoder",
+            discovery,
+            tls=config.encoder_tls_files,
+            peer_name=config.encoder_peer_name,
+        )
         encoder = FleetEncoder(await stack.enter_async_context(pool))
         source = await _shared(encoder, config, stack)
         engine = _engine(source, config)

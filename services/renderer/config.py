@@ -43,6 +43,9 @@ class RendererServiceConfig(ServerConfig):
     encoder_ca: Path | None = field(
         default=None, metadata=about("PEM bundle that the encoder is signed by; implies TLS")
     )
+    encoder_peer_name: str = field(
+        default="", metadata=about("Name in the encoders' certificates; unset = address")
+    )
     latent_cache_url_file: Path | None = field(
         default=None,
         metadata=about(

@@ -1,0 +1,207 @@
+"""``parlantectl``: look at a fleet and take replicas out of it.
+
+  status       load of every replica
+  cordon       let a replica take no new streams; open ones go on
+  uncordon     let it take them again
+  drain        cordon it and hand its streams over to others
+  doctor       say what of a fleet does not fit together
+  scale-guard  let scale-ins take the emptiest replicas (runs until stopped, in a cluster)
+
+TARGETs are as for the gateway: HOST:PORT[,...], dns:///NAME:PORT or k8s:///SERVICE.NAMESPACE:PORT.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final
+
+from parlante.errors import InvalidInput, ParlanteError
+from parlante.fleet.endpoints import Discovery, open_discovery
+from parlante.fleet.operator import Operator, Report
+from parlante.logs import configure_logging
+from parlante.rpc.replica import replica_name
+from parlante.rpc.tls import TlsFiles
+
+__all__ = ["main"]
+
+STAGES: Final = ("gateway", "encoder", "motion", "renderer")
+_COLUMNS: Final = ("stage", "replica", "address", "zone", "used", "slots", "state", "version")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns 0, 1 when something is wrong with the fleet, 2 for wrong input."""
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    args = _parser().parse_args(argv)
+    try:
+        return asyncio.run(_run(args))
+    except ParlanteError as error:
+        print(f"parlantectl: error: {error.message} [{error.reason}]", file=sys.stderr)
+        return 2 if isinstance(error, InvalidInput) else 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="parlantectl",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--tls-ca", type=Path, help="PEM bundle of the replicas; turns TLS on")
+    parser.add_argument("--tls-cert", type=Path, help="PEM certificate of our own")
+    parser.add_argument("--tls-key", type=Path, help="PEM key of the certificate")
+    parser.add_argument("--peer-name", default="", help="name in the replicas' certificates")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in ("status", "doctor", "scale-guard"):
+        command = commands.add_parser(name)
+        command.add_argument(
+            "--stage",
+            action="append",
+            required=True,
+            metavar="STAGE=TARGET",
+            help=f"one of {', '.join(STAGES)}, and where its replicas are; may be repeated",
+        )
+    for name in ("cordon", "uncordon", "drain"):
+        command = commands.add_parser(name)
+        command.add_argument("address", help="HOST:PORT of the replica (gateways: the admin port)")
+        if name == "drain":
+            command.add_argument(
+                "--timeout", type=float, default=30.0, help="seconds to wait (default: 30)"
+            )
+    return parser
+
+
+async def _run(args: argparse.Namespace) -> int:
+    tls = None
+    if args.tls_ca or args.tls_cert:
+        tls = TlsFiles(ca=args.tls_ca, cert=args.tls_cert, key=args.tls_key)
+    operator = Operator(tls=tls, peer_name=args.peer_name)
+    match args.command:
+        case "cordon" | "uncordon":
+            load = await operator.cordon(args.address, args.command == "cordon")
+            print(f"{load.replica}: {args.command}ed, {load.held_count} streams go on")
+            return 0
+        case "drain":
+            await operator.empty(args.address, timeout_s=args.timeout)
+            print(f"{args.address}: empty and cordoned")
+            return 0
+    async with AsyncExitStack() as stack:
+        stages: dict[str, Discovery] = {}
+        for item in args.stage:
+            stage, target = _split(item)
+            discovery = open_discovery(target)
+            await discovery.start()
+            stack.push_async_callback(discovery.aclose)
+            stages[stage] = discovery
+        if args.command == "scale-guard":
+            return await _guard(operator, stages)
+        reports = {stage: await operator.reports(found) for stage, found in stages.items()}
+        if args.command == "status":
+            return _show(reports)
+        return _diagnose(reports)
+
+
+def _split(item: str) -> tuple[str, str]:
+    stage, _, target = item.partition("=")
+    if stage not in STAGES or not target:
+        raise InvalidInput(
+            f"--stage takes STAGE=TARGET with a stage of {', '.join(STAGES)}; got {item[:80]!r}",
+            reason="BAD_OPTION",
+            field="stage",
+        )
+    return stage, target
+
+
+def _show(reports: dict[str, list[Report]]) -> int:
+    rows: list[tuple[str, ...]] = [_COLUMNS]
+    for stage, found in reports.items():
+        rows += [_row(stage, report) for report in found]
+    widths = [max(len(row[index]) for row in rows) for index in range(len(_COLUMNS))]
+    for row in rows:
+        print(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
+    return 0 if all(r.load for found in reports.values() for r in found) else 1
+
+
+def _row(stage: str, report: Report) -> tuple[str, ...]:
+    endpoint, load = report.endpoint, report.load
+    if load is None:
+        return (stage, endpoint.name, endpoint.address, endpoint.zone, "", "", report.fault, "")
+    states = [
+        name
+        for name, holds in (
+            ("draining", load.draining or endpoint.draining),
+            ("cordoned", load.cordoned),
+            ("starting", not load.serving and not load.draining),
+        )
+        if holds
+    ]
+    used = str(load.held_count + load.leased_count)
+    state = ", ".join(states) or "serving"
+    name = load.replica or endpoint.name
+    slots = str(load.slot_count)
+    return (stage, name, endpoint.address, endpoint.zone, used, slots, state, load.version)
+
+
+def _diagnose(reports: dict[str, list[Report]]) -> int:
+    """Print one line per finding; gives 1 when one of them needs a person."""
+    problems = []
+    for stage, found in reports.items():
+        if not found:
+            problems.append(f"{stage}: nobody is there; check its target, its Service and its pods")
+        problems += [
+            f"{stage}: {report.endpoint.address} does not answer ({report.fault}); "
+            "check network policies, TLS and its log"
+            for report in found
+            if report.load is None
+        ]
+        loads = [report.load for report in found if report.load is not None]
+        problems += [
+            f"{stage}: {load.replica} serves {load.stage}; two Services select the same pods"
+            for load in loads
+            if load.stage != stage
+        ]
+        if loads and not any(load.serving and not load.cordoned for load in loads):
+            problems.append(
+                f"{stage}: no replica takes streams; uncordon one or wait for its start"
+            )
+        num_free = sum(load.slot_count - load.held_count - load.leased_count for load in loads)
+        if loads and num_free == 0:
+            problems.append(f"{stage}: all slots are in use; add replicas")
+        if len(loads) == 1:
+            problems.append(f"{stage}: one replica only; a session cannot outlive it")
+    versions = sorted({r.load.version for found in reports.values() for r in found if r.load})
+    if len(versions) > 1:
+        problems.append(f"versions differ: {', '.join(versions)}; sessions move within one only")
+    for problem in problems:
+        print(f"- {problem}")
+    if not problems:
+        print("nothing to complain about")
+    return 1 if problems else 0
+
+
+async def _guard(operator: Operator, stages: dict[str, Discovery]) -> int:
+    # Imported here: everything else works without a cluster.
+    from kubernetes.aio import client
+
+    from parlante.fleet.endpoint_slices import find_configuration, own_namespace
+    from parlante.fleet.scale_guard import LeaderLease, ScaleGuard, lead
+
+    configure_logging()
+    namespace = own_namespace()
+    async with client.ApiClient(await find_configuration()) as connection:
+        guard = ScaleGuard(client.CoreV1Api(connection), namespace, operator, stages)
+        lease = LeaderLease(client.CoordinationV1Api(connection), namespace, replica_name())
+        await lead(lease, guard)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
