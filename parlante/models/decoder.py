@@ -234,7 +234,7 @@ class Decoder:
         """
         drawn = self.draw(avatar, geometry)
         if self._retouch is not None and avatar.appearance is not None:
-            regions = cut_regions(avatar, geometry, drawn)
+            regions = cut_regions(avatar, geometry, drawn, with_frame=self._retouch.needs_frame)
             self._retouch.apply(avatar.appearance, regions, drawn.pixels)
         if avatar.is_clear:
             return np.dstack([drawn.pixels, drawn.matte])

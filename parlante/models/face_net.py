@@ -71,18 +71,26 @@ class RegionNetConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaceNetConfig:
-    """Size of the whole; the default is `nano`."""
+    """Size of the whole; the default is `nano`.
+
+    Attributes:
+        mouth: Of the network of the mouth.
+        eye: Of the network of an eye.
+        frame: Of the network of the frame; None has none, and leaves contours to the warp.
+    """
 
     mouth: RegionNetConfig = RegionNetConfig(widths=(32, 64, 96), blocks=(1, 1, 1))
     eye: RegionNetConfig = RegionNetConfig(widths=(32, 56), blocks=(1, 1))
-    frame: RegionNetConfig = RegionNetConfig(
-        shrink=8, widths=(24, 40, 64), blocks=(1, 1, 1), has_shade=False
-    )
+    frame: RegionNetConfig | None = None
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> FaceNetConfig:
         """Read the fields of JSON, nested."""
-        return cls(**{name: RegionNetConfig.from_dict(value) for name, value in fields.items()})
+        sizes: dict[str, Any] = {
+            name: None if value is None else RegionNetConfig.from_dict(value)
+            for name, value in fields.items()
+        }
+        return cls(**sizes)
 
 
 class RegionInput(NamedTuple):
@@ -121,7 +129,7 @@ class FaceInput(NamedTuple):
 
     mouth: RegionInput
     eyes: RegionInput  # batch 2 B
-    frame: RegionInput
+    frame: RegionInput | None  # for a network of the frame
 
 
 class FaceLook(NamedTuple):
@@ -129,7 +137,7 @@ class FaceLook(NamedTuple):
 
     mouth: Look
     eyes: Look  # batch 2 B
-    frame: Look
+    frame: Look | None
 
 
 class FaceChange(NamedTuple):
@@ -137,7 +145,7 @@ class FaceChange(NamedTuple):
 
     mouth: Tensor
     eyes: Tensor  # [2 B, 3, S, S]
-    frame: Tensor
+    frame: Tensor | None
 
 
 class FaceNet(nn.Module):
@@ -149,22 +157,24 @@ class FaceNet(nn.Module):
         self.config = config
         self.mouth = RegionNet(config.mouth, MOUTH_PX, MOUTH_MAPS)
         self.eye = RegionNet(config.eye, EYE_PX, EYE_MAPS)
-        self.frame = RegionNet(config.frame, FRAME_PX, FRAME_MAPS)
+        self.frame = None
+        if config.frame is not None:
+            self.frame = RegionNet(config.frame, FRAME_PX, FRAME_MAPS)
 
     def look(self, portrait: FaceInput) -> FaceLook:
         """Look at portraits: regions of the photos themselves, with their own geometry."""
-        return FaceLook(
-            self.mouth.look(portrait.mouth),
-            self.eye.look(portrait.eyes),
-            self.frame.look(portrait.frame),
-        )
+        frame = None
+        if self.frame is not None and portrait.frame is not None:
+            frame = self.frame.look(portrait.frame)
+        return FaceLook(self.mouth.look(portrait.mouth), self.eye.look(portrait.eyes), frame)
 
     def forward(self, frames: FaceInput, look: FaceLook) -> FaceChange:
         """Say how the frames are to be changed."""
+        frame = None
+        if self.frame is not None and frames.frame is not None and look.frame is not None:
+            frame = self.frame(frames.frame, look.frame)[0]
         return FaceChange(
-            self.mouth(frames.mouth, look.mouth)[0],
-            self.eye(frames.eyes, look.eyes)[0],
-            self.frame(frames.frame, look.frame)[0],
+            self.mouth(frames.mouth, look.mouth)[0], self.eye(frames.eyes, look.eyes)[0], frame
         )
 
 

@@ -86,11 +86,11 @@ class Region(NamedTuple):
 
 
 class FaceRegions(NamedTuple):
-    """All regions of one frame."""
+    """All regions of one frame; its frame only where a network looks at it."""
 
     mouth: Region
     eyes: tuple[Region, Region]  # the subject's right, and left mirrored
-    frame: Region
+    frame: Region | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -108,12 +108,17 @@ class DrawnFrame:
     matte: Uint8Array
 
 
-def cut_regions(avatar: PreparedAvatar, geometry: FrameGeometry, drawn: DrawnFrame) -> FaceRegions:
-    """Cut all regions of a frame."""
+def cut_regions(
+    avatar: PreparedAvatar,
+    geometry: FrameGeometry,
+    drawn: DrawnFrame,
+    *,
+    with_frame: bool = True,
+) -> FaceRegions:
+    """Cut the regions of a frame, with the whole of it or without."""
     eyes = (_cut_eye(avatar, geometry, drawn, 0), _cut_eye(avatar, geometry, drawn, 1))
-    return FaceRegions(
-        _cut_mouth(avatar, geometry, drawn), eyes, _cut_frame(avatar, geometry, drawn)
-    )
+    frame = _cut_frame(avatar, geometry, drawn) if with_frame else None
+    return FaceRegions(_cut_mouth(avatar, geometry, drawn), eyes, frame)
 
 
 # --- mouth ---------------------------------------------------------------------------------

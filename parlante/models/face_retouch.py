@@ -42,7 +42,7 @@ class FaceAppearance:
     @property
     def num_bytes(self) -> int:
         """Memory of the features."""
-        return sum(t.nbytes for part in self.look for t in part)
+        return sum(t.nbytes for part in self.look if part is not None for t in part)
 
 
 def open_retouch(choice: str) -> FaceRetouch | None:
@@ -75,11 +75,15 @@ class FaceRetouch:
     Args:
         net: The network, in evaluation mode.
         digest: Hex SHA-256 of its weights.
+
+    Attributes:
+        needs_frame: Whether it looks at the frame as a whole.
     """
 
     def __init__(self, net: FaceNet, digest: str = "") -> None:
         self._net = net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.digest = digest
+        self.needs_frame = net.frame is not None
 
     @torch.inference_mode()
     def prepare(self, avatar: PreparedAvatar, geometry: FrameGeometry) -> FaceAppearance:
@@ -90,7 +94,8 @@ class FaceRetouch:
             geometry: Of the portrait itself, lips where the photo has them.
         """
         drawn = portrait_frame(avatar)
-        return FaceAppearance(self._net.look(stack([cut_regions(avatar, geometry, drawn)])))
+        regions = cut_regions(avatar, geometry, drawn, with_frame=self.needs_frame)
+        return FaceAppearance(self._net.look(stack([regions])))
 
     @torch.inference_mode()
     def apply(self, look: FaceAppearance, regions: FaceRegions, pixels: Uint8Array) -> None:
@@ -104,8 +109,10 @@ class FaceRetouch:
         torch.set_num_threads(1)  # of this thread; a frame is one thread's work
         changes: list[tuple[Region, Float32Array]] = []
         net, kept = self._net, look.look
-        if _is_allowed(regions.frame):
-            changes.append((regions.frame, _run(net.frame, [regions.frame], kept.frame)[0]))
+        frame = regions.frame
+        has_frame = net.frame is not None and kept.frame is not None
+        if has_frame and frame is not None and _is_allowed(frame):
+            changes.append((frame, _run(net.frame, [frame], kept.frame)[0]))
         chosen = [index for index, eye in enumerate(regions.eyes) if _is_allowed(eye)]
         if chosen:
             eyes = [regions.eyes[index] for index in chosen]
@@ -132,10 +139,11 @@ def portrait_frame(avatar: PreparedAvatar) -> DrawnFrame:
 def stack(regions: Sequence[FaceRegions]) -> FaceInput:
     """Bring regions of B frames into the form that the network takes."""
     eyes = [eye for each in regions for eye in each.eyes]
+    frames = [each.frame for each in regions if each.frame is not None]
     return FaceInput(
         stack_region([each.mouth for each in regions]),
         stack_region(eyes),
-        stack_region([each.frame for each in regions]),
+        stack_region(frames) if frames else None,
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from parlante.models.face_regions import Region
+from parlante.models.face_regions import FaceRegions, Region
 from parlante.training.face.pairs import Answer, Pair
 
 __all__ = ["RegionData", "is_made", "join_shards", "mark", "open_cache", "write_shard"]
@@ -64,13 +64,13 @@ def write_shard(pairs: Iterable[Pair], folder: Path) -> int:
             last = pair.portrait
             looks["mouth"].append(last.mouth)
             looks["eyes"] += last.eyes
-            looks["frame"].append(last.frame)
+            looks["frame"].append(_whole(last))
         twins.append(len(twins) - 1 if pair.twin >= 0 else -1)
         portraits.append(len(looks["mouth"]) - 1)
         mouth, right, left, frame = pair.answers
         samples["mouth"].append((pair.regions.mouth, mouth))
         samples["eyes"] += zip(pair.regions.eyes, (right, left), strict=True)
-        samples["frame"].append((pair.regions.frame, frame))
+        samples["frame"].append((_whole(pair.regions), frame))
     if not portraits:
         return 0
     part = folder.with_suffix(".part")
@@ -82,6 +82,12 @@ def write_shard(pairs: Iterable[Pair], folder: Path) -> int:
     np.save(part / "twin.npy", np.array(twins, np.int64))
     part.rename(folder)
     return len(portraits)
+
+
+def _whole(regions: FaceRegions) -> Region:
+    if regions.frame is None:
+        raise ValueError("pairs must be cut with their frame")
+    return regions.frame
 
 
 def _arrays(

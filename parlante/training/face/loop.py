@@ -166,21 +166,23 @@ def _step(
         group["lr"] = rate
     optimizer.zero_grad(set_to_none=True)
     sizes = {"mouth": config.mouth_batch, "eyes": config.eye_batch, "frame": config.frame_batch}
-    for index, name in enumerate(REGIONS):
-        rng = np.random.default_rng((config.seed, 1 + index, step))
+    for name, region_net in _region_nets(net).items():
+        rng = np.random.default_rng((config.seed, 1 + REGIONS.index(name), step))
         chosen = splits[name]
         split = chosen[int(rng.choice(len(chosen), p=[part.share for part in chosen]))]
         batch = draw_batch(split.data, name, split.training, sizes[name], rng)
         seen_by = None if name == "frame" else part_net
-        loss, report = region_loss(_region_net(net, name), batch, seen_by, config.losses)
+        loss, report = region_loss(region_net, batch, seen_by, config.losses)
         loss.backward()  # type: ignore[no-untyped-call]
         reports[name].append((report["before"], report["after"]))
-        torch.nn.utils.clip_grad_norm_(_region_net(net, name).parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(region_net.parameters(), 1.0)
     optimizer.step()
 
 
-def _region_net(net: FaceNet, name: str) -> RegionNet:
-    return {"mouth": net.mouth, "eyes": net.eye, "frame": net.frame}[name]
+def _region_nets(net: FaceNet) -> dict[str, RegionNet]:
+    """The networks that there are, by region."""
+    nets = {"mouth": net.mouth, "eyes": net.eye}
+    return nets if net.frame is None else nets | {"frame": net.frame}
 
 
 def _schedule(step: int, config: FaceTrainingConfig) -> float:
@@ -193,6 +195,8 @@ def _schedule(step: int, config: FaceTrainingConfig) -> float:
 def _tell(step: int, reports: dict[str, list[tuple[float, float]]], rate_s: float) -> None:
     parts = []
     for name, values in reports.items():
+        if not values:
+            continue
         before, after = np.mean(values, axis=0) * 255.0
         parts.append(f"{name} {before:.2f} -> {after:.2f}")
         values.clear()
@@ -207,14 +211,14 @@ def _test(
     net = FaceNet(config.model)
     net.load_state_dict(average)
     parts = []
-    for name in REGIONS:
+    for name, region_net in _region_nets(net).items():
         values = []
         for split in splits[name]:
             step = max(1, len(split.testing) // TEST_SAMPLES)
             for rows in np.array_split(split.testing[::step], 6):
                 if len(rows):
                     batch = take_batch(split.data, rows)
-                    _, report = region_loss(_region_net(net, name), batch, None, config.losses)
+                    _, report = region_loss(region_net, batch, None, config.losses)
                     values.append((report["before"], report["after"]))
         before, after = np.mean(values, axis=0) * 255.0
         parts.append(f"{name} {before:.2f} -> {after:.2f}")

@@ -27,7 +27,7 @@ def make_net(seed: int = 0, *, mask: float = 4.0) -> FaceNet:
     torch.manual_seed(seed)
     net = FaceNet(TINY).eval()
     with torch.no_grad():
-        for part in (net.mouth, net.eye, net.frame):
+        for part in filter(None, (net.mouth, net.eye, net.frame)):
             side = part.detail.bias.shape[0] // 4
             part.detail.bias[3 * side :] = mask
             if part.shade is not None:
