@@ -210,7 +210,7 @@ def render_subject(
     rng = np.random.default_rng([options.seed, number])
     with timer.step("subject"):
         frames = sample_frames(studio.pack, rng, num_frames=options.frames_per_subject)
-        subject = build_subject(studio, renderer, rng, number=number, source=frames[0])
+        subject = build_subject(studio, renderer, rng, number=number, frames=frames)
     recorder = _Recorder(studio, subject, timer)
     for index, frame in enumerate(frames):
         recorder.add(renderer, index, frame)
@@ -239,7 +239,7 @@ class _Recorder:
         """Draw a frame and label it."""
         subject, mesh = self._subject, self._subject.mesh
         with self._timer.step("pose"):
-            points, normals, matrices = mesh.pose(subject.face_pose(frame))
+            points, normals, matrices = mesh.pose(subject.face_pose(frame, number))
             projected = subject.scene.camera.project(points)
         with self._timer.step("draw"):
             picture = renderer.draw(mesh, subject.scene, points, normals, matrices)
@@ -328,8 +328,6 @@ class _Recorder:
     def _metadata(self, options: SynthOptions, number: int) -> dict[str, Any]:
         subject = self._subject
         look, identity = subject.look, subject.identity
-        skin = self._studio.regions
-        del skin
         return {
             "seed": options.seed,
             "number": number,
@@ -343,6 +341,11 @@ class _Recorder:
             "teeth": look.teeth,
             "garment": look.garment,
             "stubble": round(look.stubble, 3),
+            "beard": look.beard,
+            "glasses": "none" if subject.glasses is None else subject.glasses.shape,
+            "lens_opacity": 0.0 if subject.glasses is None else round(subject.glasses.lens_opacity, 3),
+            "make_up": look.make_up.is_there,
+            "occluder": "none" if subject.occluder is None else subject.occluder.kind,
             "light": subject.scene.light.kind,
             "background": subject.background,
             "frames": [frame.kind for frame in self._frames],

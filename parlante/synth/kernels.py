@@ -8,7 +8,7 @@ from parlante.models.jit import kernel
 from parlante.synth.assets import Int32Array
 from parlante.types import Float32Array
 
-__all__ = ["NO_TRIANGLE", "accumulate_normals", "resolve_pixels", "skin_vertices"]
+__all__ = ["NO_TRIANGLE", "accumulate_normals", "add_access", "gather_corners", "resolve_pixels", "shade_points", "skin_vertices"]
 
 NO_TRIANGLE = 0  # the index map counts triangles from 1
 
@@ -79,6 +79,101 @@ def accumulate_normals(points: Float32Array, triangles: Int32Array, out: Float32
         if length > 1e-12:
             for k in range(3):
                 out[i, k] /= length
+
+
+@kernel
+def add_access(
+    points: Float32Array,
+    normals: Float32Array,
+    clip: Float32Array,
+    direction: Float32Array,
+    depth: Float32Array,
+    seen: Float32Array,
+    total: Float32Array,
+) -> None:
+    """Add what one direction of light gives to each point.
+
+    Args:
+        points: float32 [N, 3].
+        normals: float32 [N, 3].
+        clip: float32 [3, 4], scene -> depth map, all axes in [0, 1].
+        direction: float32 [3], towards the light.
+        depth: float32 [S, S].
+        seen: float32 [N], light that arrives; added to.
+        total: float32 [N], light that would without obstacles; added to.
+    """
+    size = depth.shape[0]
+    for i in range(points.shape[0]):
+        nx, ny, nz = normals[i, 0], normals[i, 1], normals[i, 2]
+        weight = nx * direction[0] + ny * direction[1] + nz * direction[2]
+        if weight <= 0.0:
+            continue
+        x = points[i, 0] + np.float32(0.04) * nx
+        y = points[i, 1] + np.float32(0.04) * ny
+        z = points[i, 2] + np.float32(0.04) * nz
+        u = (clip[0, 0] * x + clip[0, 1] * y + clip[0, 2] * z + clip[0, 3]) * size
+        v = (clip[1, 0] * x + clip[1, 1] * y + clip[1, 2] * z + clip[1, 3]) * size
+        w = clip[2, 0] * x + clip[2, 1] * y + clip[2, 2] * z + clip[2, 3]
+        column = min(max(int(u), 0), size - 1)
+        row = min(max(int(v), 0), size - 1)
+        total[i] += weight
+        if w <= depth[row, column] + 4e-3:
+            seen[i] += weight
+
+
+@kernel
+def gather_corners(
+    points: Float32Array,
+    normals: Float32Array,
+    lit: Float32Array,
+    corner_point: Int32Array,
+    out: Float32Array,
+) -> None:
+    """Write point, normal and light of each vertex of the graphics card, float32 [C, 7]."""
+    for i in range(corner_point.shape[0]):
+        p = corner_point[i]
+        for k in range(3):
+            out[i, k] = points[p, k]
+            out[i, 3 + k] = normals[p, k]
+        out[i, 6] = lit[p]
+
+
+@kernel
+def shade_points(
+    points: Float32Array,
+    normals: Float32Array,
+    clip: Float32Array,
+    depth: Float32Array,
+    taps: Float32Array,
+    bias: float,
+    out: Float32Array,
+) -> None:
+    """How much of the key light reaches each point, by percentage-closer filtering.
+
+    Args:
+        points: float32 [N, 3].
+        normals: float32 [N, 3].
+        clip: float32 [3, 4], scene -> shadow map, all axes in [0, 1].
+        depth: float32 [S, S], the shadow map.
+        taps: float32 [K, 2], where it is looked up, px.
+        bias: Depth that a point may lie behind what the map holds.
+        out: float32 [N], written; 1 = lit.
+    """
+    size = depth.shape[0]
+    for i in range(points.shape[0]):
+        x = points[i, 0] + np.float32(0.025) * normals[i, 0]
+        y = points[i, 1] + np.float32(0.025) * normals[i, 1]
+        z = points[i, 2] + np.float32(0.025) * normals[i, 2]
+        u = (clip[0, 0] * x + clip[0, 1] * y + clip[0, 2] * z + clip[0, 3]) * size
+        v = (clip[1, 0] * x + clip[1, 1] * y + clip[1, 2] * z + clip[1, 3]) * size
+        w = clip[2, 0] * x + clip[2, 1] * y + clip[2, 2] * z + clip[2, 3] - bias
+        count = 0
+        for k in range(taps.shape[0]):
+            column = min(max(int(u + taps[k, 0]), 0), size - 1)
+            row = min(max(int(v + taps[k, 1]), 0), size - 1)
+            if w <= depth[row, column]:
+                count += 1
+        out[i] = np.float32(count) / np.float32(taps.shape[0])
 
 
 @kernel

@@ -25,8 +25,9 @@ __all__ = ["EyePoints", "LandmarkMap", "find_eye_points", "load_landmark_map"]
 
 NUM_SKIN: Final = face_mesh.NUM_SKIN_LANDMARKS
 PACKAGED_MAP: Final = "landmark_map.npz"
-# From the middle of the eyeball to the rim of the iris, as the eye textures have it.
-IRIS_ANGLE_RAD: Final = 0.395
+# Where the eye textures show the irises: the subject's right eye, then the left.
+IRIS_CENTRES_UV: Final = ((0.7063, 0.7050), (0.2928, 0.2985))
+IRIS_RADIUS_UV: Final = 0.115
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -110,9 +111,9 @@ class EyePoints:
     """The iris landmarks of one person.
 
     Attributes:
-        corners: int32 [10, 4], points of the mesh; right eye first: centre, image right, top,
+        corners: int32 [10, 3], points of the mesh; right eye first: centre, image right, top,
             image left, bottom.
-        weights: float32 [10, 4], sum to 1; any affine motion of the eyeball carries them exactly.
+        weights: float32 [10, 3], sum to 1.
     """
 
     corners: Int32Array
@@ -124,49 +125,52 @@ class EyePoints:
 
 
 def find_eye_points(mesh: HeadMesh, eyes: MeshPart) -> EyePoints:
-    """Find the irises on the eyeballs; at rest both look along +z.
+    """Find the irises on the eyeballs, where the eye textures show them.
 
     Args:
         mesh: The joined mesh.
-        eyes: The part ``eyes`` in it, both eyeballs.
+        eyes: The part ``eyes`` in it, both eyeballs, at rest.
     """
     start = mesh.point_spans["eyes"][0]
-    corners: list[npt.NDArray[np.int64]] = []
-    weights: list[npt.NDArray[np.float64]] = []
-    middle = float(np.median(eyes.points[:, 0]))
-    for side in (-1.0, 1.0):  # the subject's right eye first
-        ball = np.flatnonzero((eyes.points[:, 0] - middle) * side > 0)
-        points = eyes.points[ball]
-        centre, radius = _fit_sphere(points)
-        carriers = _spread_points(points)
-        system = np.r_[points[carriers].T, np.ones((1, 4))]
-        flat, depth = radius * np.sin(IRIS_ANGLE_RAD), radius * np.cos(IRIS_ANGLE_RAD)
-        for dx, dy in ((0.0, 0.0), (flat, 0.0), (0.0, flat), (-flat, 0.0), (0.0, -flat)):
-            target = centre + np.array([dx, dy, radius if dx == dy == 0.0 else depth])
-            corners.append(ball[carriers] + start)
-            weights.append(np.linalg.solve(system, np.r_[target, 1.0]))
+    corners: list[Int32Array] = []
+    weights: list[Float32Array] = []
+    for centre in IRIS_CENTRES_UV:
+        place = _UvFinder(eyes, np.array(centre))
+        ring = [place.find(angle) for angle in np.linspace(0, 2 * np.pi, 96, endpoint=False)]
+        points = np.array([weight @ eyes.points[corner] for corner, weight in ring])
+        extremes = (
+            int(points[:, 0].argmax()), int(points[:, 1].argmax()),
+            int(points[:, 0].argmin()), int(points[:, 1].argmin()),
+        )  # fmt: skip
+        for corner, weight in (place.find(None), *(ring[index] for index in extremes)):
+            corners.append(corner + start)
+            weights.append(weight)
     return EyePoints(
-        corners=np.array(corners, np.int32), weights=np.array(weights, np.float32)
+        corners=np.stack(corners).astype(np.int32), weights=np.stack(weights).astype(np.float32)
     )
 
 
-def _fit_sphere(
-    points: npt.NDArray[np.float64],
-) -> tuple[npt.NDArray[np.float64], float]:
-    """Least-squares centre and radius."""
-    system = np.c_[2.0 * points, np.ones(len(points))]
-    solution = np.linalg.lstsq(system, (points**2).sum(axis=1), rcond=None)[0]
-    centre = solution[:3]
-    return centre, float(np.sqrt(max(solution[3] + centre @ centre, 1e-9)))
+class _UvFinder:
+    """Looks up surface points by texture coordinates around the middle of an iris."""
 
+    def __init__(self, eyes: MeshPart, centre: npt.NDArray[np.float64]) -> None:
+        self._centre = centre
+        uv = eyes.uv[eyes.uv_triangles].astype(np.float64)  # [M, 3, 2]
+        near = np.abs(uv - centre).max(axis=2).min(axis=1) < 2.0 * IRIS_RADIUS_UV
+        self._triangles = eyes.triangles[near]
+        self._uv = uv[near]
 
-def _spread_points(points: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Four points that span the space well."""
-    first = int(np.argmax(points[:, 0]))
-    second = int(np.argmax(np.linalg.norm(points - points[first], axis=1)))
-    axis = points[second] - points[first]
-    off_line = np.linalg.norm(np.cross(points - points[first], axis), axis=1)
-    third = int(np.argmax(off_line))
-    normal = np.cross(axis, points[third] - points[first])
-    fourth = int(np.argmax(np.abs((points - points[first]) @ normal)))
-    return np.array([first, second, third, fourth])
+    def find(self, angle: float | None) -> tuple[Int32Array, Float32Array]:
+        """Corners and weights of a point of the iris's rim, or of its middle."""
+        offset = np.zeros(2) if angle is None else np.array([np.cos(angle), np.sin(angle)])
+        target = self._centre + IRIS_RADIUS_UV * offset
+        a, b, c = self._uv[:, 0], self._uv[:, 1], self._uv[:, 2]
+        e, f, g = b - a, c - a, target - a
+        area = e[:, 0] * f[:, 1] - e[:, 1] * f[:, 0]
+        area = np.where(np.abs(area) < 1e-12, 1e-12, area)
+        v = (g[:, 0] * f[:, 1] - g[:, 1] * f[:, 0]) / area
+        w = (e[:, 0] * g[:, 1] - e[:, 1] * g[:, 0]) / area
+        all_weights = np.stack([1.0 - v - w, v, w], axis=1)
+        best = int(all_weights.min(axis=1).argmax())
+        inside = np.clip(all_weights[best], 0.0, 1.0)
+        return self._triangles[best], np.asarray(inside / inside.sum(), np.float32)

@@ -43,9 +43,41 @@ MALE_HAIR: Final = ("short01", "short02", "short03", "short04")
 FEMALE_HAIR: Final = ("bob02", "braid01", "long01", "ponytail01", "short01", "short04")
 # Hair that falls over an eye hides much of the face: it is taken less often.
 FRINGES: Final = ("bob02", "short02", "short03")
-FRINGE_WEIGHT: Final = 0.3
+FRINGE_WEIGHT: Final = 0.2
 BALD_SHARE: Final = 0.16  # of men
+BEARDS: Final = ("none", "full", "short", "goatee", "moustache")
+BEARD_SHARES: Final = (0.5, 0.17, 0.17, 0.09, 0.07)  # of men
+BEARD_LENGTH_DM: Final = {
+    "full": (0.08, 0.22), "short": (0.025, 0.07), "goatee": (0.04, 0.13), "moustache": (0.03, 0.09),
+}  # fmt: skip
+MAKE_UP_SHARE: Final = 0.65  # of women
+LIP_COLOURS: Final = np.array([
+    (0.45, 0.02, 0.03), (0.30, 0.02, 0.06), (0.50, 0.12, 0.14), (0.42, 0.16, 0.12),
+    (0.18, 0.02, 0.04), (0.55, 0.08, 0.22),
+])  # fmt: skip
 DARK_EYES: Final = ("brown", "brown", "brown", "brownlight")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MakeUp:
+    """Colour on the skin; the last value of each is its strength, [0, 1].
+
+    Attributes:
+        lips: Linear RGB and strength.
+        gloss: Shine of the lips, [0, 1].
+        lids: What the lids are multiplied by, and strength.
+        cheeks: What the cheeks are multiplied by, and strength.
+    """
+
+    lips: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    gloss: float = 0.0
+    lids: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 0.0)
+    cheeks: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 0.0)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether anything can be seen."""
+        return max(self.lips[3], self.lids[3], self.cheeks[3]) > 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +103,10 @@ class Look:
         garment: Name of the part, or ``none``.
         garment_tint: What it is multiplied by.
         stubble: Shade of a shaved beard, [0, 1].
+        beard: One of `BEARDS`.
+        beard_length_dm: Of its hairs.
+        beard_density: [0, 1].
+        make_up: Lips, lids and cheeks.
         seed: Shifts the noise of the skin.
     """
 
@@ -92,6 +128,10 @@ class Look:
     garment: str
     garment_tint: Colour
     stubble: float
+    beard: str
+    beard_length_dm: float
+    beard_density: float
+    make_up: MakeUp
     seed: float
 
 
@@ -113,6 +153,10 @@ def sample_look(
     dark = [name for name in DARK_EYES if name in eyes]
     garments = [n for n in pack.proxies_of("clothes") if n.startswith(identity.sex)]
     freckled = tone == "light" and rng.random() < 0.25
+    beard = str(rng.choice(np.array(BEARDS), p=BEARD_SHARES)) if male else "none"
+    stubble = float(np.clip(rng.normal(0.25, 0.3), 0.0, 0.9)) if male else 0.0
+    if beard in ("full", "short"):  # the skin under a beard is not seen
+        stubble = max(stubble, 0.5)
     return Look(
         tone=tone,
         skin=skin,
@@ -124,14 +168,18 @@ def sample_look(
         brow_colour=_colour(brow_colour),
         brows=_one_of(rng, pack.proxies_of("brows")),
         lashes=_one_of(rng, pack.proxies_of("lashes")),
-        lash_strength=float(rng.uniform(0.35, 0.8) if male else rng.uniform(0.6, 1.0)),
+        lash_strength=float(rng.uniform(0.3, 0.7) if male else rng.uniform(0.5, 0.9)),
         eyes=_one_of(rng, eyes if light_eyes or not dark else dark),
         eye_tint=float(rng.uniform(0.85, 1.0)),
         teeth=_one_of(rng, pack.proxies_of("teeth")),
         tooth_tint=_colour(np.exp(-rng.uniform(0.0, 0.6) * np.array([0.1, 0.25, 0.6]))),
         garment=_one_of(rng, garments or pack.proxies_of("clothes")),
         garment_tint=_colour(np.clip(np.exp(rng.normal(-0.2, 0.4, 3)), 0.05, 1.5)),
-        stubble=float(np.clip(rng.normal(0.25, 0.3), 0.0, 0.9)) if male else 0.0,
+        stubble=stubble,
+        beard=beard,
+        beard_length_dm=float(rng.uniform(*BEARD_LENGTH_DM[beard])) if beard != "none" else 0.0,
+        beard_density=float(rng.uniform(0.55, 1.0)),
+        make_up=MakeUp() if male or rng.random() > MAKE_UP_SHARE else _make_up(rng),
         seed=float(rng.uniform(0.0, 100.0)),
     )
 
@@ -143,6 +191,18 @@ def _colour(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Colour
 
 def _one_of(rng: np.random.Generator, names: list[str]) -> str:
     return str(rng.choice(np.array(names))) if names else "none"
+
+
+def _make_up(rng: np.random.Generator) -> MakeUp:
+    lips = LIP_COLOURS[rng.integers(len(LIP_COLOURS))] * np.exp(rng.normal(0.0, 0.15, 3))
+    lids = np.clip(rng.uniform(0.1, 0.9) * np.exp(rng.normal(0.0, 0.25, 3)), 0.05, 1.0)
+    painted = rng.random() < 0.75
+    return MakeUp(
+        lips=(*_colour(lips), float(rng.uniform(0.3, 0.95)) if painted else 0.0),
+        gloss=float(rng.uniform(0.0, 1.0)),
+        lids=(*_colour(lids), float(rng.uniform(0.2, 0.9)) if rng.random() < 0.7 else 0.0),
+        cheeks=(1.0, 0.62, 0.62, float(rng.uniform(0.0, 0.7))),
+    )
 
 
 def _choose_hair(pack: HeadPack, rng: np.random.Generator, male: bool) -> str:

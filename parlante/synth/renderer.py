@@ -22,16 +22,23 @@ from parlante.synth import shaders
 from parlante.synth.assets import Float64Array, HeadPack, Int32Array
 from parlante.synth.camera import Camera
 from parlante.synth.head_mesh import HeadMesh
+from parlante.synth.kernels import add_access, gather_corners, shade_points
 from parlante.synth.light import Light
 from parlante.types import Float32Array, Uint8Array
 
 __all__ = ["DrawCall", "Picture", "Renderer", "Scene"]
 
-SHADOW_SIZE_PX: Final = 1024
+SHADOW_SIZE_PX: Final = 640
 ACCESS_SIZE_PX: Final = 256
 SHADOW_RADIUS_DM: Final = 2.6
 SHADOW_DEPTH_DM: Final = 9.0
+SHADOW_BIAS: Final = 0.0012
+NUM_SHADOW_TAPS: Final = 24
 SAMPLES: Final = 4
+NOISE_SIZE_PX: Final = 256
+# OpenGL's name for coverage by opacity, which moderngl has no constant for.
+SAMPLE_ALPHA_TO_COVERAGE: Final = 0x809E
+SAMPLE_ALPHA_TO_ONE: Final = 0x809F
 ATLAS_SIZE_PX: Final = 2048
 HEAD_CROP_CORNER: Final = (1280, 340)  # of the skins' fine crop in the atlas
 # Textures of the last subjects are kept; a skin with its mipmaps is 16 MB.
@@ -49,12 +56,13 @@ class DrawCall:
         albedo: Texture of its colour, a file in the pack's ``tex`` or ``skin:NAME``.
         alpha: Texture of its opacity.
         uniforms: Values of the material.
-        blend: ``none``, ``over`` or ``add``.
+        blend: ``none``, ``over``, ``add`` or ``cover``: opacity as the share of a pixel's samples.
         two_sided: Draw triangles seen from behind too.
         casts_shadow: Whether it is in the shadow map.
         index_cut: Opacity from which a pixel belongs to this part in the index map; 0 = always,
             2 = never.
         beard_cut: The same for the beard mask.
+        in_colour: Whether it is in the picture, or in the index map only.
     """
 
     part: str
@@ -67,6 +75,7 @@ class DrawCall:
     casts_shadow: bool = True
     index_cut: float = 0.0
     beard_cut: float = -1.0
+    in_colour: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -142,9 +151,15 @@ class Renderer:
         self._shadow_map.filter = (moderngl.LINEAR, moderngl.LINEAR)
         self._shadow_map.repeat_x = self._shadow_map.repeat_y = False
         self._shadow = context.framebuffer(depth_attachment=self._shadow_map)
+        noise = np.random.default_rng(0).integers(0, 256, (NOISE_SIZE_PX, NOISE_SIZE_PX, 4))
+        self._noise = context.texture(
+            (NOISE_SIZE_PX, NOISE_SIZE_PX), 4, noise.astype(np.uint8).tobytes()
+        )
+        self._noise.filter = (moderngl.LINEAR, moderngl.LINEAR)
         self._access_map = context.depth_texture((ACCESS_SIZE_PX, ACCESS_SIZE_PX))
         self._access = context.framebuffer(depth_attachment=self._access_map)
         self._textures: dict[str, moderngl.Texture] = {}
+        self._greys: dict[str, float] = {}
         self._loaded: _LoadedMesh | None = None
 
     def __enter__(self) -> Renderer:
@@ -210,8 +225,9 @@ class Renderer:
         loaded = self._loaded
         if loaded is None:
             raise RuntimeError("load() comes before draw()")
-        loaded.write(mesh, points, normals)
-        self._draw_shadow(loaded, scene)
+        loaded.write_points(points)
+        lit = self._draw_shadow(loaded, scene, points, normals)
+        loaded.write(mesh, points, normals, lit)
         self._draw_colour(loaded, mesh, scene, matrices)
         index = self._draw_index(loaded, mesh, scene)
         self._context.copy_framebuffer(self._resolved, self._colour)
@@ -222,6 +238,11 @@ class Renderer:
             matte=np.ascontiguousarray(raw[..., 3]),
             index=index,
         )
+
+    def mean_grey(self, name: str) -> float:
+        """Mean brightness of a texture, (0, 1]."""
+        self._texture(name)
+        return max(self._greys[name], 0.02)
 
     def access(self, mesh: HeadMesh, points: Float32Array, normals: Float32Array,
                centre: Float64Array, directions: Float64Array) -> Float32Array:
@@ -240,7 +261,7 @@ class Renderer:
         loaded = self._loaded
         if loaded is None:
             raise RuntimeError("load() comes before access()")
-        loaded.write(mesh, points, normals)
+        loaded.write_points(points)
         seen = np.zeros(len(points), np.float32)
         total = np.full(len(points), 1e-6, np.float32)
         for direction in directions:
@@ -252,21 +273,28 @@ class Renderer:
             loaded.shadow.render()
             depth = np.frombuffer(self._access_map.read(), np.float32)
             depth = depth.reshape(ACCESS_SIZE_PX, ACCESS_SIZE_PX)
-            place = (points + 0.04 * normals) @ matrix[:3, :3].T.astype(np.float32)
-            place = (place + matrix[:3, 3].astype(np.float32)) * 0.5 + 0.5
-            pixel = np.clip((place[:, :2] * ACCESS_SIZE_PX).astype(int), 0, ACCESS_SIZE_PX - 1)
-            weight = np.maximum(normals @ direction.astype(np.float32), 0.0)
-            seen += weight * (place[:, 2] <= depth[pixel[:, 1], pixel[:, 0]] + 4e-3)
-            total += weight
+            add_access(
+                points, normals, _unit_cube(matrix), direction.astype(np.float32), depth, seen, total
+            )
         return np.asarray(seen / total, np.float32)
 
-    def _draw_shadow(self, loaded: _LoadedMesh, scene: Scene) -> None:
+    def _draw_shadow(
+        self, loaded: _LoadedMesh, scene: Scene, points: Float32Array, normals: Float32Array
+    ) -> Float32Array:
+        """Draw the shadow map; gives how much of the key light reaches each point."""
         self._shadow.use()
         self._shadow.clear(depth=1.0)
         self._context.enable_only(moderngl.DEPTH_TEST)
         matrix = _shadow_of(scene)
         self._shadow_program["clip"].write(_gl(matrix))
         loaded.shadow.render()
+        depth = np.frombuffer(self._shadow_map.read(), np.float32)
+        depth = depth.reshape(SHADOW_SIZE_PX, SHADOW_SIZE_PX)
+        clip = _unit_cube(matrix)
+        radius_px = scene.light.softness_dm / (2.0 * SHADOW_RADIUS_DM) * SHADOW_SIZE_PX
+        lit = np.empty(len(points), np.float32)
+        shade_points(points, normals, clip, depth, _SHADOW_TAPS * np.float32(radius_px), SHADOW_BIAS, lit)
+        return lit
 
     def _draw_colour(
         self, loaded: _LoadedMesh, mesh: HeadMesh, scene: Scene, matrices: Float32Array
@@ -280,11 +308,12 @@ class Renderer:
         self._background.render(vertices=3)
         head = np.eye(4)
         head[:3] = matrices[self._pack.bones.index("head")]
-        inverse = _gl(np.linalg.inv(head))
+        inverse = np.linalg.inv(head)[:3].astype(np.float32).tobytes()  # rows, as mat3x4
         self._shadow_map.use(5)
+        self._noise.use(6)
         for call in scene.calls:
             span = mesh.spans.get(call.part)
-            if span is None or span[0] == span[1]:
+            if span is None or span[0] == span[1] or not call.in_colour:
                 continue
             self._set_state(call)
             program = self._programs[call.material]
@@ -297,20 +326,28 @@ class Renderer:
                 vertices=3 * (span[1] - span[0]), first=3 * span[0]
             )
         self._colour.depth_mask = True
+        self._context.disable_direct(SAMPLE_ALPHA_TO_COVERAGE)
+        self._context.disable_direct(SAMPLE_ALPHA_TO_ONE)
 
     def _set_state(self, call: DrawCall) -> None:
         context = self._context
         flags = moderngl.DEPTH_TEST
         if not call.two_sided:
             flags |= moderngl.CULL_FACE
-        if call.blend != "none":
+        if call.blend == "cover":
+            context.enable_direct(SAMPLE_ALPHA_TO_COVERAGE)
+            context.enable_direct(SAMPLE_ALPHA_TO_ONE)
+        else:
+            context.disable_direct(SAMPLE_ALPHA_TO_COVERAGE)
+            context.disable_direct(SAMPLE_ALPHA_TO_ONE)
+        if call.blend in ("over", "add"):
             flags |= moderngl.BLEND
             source = moderngl.SRC_ALPHA if call.blend == "over" else moderngl.ONE
             rest = moderngl.ONE_MINUS_SRC_ALPHA if call.blend == "over" else moderngl.ONE
             alpha = (moderngl.ONE, moderngl.ONE_MINUS_SRC_ALPHA)
             context.blend_func = (source, rest, *alpha)  # type: ignore[assignment]
         context.enable_only(flags)
-        self._colour.depth_mask = call.blend == "none"
+        self._colour.depth_mask = call.blend in ("none", "cover")
 
     def _draw_index(self, loaded: _LoadedMesh, mesh: HeadMesh, scene: Scene) -> Int32Array:
         self._index.use()
@@ -352,7 +389,7 @@ class Renderer:
         }
         for name, value in values.items():
             _set(program, name, value)
-        for name, unit in (("albedo_map", 0), ("alpha_map", 1), ("shadow_map", 5)):
+        for name, unit in (("albedo_map", 0), ("alpha_map", 1), ("shadow_map", 5), ("noise_map", 6)):
             _set(program, name, unit)
         self._index_program["clip"].write(_gl(camera.clip_matrix()))
         _set(self._index_program, "alpha_map", 1)
@@ -369,6 +406,7 @@ class Renderer:
         texture = self._context.texture(
             (picture.shape[1], picture.shape[0]), components, picture.tobytes(), alignment=1
         )
+        self._greys[name] = float(picture.mean()) / 255.0
         texture.build_mipmaps()
         texture.filter = (moderngl.LINEAR_MIPMAP_LINEAR, moderngl.LINEAR)
         self._textures[name] = texture
@@ -389,13 +427,13 @@ class _LoadedMesh:
     ) -> None:
         self.background: moderngl.Texture | None = None
         num_corners = len(mesh.corner_point)
-        self._staging = np.empty((num_corners, 6), np.float32)
+        self._staging = np.empty((num_corners, 7), np.float32)
         self._moving = context.buffer(reserve=self._staging.nbytes, dynamic=True)
         fixed = np.concatenate([mesh.corner_uv, mesh.masks[mesh.corner_point]], axis=1)
         self._fixed = context.buffer(np.ascontiguousarray(fixed, np.float32).tobytes())
         self._corners = context.buffer(mesh.corner_triangles.astype(np.uint32).tobytes())
         content: list[Any] = [
-            (self._moving, "3f 3f", "in_point", "in_normal"),
+            (self._moving, "3f 3f 1f", "in_point", "in_normal", "in_lit"),
             (self._fixed, "2f 4f 4f", "in_uv", "in_mask_a", "in_mask_b"),
         ]
         self.arrays = {
@@ -411,12 +449,16 @@ class _LoadedMesh:
             shadow_program, [(self._shadow_points, "3f", "in_point")], self._shadow_corners
         )
 
-    def write(self, mesh: HeadMesh, points: Float32Array, normals: Float32Array) -> None:
-        """Upload one frame."""
-        np.take(points, mesh.corner_point, axis=0, out=self._staging[:, :3], mode="clip")
-        np.take(normals, mesh.corner_point, axis=0, out=self._staging[:, 3:], mode="clip")
-        self._moving.write(self._staging)
+    def write_points(self, points: Float32Array) -> None:
+        """Upload what the shadow map is drawn from."""
         self._shadow_points.write(np.ascontiguousarray(points))
+
+    def write(
+        self, mesh: HeadMesh, points: Float32Array, normals: Float32Array, lit: Float32Array
+    ) -> None:
+        """Upload one frame."""
+        gather_corners(points, normals, lit, mesh.corner_point, self._staging)
+        self._moving.write(self._staging)
 
     def release(self) -> None:
         """Give the buffers back."""
@@ -426,6 +468,17 @@ class _LoadedMesh:
                      self._shadow_corners, self.background):
             if item is not None:
                 item.release()
+
+
+def _disc(number: int) -> Float32Array:
+    """Even points of the unit disc, float32 [K, 2]."""
+    index = np.arange(number) + 0.5
+    angle = np.pi * (1.0 + 5.0**0.5) * index
+    radius = np.sqrt(index / number)
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).astype(np.float32)
+
+
+_SHADOW_TAPS: Final = _disc(NUM_SHADOW_TAPS)
 
 
 def _open_context() -> moderngl.Context:
@@ -455,6 +508,13 @@ def _shadow_of(scene: Scene) -> Float64Array:
     camera = scene.camera
     middle = camera.eye - np.array([0.0, 0.6, camera.middle_depth_dm])
     return shadow_matrix(scene.light.key_direction, middle)
+
+
+def _unit_cube(matrix: Float64Array) -> Float32Array:
+    """The first three rows, with axes in [0, 1] instead of [-1, 1]."""
+    out = np.float32(0.5) * matrix[:3].astype(np.float32)
+    out[:, 3] += np.float32(0.5)
+    return np.asarray(out, np.float32)
 
 
 def _gl(matrix: Float64Array) -> bytes:

@@ -2,45 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from parlante.models import face_mesh
 from parlante.synth.assets import Float64Array, HeadPack
 from parlante.synth.background import sample_background
 from parlante.synth.camera import Camera, frame_face
-from parlante.synth.head_mesh import (
-    HeadMesh,
-    MeshPart,
-    SkinTopology,
-    fit_part,
-    label_teeth,
-    make_skin,
-)
+from parlante.synth.glasses import Glasses, sample_glasses
+from parlante.synth.head_mesh import HeadMesh, SkinTopology
 from parlante.synth.identity import Identity, sample_identity
-from parlante.synth.labels import Part
 from parlante.synth.landmarks import EyePoints, LandmarkMap, find_eye_points
-from parlante.synth.light import Light, sample_light
+from parlante.synth.light import sample_light
 from parlante.synth.look import LEANS, TONES, Look, sample_look
+from parlante.synth.materials import draw_calls, shared_uniforms
+from parlante.synth.occluders import AWAY_DM, Occluder, sample_occluder, sample_offsets
+from parlante.synth.parts import add_extras, body_parts
 from parlante.synth.performance import FrameScript
 from parlante.synth.regions import Regions, find_regions
-from parlante.synth.renderer import DrawCall, Renderer, Scene
+from parlante.synth.renderer import Renderer, Scene
 from parlante.synth.rig import FacePose, Rig
-from parlante.types import Float32Array
+from parlante.types import Float32Array, Uint8Array
 
 __all__ = ["Studio", "SyntheticSubject", "build_subject"]
 
-NUM_ACCESS_DIRECTIONS: Final = 20
+NUM_ACCESS_DIRECTIONS: Final = 14
 OPEN_FACE: Final = {"JawDrop": 0.3}
 CLOSED_LIDS: Final = {"LeftUpperLidClosed": 1.0, "RightUpperLidClosed": 1.0, "JawDrop": 0.1}
-# Skin under a garment is pushed in, or it would come through the cloth.
-UNDER_GARMENT_DM: Final = 0.16
-GARMENT_REACH_DM: Final = 0.32
+GLASSES_SHARE: Final = 0.28  # of subjects
+OCCLUDER_SHARE: Final = 0.16  # of subjects
 CLOSE_UP_SHARE: Final = 0.25  # of subjects that are framed closer than the policy's usual
-DEFAULT_DISTANCE_DM: Final = (9.0, 26.0)
+DISTANCE_DM: Final = (9.0, 26.0)  # of the camera
+HAND_ALBEDO: Final = (0.45, 0.25, 0.18)  # before the tint of the skin
+DARK_HAND_ALBEDO: Final = (0.14, 0.065, 0.04)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -82,6 +79,9 @@ class SyntheticSubject:
         identity: Who.
         look: How.
         background: Name of its kind.
+        glasses: Worn ones.
+        occluder: The prop before the face.
+        prop_offsets_dm: Where it is in each frame.
         neutral_marks: float32 [468, 3], landmarks of the neutral face in the scene, dm.
     """
 
@@ -91,10 +91,13 @@ class SyntheticSubject:
     identity: Identity
     look: Look
     background: str
+    glasses: Glasses | None
+    occluder: Occluder | None
+    prop_offsets_dm: tuple[tuple[float, float, float], ...]
     neutral_marks: Float32Array
 
-    def face_pose(self, frame: FrameScript) -> FacePose:
-        """Turn shifts and scale into a translation in the scene."""
+    def face_pose(self, frame: FrameScript, number: int) -> FacePose:
+        """Turn the shifts and the scale of the number-th frame into a translation in the scene."""
         distance = self.scene.camera.middle_depth_dm
         right, left = self.neutral_marks[list(face_mesh.OUTER_EYE_CORNERS)]
         iod_dm = float(np.linalg.norm(left - right))
@@ -106,6 +109,7 @@ class SyntheticSubject:
             roll_rad=frame.roll_rad,
             gaze_yaw_rad=frame.gaze_yaw_rad,
             gaze_pitch_rad=frame.gaze_pitch_rad,
+            prop_dm=self.prop_offsets_dm[number],
             move_dm=(frame.shift_x * iod_dm, -frame.shift_y * iod_dm, nearer),
         )
 
@@ -116,7 +120,7 @@ def build_subject(
     rng: np.random.Generator,
     *,
     number: int,
-    source: FrameScript,
+    frames: Sequence[FrameScript],
 ) -> SyntheticSubject:
     """Draw a person and load the mesh into the renderer.
 
@@ -125,50 +129,107 @@ def build_subject(
         renderer: Draws later; here it measures how open each point is to light.
         rng: Source of chance.
         number: Of the subject; sexes and skin tones take turns.
-        source: Frame 0, which the camera is set up for.
+        frames: What happens; the camera is set up for frame 0.
     """
     pack = studio.pack
     sex, tone = ("female", "male")[number % 2], TONES[number // 2 % len(TONES)]
     identity = sample_identity(pack, rng, sex=sex, lean=LEANS[tone])
     look = sample_look(pack, rng, identity, tone=tone)
     vertices = pack.morph(identity.weights)
-    parts = _parts(studio, identity, look, vertices)
-    mesh = HeadMesh.join(Rig.of(pack, vertices), parts)
-    neutral = studio.landmarks.place(mesh.rest)
-    centre = _head_centre(studio, mesh)
-    distance = float(np.exp(rng.uniform(*np.log(DEFAULT_DISTANCE_DM))))
+    rig = Rig.of(pack, vertices)
+    parts = body_parts(
+        pack, studio.topology, studio.landmarks, studio.regions, rng,
+        look=look, vertices=vertices, rig=rig,
+    )  # fmt: skip
+    marks = studio.landmarks.place(parts[0].points)
+    glasses = sample_glasses(rng) if rng.random() < GLASSES_SHARE else None
+    albedo = DARK_HAND_ALBEDO if "dark" in look.skin else HAND_ALBEDO
+    skin_colour = tuple(tint * base for tint, base in zip(look.tint, albedo, strict=True))
+    occluder = None
+    if rng.random() < OCCLUDER_SHARE:
+        occluder = sample_occluder(rng, marks, (skin_colour[0], skin_colour[1], skin_colour[2]))
+    offsets = [AWAY_DM] * len(frames)
+    if occluder is not None:
+        offsets = sample_offsets(rng, occluder, len(frames))
+    add_extras(
+        parts, studio.regions, rng,
+        look=look, rig=rig, marks=marks, glasses=glasses, occluder=occluder,
+    )  # fmt: skip
+    mesh = HeadMesh.join(rig, parts)
     background, background_kind = sample_background(rng, renderer.size_px)
-    light = sample_light(rng)
-    zoom = float(rng.uniform(1.0, 1.5)) if rng.random() < CLOSE_UP_SHARE else 1.0
-    scene = _scene(studio, mesh, look, light, background)
+    eyes = next(part for part in parts if part.name == "eyes")
     subject = SyntheticSubject(
         mesh=mesh,
-        scene=scene,
-        eye_points=find_eye_points(mesh, next(p for p in parts if p.name == "eyes")),
+        scene=_scene(renderer, rng, mesh, look, glasses, occluder, background),
+        eye_points=find_eye_points(mesh, eyes),
         identity=identity,
         look=look,
         background=background_kind,
-        neutral_marks=neutral,
+        glasses=glasses,
+        occluder=occluder,
+        prop_offsets_dm=tuple(offsets),
+        neutral_marks=marks,
     )
-    posed = mesh.pose(subject.face_pose(source))[0]
+    return _before_camera(studio, renderer, rng, subject, frames[0])
+
+
+def _scene(
+    renderer: Renderer,
+    rng: np.random.Generator,
+    mesh: HeadMesh,
+    look: Look,
+    glasses: Glasses | None,
+    occluder: Occluder | None,
+    background: Uint8Array,
+) -> Scene:
+    """Light and materials; the camera is a stand-in until the source portrait is posed."""
+    hair_grey = 1.0 if look.hair == "none" else renderer.mean_grey(f"hair_{look.hair}.jpg")
+    span = mesh.point_spans.get("teeth")
+    teeth = mesh.rest[slice(*span)] if span else mesh.rest[:1]
+    camera = Camera(
+        eye=np.array([0.0, 0.0, DISTANCE_DM[0]]),
+        focal_px=1.0,
+        centre_x_px=0.0,
+        centre_y_px=0.0,
+        size_px=renderer.size_px,
+        middle_depth_dm=float(np.exp(rng.uniform(*np.log(DISTANCE_DM)))),
+    )
+    return Scene(
+        camera=camera,
+        light=sample_light(rng),
+        calls=draw_calls(look, hair_grey=hair_grey, glasses=glasses, occluder=occluder),
+        background=background,
+        uniforms=shared_uniforms(look),
+        mouth=np.array([0.0, float(teeth[:, 1].mean()), float(teeth[:, 2].max())]),
+    )
+
+
+def _before_camera(
+    studio: Studio,
+    renderer: Renderer,
+    rng: np.random.Generator,
+    subject: SyntheticSubject,
+    source: FrameScript,
+) -> SyntheticSubject:
+    """Frame the source portrait, measure light access, and load the mesh."""
+    mesh = subject.mesh
+    zoom = float(rng.uniform(1.0, 1.5)) if rng.random() < CLOSE_UP_SHARE else 1.0
+    skin = mesh.rest[slice(*mesh.point_spans["skin"])]
+    head = skin[studio.regions.body <= 0.0]
+    centre = np.asarray(0.5 * (head.min(axis=0) + head.max(axis=0)), np.float64)
+    posed = mesh.pose(subject.face_pose(source, 0))[0]
     camera = frame_face(
         studio.landmarks.place(posed),
         centre=centre,
-        distance_dm=distance,
+        distance_dm=subject.scene.camera.middle_depth_dm,
         size_px=renderer.size_px,
         zoom=zoom,
     )
-    scene = replace(scene, camera=camera)
+    scene = replace(subject.scene, camera=camera)
     renderer.load(mesh, scene)
     mesh.masks[:, 5] = _light_access(renderer, mesh, centre)
     renderer.load(mesh, scene)
     return replace(subject, scene=scene)
-
-
-def _head_centre(studio: Studio, mesh: HeadMesh) -> Float64Array:
-    skin = mesh.rest[slice(*mesh.point_spans["skin"])]
-    head = skin[studio.regions.body <= 0.0]
-    return np.asarray(0.5 * (head.min(axis=0) + head.max(axis=0)), np.float64)
 
 
 def _light_access(renderer: Renderer, mesh: HeadMesh, centre: Float64Array) -> Float32Array:
@@ -177,7 +238,7 @@ def _light_access(renderer: Renderer, mesh: HeadMesh, centre: Float64Array) -> F
     best = np.zeros(len(mesh.rest), np.float32)
     for units in (OPEN_FACE, CLOSED_LIDS):
         known = {n: w for n, w in units.items() if n in mesh.rig.pack.unit_names}
-        points, normals, _ = mesh.pose(FacePose(units=known))
+        points, normals, _ = mesh.pose(FacePose(units=known, prop_dm=AWAY_DM))
         best = np.maximum(best, renderer.access(mesh, points, normals, centre, directions))
     return np.asarray(0.15 + 0.85 * best, np.float32)
 
@@ -189,139 +250,3 @@ def _spread_directions(number: int) -> Float64Array:
     angle = np.pi * (1.0 + 5.0**0.5) * index
     flat = np.sqrt(1.0 - z**2)
     return np.stack([flat * np.cos(angle), flat * np.sin(angle), z], axis=1)
-
-
-def _parts(
-    studio: Studio, identity: Identity, look: Look, vertices: Float64Array
-) -> list[MeshPart]:
-    pack = studio.pack
-    masks = np.zeros((studio.topology.matrix.shape[0], 8), np.float32)
-    regions = studio.regions
-    for channel, values in enumerate(
-        (regions.lips, regions.cavity, regions.beard, regions.shadow, regions.blush)
-    ):
-        masks[:, channel] = values
-    skin = make_skin(studio.topology, vertices, masks, Part.SKIN)
-    parts = [skin]
-
-    def add(proxy: str, name: str, label: Part) -> None:
-        if proxy in pack.proxies:
-            parts.append(fit_part(pack, vertices, proxy, name=name, label=label))
-
-    add("eyes", "eyes", Part.EYE)
-    add(look.teeth, "teeth", Part.CAVITY)
-    if parts[-1].name == "teeth":
-        labels = label_teeth(
-            parts[-1], pack.bones.index("jaw"), upper=Part.UPPER_TEETH, lower=Part.LOWER_TEETH
-        )
-        parts[-1] = replace(parts[-1], labels=labels)
-    add("tongue", "tongue", Part.TONGUE)
-    add("cornea", "cornea", Part.EYE)
-    add(look.brows, "brows", Part.BROW)
-    add(look.lashes, "lashes", Part.LASH)
-    add(look.hair, "hair", Part.HAIR)
-    add(look.garment, "clothes", Part.GARMENT)
-    if parts[-1].name == "clothes":
-        parts[0] = replace(skin, points=_push_in(skin.points, parts[-1].points, regions.body))
-    return parts
-
-
-def _push_in(
-    points: Float64Array, garment: Float64Array, body: Float32Array
-) -> Float64Array:
-    """Move skin that lies under a garment away from it, towards the body's axis."""
-    below = np.flatnonzero(body > 0.0)
-    distance, _ = cKDTree(garment).query(points[below])
-    share = np.clip(1.0 - (distance - 0.5 * GARMENT_REACH_DM) / (0.5 * GARMENT_REACH_DM), 0.0, 1.0)
-    inward = -points[below] * [1.0, 0.0, 1.0]
-    inward[:, 1] = -0.5
-    inward /= np.maximum(np.linalg.norm(inward, axis=1, keepdims=True), 1e-9)
-    out = points.copy()
-    amount = UNDER_GARMENT_DM * share * body[below]
-    out[below] += inward * amount[:, None]
-    return out
-
-
-def _scene(
-    studio: Studio, mesh: HeadMesh, look: Look, light: Light, background: Any
-) -> Scene:
-    span = mesh.point_spans.get("teeth")
-    teeth = mesh.rest[slice(*span)] if span else mesh.rest[:1]
-    camera = Camera(
-        eye=np.array([0.0, 0.0, 1.0]), focal_px=1.0, centre_x_px=0.0, centre_y_px=0.0,
-        size_px=background.shape[0], middle_depth_dm=10.0,
-    )  # fmt: skip
-    uniforms = {
-        "hair_colour": (*look.hair_colour, 1.0),
-        "seed": look.seed,
-        "oil": look.oil,
-        "bump": 1.0,
-        "lipstick": (0.0, 0.0, 0.0, 0.0),
-        "lip_gloss": 0.0,
-        "shadow_colour": (1.0, 1.0, 1.0, 0.0),
-        "blush": (1.0, 1.0, 1.0, 0.0),
-        "stubble": look.stubble,
-        "freckles": look.freckles,
-    }
-    return Scene(
-        camera=camera,
-        light=light,
-        calls=_calls(look),
-        background=background,
-        uniforms=uniforms,
-        mouth=np.array([0.0, float(teeth[:, 1].mean()), float(teeth[:, 2].max())]),
-    )
-
-
-def _calls(look: Look) -> tuple[DrawCall, ...]:
-    """Opaque parts first, then what is blended over them."""
-    hair = {"albedo": f"hair_{look.hair}.jpg", "alpha": f"hair_{look.hair}_a.png"}
-    calls = [
-        DrawCall(
-            part="clothes", material="cloth", albedo=f"cloth_{look.garment}.jpg", two_sided=True,
-            uniforms={"tint": look.garment_tint},
-        ),
-        DrawCall(
-            part="skin", material="skin", albedo=f"skin:{look.skin}",
-            uniforms={"tint": look.tint},
-        ),
-        DrawCall(
-            part="eyes", material="eyes", albedo=f"eye_{look.eyes}.jpg",
-            uniforms={"tint": (look.eye_tint,) * 3},
-        ),
-        DrawCall(
-            part="teeth", material="mouth", albedo="teeth.jpg",
-            uniforms={"tint": look.tooth_tint, "plain": (0.0, 0.0, 0.0, 0.0)},
-        ),
-        DrawCall(
-            part="tongue", material="mouth", albedo="tongue.jpg",
-            uniforms={"tint": (1.0, 1.0, 1.0), "plain": (1.0, 0.0, 0.0, 0.0)},
-        ),
-        DrawCall(
-            part="hair", material="hair", two_sided=True, index_cut=0.5,
-            uniforms={"soft_pass": 0}, **hair,
-        ),
-        DrawCall(
-            part="cornea", material="cornea", blend="add", casts_shadow=False, index_cut=2.0
-        ),
-        DrawCall(
-            part="brows", material="card", alpha=f"{look.brows}_a.png", blend="over",
-            uniforms={"plain": (*look.brow_colour, 0.95)}, two_sided=True, index_cut=0.5,
-            casts_shadow=False,
-        ),
-        DrawCall(
-            part="lashes", material="card", alpha=f"{look.lashes}_a.png", blend="over",
-            uniforms={"plain": (0.008, 0.007, 0.006, look.lash_strength)}, two_sided=True,
-            index_cut=0.5, casts_shadow=False,
-        ),
-        DrawCall(
-            part="hair", material="hair", blend="over", two_sided=True,
-            uniforms={"soft_pass": 1}, **hair,
-        ),
-    ]  # fmt: skip
-    missing = {"none"}
-    if look.hair in missing:
-        calls = [call for call in calls if call.part != "hair"]
-    if look.garment in missing:
-        calls = [call for call in calls if call.part != "clothes"]
-    return tuple(calls)
