@@ -107,9 +107,7 @@ def _scene(pack: HeadPack, mesh: HeadMesh, skin: str) -> Scene:
     )  # fmt: skip
 
 
-def _hits(
-    picture_index: Int32Array, tracked: Float32Array, is_skin: Uint8Array
-) -> Int32Array:
+def _hits(picture_index: Int32Array, tracked: Float32Array, is_skin: Uint8Array) -> Int32Array:
     """Nearest skin pixel (y, x) of each landmark, int32 [468, 2]; -1 where there is none."""
     skin_pixel = is_skin[picture_index]
     out = np.full((NUM_SKIN, 2), -1, np.int32)
@@ -214,9 +212,7 @@ def calibrate(pack: HeadPack, *, num_identities: int, seed: int, look: Path | No
                 is_skin[1 : len(mean_mesh.triangles) + 1] = 1
                 hits = _hits(picture.index, tracked, is_skin)
                 projected = scene.camera.project(points)
-                found[kind].append(
-                    _surface(hits, picture.index, mesh, projected, pose.points)
-                )
+                found[kind].append(_surface(hits, picture.index, mesh, projected, pose.points))
                 shown = np.unique(picture.index[is_skin[picture.index] > 0]) - 1
                 seen[shown] = True
                 if look is not None and number < 4:

@@ -77,7 +77,12 @@ def _landscape(rng: np.random.Generator, size_px: int) -> Float32Array:
 
 
 def _shapes(
-    rng: np.random.Generator, picture: Float32Array, hue: float, num_shapes: int, *, round_ones: bool
+    rng: np.random.Generator,
+    picture: Float32Array,
+    hue: float,
+    num_shapes: int,
+    *,
+    round_ones: bool,
 ) -> Float32Array:
     """Boxes like furniture, or discs like lights out of focus."""
     size_px = picture.shape[0]

@@ -6,7 +6,6 @@ docs/synthetic-heads.md lists the arrays.
 
 from __future__ import annotations
 
-import functools
 import io
 import json
 import os

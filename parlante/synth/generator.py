@@ -286,9 +286,7 @@ class _Recorder:
         now, _, near_now = _eye_middle(skin)
         shift = (now - middle) / iod_px
         angles = (frame.yaw_rad, frame.pitch_rad, frame.roll_rad)
-        self._poses.append(
-            np.array([*angles, *shift, np.log(near_now / nearness)], np.float32)
-        )
+        self._poses.append(np.array([*angles, *shift, np.log(near_now / nearness)], np.float32))
         # As the tracker has it: the mean of the face is 0 and the unit that of x and y.
         away = seen[:, 2] - skin[:, 2].mean()
         landmarks = seen.copy()
@@ -343,7 +341,9 @@ class _Recorder:
             "stubble": round(look.stubble, 3),
             "beard": look.beard,
             "glasses": "none" if subject.glasses is None else subject.glasses.shape,
-            "lens_opacity": 0.0 if subject.glasses is None else round(subject.glasses.lens_opacity, 3),
+            "lens_opacity": 0.0
+            if subject.glasses is None
+            else round(subject.glasses.lens_opacity, 3),
             "make_up": look.make_up.is_there,
             "occluder": "none" if subject.occluder is None else subject.occluder.kind,
             "light": subject.scene.light.kind,

@@ -8,7 +8,15 @@ from parlante.models.jit import kernel
 from parlante.synth.assets import Int32Array
 from parlante.types import Float32Array
 
-__all__ = ["NO_TRIANGLE", "accumulate_normals", "add_access", "gather_corners", "resolve_pixels", "shade_points", "skin_vertices"]
+__all__ = [
+    "NO_TRIANGLE",
+    "accumulate_normals",
+    "add_access",
+    "gather_corners",
+    "resolve_pixels",
+    "shade_points",
+    "skin_vertices",
+]
 
 NO_TRIANGLE = 0  # the index map counts triangles from 1
 

@@ -46,9 +46,7 @@ class LandmarkMap:
 
     def place(self, points: npt.NDArray[np.floating]) -> Float32Array:
         """Where the landmarks are: skin vertices [N, 3] -> float32 [468, 3]."""
-        return np.asarray(
-            np.einsum("nkc,nk->nc", points[self.corners], self.weights), np.float32
-        )
+        return np.asarray(np.einsum("nkc,nk->nc", points[self.corners], self.weights), np.float32)
 
     def save(self, path: Path) -> None:
         """Write as npz."""

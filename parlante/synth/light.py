@@ -46,22 +46,29 @@ class Light:
 
 def sample_light(rng: np.random.Generator) -> Light:
     """Draw a light: soft or hard, from in front or the side, warm or cool."""
-    kind = str(rng.choice(["soft", "studio", "sun", "side", "back"], p=[0.3, 0.3, 0.15, 0.17, 0.08]))
+    kind = str(
+        rng.choice(["soft", "studio", "sun", "side", "back"], p=[0.3, 0.3, 0.15, 0.17, 0.08])
+    )
     side = {"soft": 0.5, "studio": 0.8, "sun": 1.0, "side": 1.4, "back": 2.3}[kind]
-    azimuth = float(rng.normal(0.0, 0.5) * side) if kind != "back" else float(rng.choice([-2.3, 2.3]))
+    azimuth = (
+        float(rng.normal(0.0, 0.5) * side) if kind != "back" else float(rng.choice([-2.3, 2.3]))
+    )
     if kind == "side":
         azimuth = float(rng.choice([-1.0, 1.0]) * rng.uniform(0.8, 1.5))
     height = float(rng.uniform(0.05, 0.9))
     warmth = float(rng.normal(0.0, 1.0))
-    key = _tinted(rng, warmth) * {"soft": 0.7, "studio": 1.4, "sun": 2.4, "side": 1.7, "back": 1.2}[
-        kind
-    ]
+    key = (
+        _tinted(rng, warmth)
+        * {"soft": 0.7, "studio": 1.4, "sun": 2.4, "side": 1.7, "back": 1.2}[kind]
+    )
     sky = _tinted(rng, -0.6 * warmth) * rng.uniform(0.25, 0.8)
     fills = np.stack([_fill(rng, warmth) for _ in range(NUM_FILLS)])
     light = Light(
         key_direction=_direction(azimuth, height),
         key=key,
-        softness_dm=float({"soft": 0.16, "studio": 0.09, "sun": 0.03, "side": 0.07, "back": 0.08}[kind]),
+        softness_dm=float(
+            {"soft": 0.16, "studio": 0.09, "sun": 0.03, "side": 0.07, "back": 0.08}[kind]
+        ),
         fill_directions=np.stack(
             [_direction(rng.uniform(-2.6, 2.6), rng.uniform(-0.3, 0.8)) for _ in range(NUM_FILLS)]
         ),
@@ -86,7 +93,9 @@ def _tinted(rng: np.random.Generator, warmth: float) -> Float64Array:
 def _fill(rng: np.random.Generator, warmth: float) -> Float64Array:
     amount = float(rng.uniform(0.05, 0.6))
     if rng.random() < COLOURED_SHARE:
-        return amount * 1.3 * np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.3, 0.8), 1.0))
+        return (
+            amount * 1.3 * np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.3, 0.8), 1.0))
+        )
     return amount * _tinted(rng, warmth * float(rng.normal(0.0, 1.0)))
 
 

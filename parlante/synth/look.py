@@ -25,7 +25,12 @@ LEANS: Final = {
 }
 # Albedo of light-skinned textures is multiplied by exp(-amount * ABSORPTION).
 ABSORPTION: Final = np.array([0.42, 0.72, 0.95])
-TONE_RANGE: Final = {"light": (0.0, 0.25), "tan": (0.35, 0.8), "brown": (0.9, 1.7), "dark": (1.9, 2.9)}
+TONE_RANGE: Final = {
+    "light": (0.0, 0.25),
+    "tan": (0.35, 0.8),
+    "brown": (0.9, 1.7),
+    "dark": (1.9, 2.9),
+}
 # Of the dark textures themselves; negative is lighter.
 DARK_TEXTURE_RANGE: Final = {"brown": (-0.75, -0.35), "dark": (-0.3, 0.35)}
 DARK_ABSORPTION: Final = np.array([0.6, 0.7, 0.8])
@@ -135,9 +140,7 @@ class Look:
     seed: float
 
 
-def sample_look(
-    pack: HeadPack, rng: np.random.Generator, identity: Identity, *, tone: str
-) -> Look:
+def sample_look(pack: HeadPack, rng: np.random.Generator, identity: Identity, *, tone: str) -> Look:
     """Draw a look that goes with an identity and a tone."""
     male = identity.sex == "male"
     skin, tint = _skin(pack, rng, identity, tone)

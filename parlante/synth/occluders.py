@@ -134,8 +134,12 @@ def _hand(rng: np.random.Generator, where: Float64Array) -> Solid:
     body = join_solids(pieces)
     mirror = np.diag([float(rng.choice([-1.0, 1.0])), 1.0, 1.0])
     turn = _turn(rng.normal(0.0, 0.3), rng.normal(0.0, 0.5), rng.normal(0.0, 0.6))
-    flipped = body if mirror[0, 0] > 0 else Solid(
-        points=body.points @ mirror, triangles=body.triangles[:, ::-1].copy(), uv=body.uv
+    flipped = (
+        body
+        if mirror[0, 0] > 0
+        else Solid(
+            points=body.points @ mirror, triangles=body.triangles[:, ::-1].copy(), uv=body.uv
+        )
     )
     return _placed(flipped, turn, where)
 

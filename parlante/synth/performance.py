@@ -165,7 +165,10 @@ def _portrait_expression(rng: np.random.Generator, kind: str) -> dict[str, float
     }  # fmt: skip
     if kind == "smile":
         return smile
-    teeth = {"UpperLipUp": float(rng.uniform(0.3, 0.7)), "lowerLipDown": float(rng.uniform(0.2, 0.6))}
+    teeth = {
+        "UpperLipUp": float(rng.uniform(0.3, 0.7)),
+        "lowerLipDown": float(rng.uniform(0.2, 0.6)),
+    }
     if kind == "teeth":
         return smile | teeth | {"JawDrop": float(rng.uniform(0.0, 0.2))}
     return {

@@ -5,8 +5,7 @@ Runs on a graphics card and on Mesa's software rasteriser alike.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +14,6 @@ from typing import Any, Final
 import cv2
 import moderngl
 import numpy as np
-import numpy.typing as npt
 
 from parlante.errors import FailedPrecondition, InvalidInput
 from parlante.synth import shaders
@@ -244,8 +242,14 @@ class Renderer:
         self._texture(name)
         return max(self._greys[name], 0.02)
 
-    def access(self, mesh: HeadMesh, points: Float32Array, normals: Float32Array,
-               centre: Float64Array, directions: Float64Array) -> Float32Array:
+    def access(
+        self,
+        mesh: HeadMesh,
+        points: Float32Array,
+        normals: Float32Array,
+        centre: Float64Array,
+        directions: Float64Array,
+    ) -> Float32Array:
         """How open each point is to light from all sides.
 
         Args:
@@ -274,7 +278,13 @@ class Renderer:
             depth = np.frombuffer(self._access_map.read(), np.float32)
             depth = depth.reshape(ACCESS_SIZE_PX, ACCESS_SIZE_PX)
             add_access(
-                points, normals, _unit_cube(matrix), direction.astype(np.float32), depth, seen, total
+                points,
+                normals,
+                _unit_cube(matrix),
+                direction.astype(np.float32),
+                depth,
+                seen,
+                total,
             )
         return np.asarray(seen / total, np.float32)
 
@@ -293,7 +303,9 @@ class Renderer:
         clip = _unit_cube(matrix)
         radius_px = scene.light.softness_dm / (2.0 * SHADOW_RADIUS_DM) * SHADOW_SIZE_PX
         lit = np.empty(len(points), np.float32)
-        shade_points(points, normals, clip, depth, _SHADOW_TAPS * np.float32(radius_px), SHADOW_BIAS, lit)
+        shade_points(
+            points, normals, clip, depth, _SHADOW_TAPS * np.float32(radius_px), SHADOW_BIAS, lit
+        )
         return lit
 
     def _draw_colour(
@@ -322,9 +334,7 @@ class Renderer:
             _set(program, "head_inverse", inverse)
             for name, value in call.uniforms.items():
                 _set(program, name, value)
-            loaded.arrays[call.material].render(
-                vertices=3 * (span[1] - span[0]), first=3 * span[0]
-            )
+            loaded.arrays[call.material].render(vertices=3 * (span[1] - span[0]), first=3 * span[0])
         self._colour.depth_mask = True
         self._context.disable_direct(SAMPLE_ALPHA_TO_COVERAGE)
         self._context.disable_direct(SAMPLE_ALPHA_TO_ONE)
@@ -389,7 +399,12 @@ class Renderer:
         }
         for name, value in values.items():
             _set(program, name, value)
-        for name, unit in (("albedo_map", 0), ("alpha_map", 1), ("shadow_map", 5), ("noise_map", 6)):
+        for name, unit in (
+            ("albedo_map", 0),
+            ("alpha_map", 1),
+            ("shadow_map", 5),
+            ("noise_map", 6),
+        ):
             _set(program, name, unit)
         self._index_program["clip"].write(_gl(camera.clip_matrix()))
         _set(self._index_program, "alpha_map", 1)
@@ -464,8 +479,14 @@ class _LoadedMesh:
         """Give the buffers back."""
         for array in (*self.arrays.values(), self.index, self.shadow):
             array.release()
-        for item in (self._moving, self._fixed, self._corners, self._shadow_points,
-                     self._shadow_corners, self.background):
+        for item in (
+            self._moving,
+            self._fixed,
+            self._corners,
+            self._shadow_points,
+            self._shadow_corners,
+            self.background,
+        ):
             if item is not None:
                 item.release()
 
@@ -499,7 +520,9 @@ def shadow_matrix(direction: Float64Array, centre: Float64Array) -> Float64Array
     right /= np.linalg.norm(right)
     rows = np.stack([right, np.cross(direction, right), direction])
     matrix = np.eye(4)
-    matrix[:3, :3] = rows / np.array([[SHADOW_RADIUS_DM], [SHADOW_RADIUS_DM], [-SHADOW_DEPTH_DM / 2]])
+    matrix[:3, :3] = rows / np.array(
+        [[SHADOW_RADIUS_DM], [SHADOW_RADIUS_DM], [-SHADOW_DEPTH_DM / 2]]
+    )
     matrix[:3, 3] = -matrix[:3, :3] @ centre
     return matrix
 
@@ -547,7 +570,9 @@ def _read_texture(directory: Path, name: str) -> Uint8Array:
     atlas = cv2.resize(body, (ATLAS_SIZE_PX, ATLAS_SIZE_PX), interpolation=cv2.INTER_CUBIC)
     left, top = HEAD_CROP_CORNER
     height, width = head.shape[:2]
-    atlas[top : top + height, left : left + width] = head[:ATLAS_SIZE_PX - top, :ATLAS_SIZE_PX - left]
+    atlas[top : top + height, left : left + width] = head[
+        : ATLAS_SIZE_PX - top, : ATLAS_SIZE_PX - left
+    ]
     return np.asarray(atlas, np.uint8)
 
 

@@ -101,9 +101,7 @@ class Rig:
         """Place the bones in an identity's rest vertices, float64 [R, 3]."""
         rows = pack.joint_rows
         joints = [
-            vertices[pack.joint_vertices[start:stop]].mean(axis=0)
-            if stop > start
-            else np.zeros(3)
+            vertices[pack.joint_vertices[start:stop]].mean(axis=0) if stop > start else np.zeros(3)
             for start, stop in zip(rows[:-1], rows[1:], strict=True)
         ]
         return cls(pack=pack, joints=np.array(joints))

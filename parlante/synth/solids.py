@@ -54,9 +54,11 @@ def tube(
     """
     if closed:
         path = np.concatenate([path, path[:1]])
-    radii = np.broadcast_to(np.asarray(radius, np.float64), (len(path),)) if np.ndim(
-        radius
-    ) == 0 else np.resize(np.asarray(radius, np.float64), len(path))
+    radii = (
+        np.broadcast_to(np.asarray(radius, np.float64), (len(path),))
+        if np.ndim(radius) == 0
+        else np.resize(np.asarray(radius, np.float64), len(path))
+    )
     along = np.gradient(path, axis=0)
     if closed:
         along[0] = along[-1] = path[1] - path[-2]
@@ -92,9 +94,7 @@ def ellipsoid(centre: Sequence[float], radii: Sequence[float], *, detail: int = 
     points = unit.reshape(-1, 3) * np.asarray(radii) + np.asarray(centre)
     triangles = _grid_triangles(detail, 2 * detail, wrap=True)[:, ::-1]
     uv = np.stack([around / (2 * np.pi), polar / np.pi], axis=-1).reshape(-1, 2)
-    return Solid(
-        points=points, triangles=np.ascontiguousarray(triangles), uv=uv.astype(np.float32)
-    )
+    return Solid(points=points, triangles=np.ascontiguousarray(triangles), uv=uv.astype(np.float32))
 
 
 def fan(rim: Float64Array, centre: Float64Array) -> Solid:
