@@ -25,8 +25,9 @@ from parlante.synth.identity import ANCESTRIES, sample_identity
 from parlante.synth.labels import Part
 from parlante.synth.landmarks import NUM_SKIN, LandmarkMap
 from parlante.synth.light import Light
-from parlante.synth.renderer import DrawCall, Renderer, Scene
+from parlante.synth.renderer import Renderer
 from parlante.synth.rig import FacePose, Rig
+from parlante.synth.scene import DrawCall, Scene
 from parlante.types import Float32Array, Uint8Array
 
 SIZE_PX: Final = 640
@@ -112,13 +113,13 @@ def _hits(picture_index: Int32Array, tracked: Float32Array, is_skin: Uint8Array)
     skin_pixel = is_skin[picture_index]
     out = np.full((NUM_SKIN, 2), -1, np.int32)
     for index, (x, y) in enumerate(tracked[:NUM_SKIN, :2]):
-        x0, y0 = int(round(x)), int(round(y))
+        x0, y0 = round(float(x)), round(float(y))
         window = skin_pixel[y0 - REACH_PX : y0 + REACH_PX + 1, x0 - REACH_PX : x0 + REACH_PX + 1]
         if window.shape != (2 * REACH_PX + 1,) * 2 or not window.any():
             continue
         found = np.argwhere(window)
         best = found[np.argmin(((found - REACH_PX) ** 2).sum(axis=1))]
-        out[index] = best + [y0 - REACH_PX, x0 - REACH_PX]
+        out[index] = best + np.array([y0 - REACH_PX, x0 - REACH_PX])
     return out
 
 
@@ -248,7 +249,8 @@ def _mesh_of(
 ) -> HeadMesh:
     parts = [make_skin(topology, rest, masks, Part.SKIN)]
     for proxy, name in (
-        ("eyes", "eyes"), ("teeth_base", "teeth"), ("eyebrow001", "brows"), ("eyelashes01", "lashes"),
+        ("eyes", "eyes"), ("teeth_base", "teeth"),
+        ("eyebrow001", "brows"), ("eyelashes01", "lashes"),
     ):  # fmt: skip
         parts.append(fit_part(pack, rest, proxy, name=name, label=Part.EYE))
         parts[-1].masks[:, 5] = 1.0

@@ -122,7 +122,7 @@ def make_dataset(
     folder: Path,
     options: SynthOptions,
     *,
-    progress: Callable[[int], None] = lambda number: None,
+    progress: Callable[[int], object] = lambda number: None,
 ) -> SynthReport:
     """Make a data set, or the rest of one that was cut off.
 
@@ -369,4 +369,4 @@ def _in_front(
     y = np.clip(np.rint(skin[:, 1]).astype(int), 0, height - 1)
     covered_by_head = np.isin(parts[y, x], HEAD_PARTS)
     nearer = depth[y, x] < skin[:, 2] - LANDMARK_TOLERANCE_DM
-    return ~(covered_by_head & nearer)
+    return np.asarray(~(covered_by_head & nearer), np.bool_)

@@ -90,7 +90,7 @@ def make_glasses(glasses: Glasses, marks: Float32Array) -> tuple[Solid, Solid]:
     pieces.append(tube(_bridge(rims), wire * 1.05))
     for rim, side, ear in zip(rims, (-1.0, 1.0), EAR_SIDES, strict=True):
         pieces.append(tube(_temple(rim, side, face[ear]), wire * 0.95))
-    lenses = [fan(rim, rim.mean(axis=0) + [0.0, 0.0, 0.02]) for rim in rims]
+    lenses = [fan(rim, rim.mean(axis=0) + np.array([0.0, 0.0, 0.02])) for rim in rims]
     return join_solids(pieces), join_solids(lenses)
 
 
@@ -128,8 +128,8 @@ def _bridge(rims: list[Float64Array]) -> Float64Array:
 
 def _temple(rim: Float64Array, side: float, ear: Float64Array) -> Float64Array:
     start = rim[np.argmax(side * rim[:, 0] + 0.25 * rim[:, 1])]
-    hinge = start + [0.05 * side, 0.0, -0.05]
+    hinge = start + np.array([0.05 * side, 0.0, -0.05])
     at_ear = np.array([max(abs(ear[0]) + 0.07, abs(hinge[0])) * side, ear[1] + 0.16, ear[2] - 0.35])
-    behind = at_ear + [-0.02 * side, -0.12, -0.25]
+    behind = at_ear + np.array([-0.02 * side, -0.12, -0.25])
     t = np.linspace(0.0, 1.0, 6)[:, None]
     return np.concatenate([start[None], hinge + (at_ear - hinge) * t, behind[None]])

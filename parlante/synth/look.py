@@ -153,7 +153,7 @@ def sample_look(pack: HeadPack, rng: np.random.Generator, identity: Identity, *,
     hair = "none" if male and rng.random() < BALD_SHARE else _choose_hair(pack, rng, male)
     light_eyes = tone == "light" or (tone == "tan" and rng.random() < 0.15)
     eyes = pack.textures("eye_", ".jpg")
-    dark = [name for name in DARK_EYES if name in eyes]
+    dark: list[str] = [name for name in DARK_EYES if name in eyes]
     garments = [n for n in pack.proxies_of("clothes") if n.startswith(identity.sex)]
     freckled = tone == "light" and rng.random() < 0.25
     beard = str(rng.choice(np.array(BEARDS), p=BEARD_SHARES)) if male else "none"

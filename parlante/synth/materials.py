@@ -8,7 +8,7 @@ from typing import Any, Final
 from parlante.synth.glasses import Glasses
 from parlante.synth.look import Look
 from parlante.synth.occluders import Occluder
-from parlante.synth.renderer import DrawCall
+from parlante.synth.scene import DrawCall
 
 __all__ = ["draw_calls", "shared_uniforms"]
 
@@ -141,7 +141,7 @@ def _hair(look: Look, hair_grey: float) -> list[DrawCall]:
 
 
 def _details(look: Look) -> list[DrawCall]:
-    calls = [
+    return [
         DrawCall(
             part="cornea", material="cornea", blend="add", casts_shadow=False, index_cut=NEVER
         ),
@@ -175,7 +175,6 @@ def _details(look: Look) -> list[DrawCall]:
             uniforms={"plain": (0.0, 0.0, 0.0, 0.8)},
         ),
     ]
-    return calls
 
 
 def _glasses(glasses: Glasses) -> list[DrawCall]:

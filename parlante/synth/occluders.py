@@ -54,15 +54,21 @@ def sample_occluder(
     lips = marks[face_mesh.UPPER_LIP_CENTRE].astype(np.float64)
     if kind == "hand":
         colour = np.asarray(skin_colour) * np.exp(rng.normal(0.0, 0.15))
-        where = lips + [rng.choice([-1, 1]) * rng.uniform(0.1, 0.7), rng.uniform(-0.7, 0.35), 0.5]
+        where = lips + np.array(
+            [rng.choice([-1, 1]) * rng.uniform(0.1, 0.7), rng.uniform(-0.7, 0.35), 0.5]
+        )
         return _prop(kind, _hand(rng, where), colour, 0.5)
     if kind == "microphone":
-        where = chin + [rng.uniform(-0.5, 0.5), rng.uniform(-0.35, 0.15), rng.uniform(0.35, 0.8)]
+        where = chin + np.array(
+            [rng.uniform(-0.5, 0.5), rng.uniform(-0.35, 0.15), rng.uniform(0.35, 0.8)]
+        )
         return _prop(kind, _microphone(rng, where), np.full(3, rng.uniform(0.01, 0.2)), 1.0)
     if kind == "bar":
-        where = lips + [rng.uniform(-0.6, 0.6), rng.uniform(-0.6, 0.6), rng.uniform(0.6, 2.0)]
+        where = lips + np.array(
+            [rng.uniform(-0.6, 0.6), rng.uniform(-0.6, 0.6), rng.uniform(0.6, 2.0)]
+        )
         return _prop(kind, _bar(rng, where), rng.uniform(0.02, 0.7, 3), 0.6)
-    where = chin + [rng.uniform(-0.4, 0.4), rng.uniform(-0.2, 0.35), 0.75]
+    where = chin + np.array([rng.uniform(-0.4, 0.4), rng.uniform(-0.2, 0.35), 0.75])
     return _prop(kind, _cup(rng, where), rng.uniform(0.05, 0.8, 3), 0.8)
 
 

@@ -224,7 +224,8 @@ def add_extras(
 def _beard_cover(look: Look, regions: Regions) -> Float32Array:
     match look.beard:
         case "goatee":
-            return np.maximum(regions.chin, 0.8 * regions.moustache)
+            cover = np.maximum(regions.chin, np.float32(0.8) * regions.moustache)
+            return np.asarray(cover, np.float32)
         case "moustache":
             return regions.moustache
         case _:

@@ -119,8 +119,9 @@ def sample_frames(
     # Each subject shows most kinds: the order is drawn, not the kinds themselves.
     kinds = ["viseme", "viseme", "blink", "expression", "viseme", "half_blink", "viseme"]
     order = rng.permutation(len(kinds))
-    for index in range(num_frames - 1):
-        frames.append(_target(pack, rng, kinds[int(order[index % len(kinds)])]))
+    frames += [
+        _target(pack, rng, kinds[int(order[index % len(kinds)])]) for index in range(num_frames - 1)
+    ]
     return [_known(pack, frame) for frame in frames]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -102,7 +103,7 @@ class Rig:
         rows = pack.joint_rows
         joints = [
             vertices[pack.joint_vertices[start:stop]].mean(axis=0) if stop > start else np.zeros(3)
-            for start, stop in zip(rows[:-1], rows[1:], strict=True)
+            for start, stop in pairwise(rows)
         ]
         return cls(pack=pack, joints=np.array(joints))
 
@@ -135,7 +136,10 @@ class Rig:
         """Each bone's rotation at its joint, float64 [B, 3, 3]."""
         pack = self.pack
         vectors = np.zeros((len(pack.bones), 3))
-        for name, weight in _with_resting_tongue(pose.units).items():
+        units = dict(pose.units)
+        if "TongueDown" in pack.unit_names:
+            units = _with_resting_tongue(units)
+        for name, weight in units.items():
             if name not in pack.unit_names:
                 raise InvalidInput(
                     f"the head pack has no pose unit {name!r}", reason="UNKNOWN_POSE_UNIT"

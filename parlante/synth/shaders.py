@@ -30,7 +30,8 @@ out vec4 colour;
 uniform sampler2D albedo_map; uniform sampler2D alpha_map; uniform sampler2D noise_map;
 uniform vec3 key_direction; uniform vec3 key;
 uniform vec3 fill_directions[2]; uniform vec3 fills[2]; uniform vec3 sky; uniform vec3 ground;
-uniform vec3 eye; uniform vec3 tint; uniform vec4 hair_colour; uniform float seed; uniform float oil;
+uniform vec3 eye; uniform vec3 tint; uniform vec4 hair_colour; uniform float seed;
+uniform float oil;
 uniform vec4 lipstick; uniform vec4 shadow_colour; uniform vec4 blush; uniform float lip_gloss;
 uniform float stubble; uniform float freckles; uniform float bump;
 uniform mat3x4 head_inverse; uniform vec3 mouth; uniform vec4 plain;
@@ -127,7 +128,8 @@ void main() {
   float f = 0.03 + 0.97 * fifth(1.0 - max(dot(n, v), 0.0));
   float spot = smoothstep(0.965, 0.985, dot(r, key_direction)) * lit;
   vec3 c = key * spot * 9.0;
-  for (int i = 0; i < 2; i++) c += fills[i] * 6.0 * smoothstep(0.93, 0.975, dot(r, fill_directions[i]));
+  for (int i = 0; i < 2; i++)
+    c += fills[i] * 6.0 * smoothstep(0.93, 0.975, dot(r, fill_directions[i]));
   c += mix(ground, sky, smoothstep(-0.1, 0.5, r.y)) * 0.6;
   colour = vec4(pow(min(c * f, vec3(1.0)), vec3(1.0 / 1.4)), 0.0);
 }"""
@@ -209,7 +211,8 @@ void main() {
   vec3 n = normalize(normal), v = normalize(eye - point); if (dot(n, v) < 0.0) n = -n;
   vec3 r = reflect(-v, n); float f = 0.04 + 0.5 * pow(1.0 - max(dot(n, v), 0.0), 4.0);
   vec3 c = surroundings(r) * f + key * smoothstep(0.97, 0.99, dot(r, key_direction)) * 1.5;
-  colour = shown(plain.rgb * ambient(n, 1.0) * 0.3 + c, clamp(plain.a + dot(c, vec3(0.33)), 0.0, 1.0));
+  float alpha = clamp(plain.a + dot(c, vec3(0.33)), 0.0, 1.0);
+  colour = shown(plain.rgb * ambient(n, 1.0) * 0.3 + c, alpha);
 }"""
 
 # Texture coordinates run down the face along x: there the noise is stretched to hairs.

@@ -23,8 +23,9 @@ from parlante.synth.occluders import AWAY_DM, Occluder, sample_occluder, sample_
 from parlante.synth.parts import add_extras, body_parts
 from parlante.synth.performance import FrameScript
 from parlante.synth.regions import Regions, find_regions
-from parlante.synth.renderer import Renderer, Scene
+from parlante.synth.renderer import Renderer
 from parlante.synth.rig import FacePose, Rig
+from parlante.synth.scene import Scene
 from parlante.types import Float32Array, Uint8Array
 
 __all__ = ["Studio", "SyntheticSubject", "build_subject"]
