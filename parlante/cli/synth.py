@@ -86,7 +86,11 @@ def run(args: argparse.Namespace) -> int:
         dataset = open_dataset(args.output)
         draw_sheet(dataset, args.sheet, range(min(NUM_SHEET_SUBJECTS, len(dataset))))
     if args.json:
-        print(json.dumps({**asdict(report), "frames_per_second": report.frames_per_second}))
+        rates = {
+            "frames_per_second": report.frames_per_second,
+            "frames_per_core_second": report.frames_per_core_second,
+        }
+        print(json.dumps({**asdict(report), **rates}))
     else:
         print(_in_words(report, args.output))
     return 0
@@ -109,5 +113,6 @@ def _in_words(report: SynthReport, folder: Path) -> str:
     steps = ", ".join(f"{name} {ms:.0f}" for name, ms in report.step_ms.items())
     return (
         f"{folder}: {report.num_made} subjects made, {report.num_kept} kept; "
-        f"{report.frames_per_second:.2f} frames/s on {report.device} (ms per frame: {steps})"
+        f"{report.frames_per_second:.2f} frames/s, {report.frames_per_core_second:.2f} per second "
+        f"of processor time, on {report.device} (ms per frame: {steps})"
     )

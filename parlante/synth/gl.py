@@ -9,6 +9,7 @@ from typing import Any, Final
 import cv2
 import moderngl
 import numpy as np
+from PIL import Image
 
 from parlante.errors import FailedPrecondition, InvalidInput
 from parlante.synth.assets import Float64Array
@@ -199,13 +200,14 @@ def _read_texture(directory: Path, name: str) -> Uint8Array:
 
 
 def _read_picture(path: Path) -> Uint8Array:
-    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if picture is None:
+    """uint8 [H, W, 3] RGB, or [H, W] of a grey picture."""
+    try:
+        # Not OpenCV: it complains on stderr of colour profiles that some masks carry.
+        with Image.open(path) as picture:
+            return np.array(picture if picture.mode == "L" else picture.convert("RGB"), np.uint8)
+    except (OSError, ValueError) as error:
         raise InvalidInput(
             f"cannot read the texture {path}; copy the head pack again",
             reason="BAD_HEAD_PACK",
             field="heads",
-        )
-    if picture.ndim == 3:
-        picture = cv2.cvtColor(picture[..., :3], cv2.COLOR_BGR2RGB)
-    return np.ascontiguousarray(picture)
+        ) from error

@@ -75,9 +75,11 @@ def _with_landmarks(subject: Subject, frame: int) -> Uint8Array:
 
 
 def _depth_shades(depth: Float32Array) -> Uint8Array:
-    """Near is bright; the background is black."""
-    near = 1.0 - (depth + 2.0) / 4.0
-    shades = np.where(np.isfinite(depth), 40.0 + 215.0 * np.clip(near, 0.0, 1.0), 0.0)
+    """Near is bright, within 2 dm of the person's middle; the background is black."""
+    shown = np.isfinite(depth)
+    middle = float(np.median(depth[shown])) if shown.any() else 0.0
+    near = 1.0 - (depth - middle + 2.0) / 4.0
+    shades = np.where(shown, 40.0 + 215.0 * np.clip(near, 0.0, 1.0), 0.0)
     return np.repeat(shades[..., None], 3, axis=2).astype(np.uint8)
 
 

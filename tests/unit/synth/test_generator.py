@@ -167,3 +167,12 @@ def test_sheet_shows_every_frame(drawn: Path, tmp_path: Path) -> None:
     draw_sheet(open_dataset(drawn), tmp_path / "sheet.png", [0, 1])
     sheet = cv2.imread(str(tmp_path / "sheet.png"))
     assert sheet.shape == (2 * 5 * SIZE, 3 * SIZE, 3)
+
+
+def test_missing_texture_is_named(
+    studio: Studio, opengl: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Renderer(studio.pack, size_px=SIZE) as renderer:
+        monkeypatch.setattr(renderer._textures, "_folder", tmp_path)
+        with pytest.raises(InvalidInput, match="cannot read the texture"):
+            renderer.mean_grey("teeth.jpg")

@@ -100,8 +100,9 @@ def _revolve() -> tuple[Array, npt.NDArray[np.int64], Array, npt.NDArray[np.int6
     points = np.stack([x, np.repeat(heights[:, None], COLUMNS, axis=1), z], axis=-1)
     row, column = np.meshgrid(np.arange(ROWS - 1), np.arange(COLUMNS), indexing="ij")
     following = (column + 1) % COLUMNS
+    above = row + 1
     quads = np.stack([row * COLUMNS + column, row * COLUMNS + following,
-                      (row + 1) * COLUMNS + following, (row + 1) * COLUMNS + column], -1)  # fmt: skip
+                      above * COLUMNS + following, above * COLUMNS + column], -1)  # fmt: skip
     wide = COLUMNS + 1
     u, v = np.meshgrid(np.linspace(0, 1, wide), np.linspace(0, 1, ROWS))
     uv_quads = np.stack([row * wide + column, row * wide + column + 1,
