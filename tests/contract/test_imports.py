@@ -129,6 +129,16 @@ def test_nothing_knows_the_evaluation_but_the_command_line() -> None:
     assert _violations(rest, "parlante.evaluation") == {}
 
 
+def test_synthetic_heads_know_no_network_and_are_not_served() -> None:
+    assert _violations(_modules("parlante/synth"), *NETWORK, "torch", "parlante.training") == {}
+    served = [
+        path
+        for path in _modules("parlante", "services", "gateway")
+        if not path.startswith(("parlante/synth/", "parlante/cli/", "parlante/training/"))
+    ]
+    assert _violations(served, "parlante.synth", "moderngl") == {}
+
+
 def test_the_judge_knows_nothing_of_the_generator() -> None:
     """Only the fit on synthetic speech does: it is named after what it leans on.
 

@@ -20,7 +20,7 @@ from tests.fakes.small_gateway import small_gateway
 
 Run = Callable[..., tuple[int, str, str]]
 
-COMMANDS = ["talk", "serve", "avatars", "doctor", "bench", "train", "demo"]
+COMMANDS = ["talk", "serve", "avatars", "doctor", "bench", "train", "synth", "demo"]
 
 
 # --- parlante ----------------------------------------------------------------------------------
