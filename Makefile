@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint types gen gen-check format bench clean tracker triton
+.PHONY: help setup demo test soak lint types gen gen-check format bench clean tracker triton
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 12
@@ -33,6 +33,9 @@ test: setup triton ## Lint, types, tests
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
 	$(PY) -m pytest
+
+soak: setup ## Run a local fleet for 10 minutes while its processes are replaced, killed and stopped
+	$(PY) -m tests.perf.fleet_soak --minutes 10
 
 lint: $(STAMP) ## Check style
 	$(PY) -m ruff check

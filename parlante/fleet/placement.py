@@ -71,14 +71,15 @@ def in_order(key: str, candidates: Sequence[Candidate]) -> list[Candidate]:
         Favourites with room, the rest with room by load, then those that seem full: reports may be
         stale, and the replica has the last word.
     """
-    names = favourites(key, (item.address for item in candidates), NUM_FAVOURITES) if key else []
+    scores = {item.address: _score(key, item.address) for item in candidates}
+    names = heapq.nlargest(NUM_FAVOURITES, scores, key=scores.__getitem__) if key else []
     rank = {address: index for index, address in enumerate(names)}
 
     def order(item: Candidate) -> tuple[bool, bool, int, bool, float, int]:
         is_far = not item.is_near or item.load >= _ZONE_FULL
         place = rank.get(item.address, NUM_FAVOURITES)
-        tie = _score(key, item.address)
-        return (not item.has_room, item.is_suspect, place, is_far, item.load, -tie)
+        tie = -scores[item.address]
+        return (not item.has_room, item.is_suspect, place, is_far, item.load, tie)
 
     return sorted(candidates, key=order)
 
