@@ -85,6 +85,8 @@ class BatchDecoder:
     def decode(self, rows: Sequence[FrameRow]) -> list[RowResult]:
         """Decode rows; each has its own result, so that one bad row harms no other."""
         avatars = {key: self._avatar(key) for key in dict.fromkeys(row.avatar_key for row in rows)}
+        if len(rows) == 1:  # without the way to another thread and back
+            return [self._decode_row(rows[0], avatars[rows[0].avatar_key])]
         return list(
             self._rows.map(lambda row: self._decode_row(row, avatars[row.avatar_key]), rows)
         )

@@ -1,0 +1,86 @@
+"""A Triton server in memory, whose faults a test chooses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from parlante.triton.faults import TritonFault
+from parlante.triton.layout import FrameRow, RowResult, RowStatus
+from parlante.types import Uint8Array
+
+
+class FakeTritonServer:
+    """Implements `services.renderer.triton_instance.FrameServer`.
+
+    A frame's JPEG is ``KEY:FIRST MOTION VALUE``.
+
+    Args:
+        frame_s: Time that each row of a batch takes.
+        knows: Keys of avatars that it has; None = it has all.
+
+    Attributes:
+        fault: Raised by `decode` while it is set, and by `probe`.
+        is_frozen: Calls wait until it is false.
+        batches: Keys of every batch, in order.
+        stored: Keys that were stored.
+        reloaded: Models that were loaded anew; each takes the fault away.
+    """
+
+    def __init__(self, *, frame_s: float = 0.0, knows: set[str] | None = None) -> None:
+        self.address = "fake:8001"
+        self.frame_s = frame_s
+        self.fault: TritonFault | None = None
+        self.is_frozen = False
+        self.batches: list[list[str]] = []
+        self.stored: list[str] = []
+        self.reloaded: list[str] = []
+        self._knows = knows
+        self._preparing: set[str] = set()
+        self._turn = asyncio.Lock()
+
+    async def decode(self, rows: Sequence[FrameRow], *, timeout_s: float) -> list[RowResult]:
+        """Make frames, one batch after the other."""
+        async with self._turn:
+            await self._pass()
+            await asyncio.sleep(self.frame_s * len(rows))
+            self.batches.append([row.avatar_key for row in rows])
+            return [self._make(row) for row in rows]
+
+    async def store(self, key: str, latents: Uint8Array, *, timeout_s: float) -> None:
+        """Note the key; its first frame will still be in preparation."""
+        await self._pass()
+        self.stored.append(key)
+        if self._knows is not None:
+            self._knows.add(key)
+            self._preparing.add(key)
+
+    async def probe(self, *, timeout_s: float) -> None:
+        """Work, unless there is a fault."""
+        await self._pass()
+
+    async def reload(self, model: str) -> None:
+        """Repair."""
+        self.reloaded.append(model)
+        self.fault = None
+
+    async def forget_regions(self) -> None:
+        """There are none."""
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+    async def _pass(self) -> None:
+        while self.is_frozen:  # noqa: ASYNC110 (set by a test)
+            await asyncio.sleep(0.005)
+        if self.fault is not None:
+            raise self.fault
+
+    def _make(self, row: FrameRow) -> RowResult:
+        if self._knows is not None and len(row.avatar_key) == 64:
+            if row.avatar_key not in self._knows:
+                return RowResult(status=RowStatus.AVATAR_MISSING)
+            if row.avatar_key in self._preparing:
+                self._preparing.discard(row.avatar_key)
+                return RowResult(status=RowStatus.AVATAR_PREPARING)
+        return RowResult(status=RowStatus.OK, jpeg=f"{row.avatar_key}:{row.motion[0]:g}".encode())
