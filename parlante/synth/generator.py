@@ -342,6 +342,7 @@ class _Recorder:
             "age": round(identity.age, 3),
             "ancestry": [round(share, 3) for share in identity.ancestry],
             "tone": look.tone,
+            "skin_luminance": round(subject.skin_luminance, 4),
             "skin": look.skin,
             "hair": look.hair,
             "eyes": look.eyes,

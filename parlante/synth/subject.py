@@ -16,7 +16,7 @@ from parlante.synth.glasses import Glasses, sample_glasses
 from parlante.synth.head_mesh import HeadMesh, SkinTopology
 from parlante.synth.identity import Identity, sample_identity
 from parlante.synth.landmarks import EyePoints, LandmarkMap, find_eye_points
-from parlante.synth.light import sample_light
+from parlante.synth.light import LUMINANCE, sample_light
 from parlante.synth.look import LEANS, TONES, Look, sample_look
 from parlante.synth.materials import draw_calls, shared_uniforms
 from parlante.synth.occluders import AWAY_DM, Occluder, sample_occluder, sample_offsets
@@ -80,6 +80,7 @@ class SyntheticSubject:
         identity: Who.
         look: How.
         background: Name of its kind.
+        skin_luminance: Mean linear luminance of the skin's colour, without light, about [0, 1].
         glasses: Worn ones.
         occluder: The prop before the face.
         prop_offsets_dm: Where it is in each frame.
@@ -92,6 +93,7 @@ class SyntheticSubject:
     identity: Identity
     look: Look
     background: str
+    skin_luminance: float
     glasses: Glasses | None
     occluder: Occluder | None
     prop_offsets_dm: tuple[tuple[float, float, float], ...]
@@ -166,12 +168,19 @@ def build_subject(
         identity=identity,
         look=look,
         background=background_kind,
+        skin_luminance=_skin_luminance(renderer, look),
         glasses=glasses,
         occluder=occluder,
         prop_offsets_dm=tuple(offsets),
         neutral_marks=marks,
     )
     return _before_camera(studio, renderer, rng, subject, frames[0])
+
+
+def _skin_luminance(renderer: Renderer, look: Look) -> float:
+    """Of the texture's mean, made linear, times the tint."""
+    linear = renderer.mean_grey(f"skin:{look.skin}") ** 2.2
+    return float(linear * (LUMINANCE @ np.array(look.tint)))
 
 
 def _scene(

@@ -49,6 +49,8 @@ def test_arrays_are_those_of_the_format(subjects: list[Subject]) -> None:
 def test_sexes_and_tones_take_turns(subjects: list[Subject]) -> None:
     assert [subject.metadata["sex"] for subject in subjects] == ["female", "male", "female"]
     assert [subject.metadata["tone"] for subject in subjects] == ["light", "light", "tan"]
+    luminance = [subject.metadata["skin_luminance"] for subject in subjects]
+    assert 0.0 < luminance[2] < luminance[0] < 1.0  # the same texture, darker
 
 
 def test_same_seed_gives_the_same_bytes_in_any_order(studio: Studio, drawn: Path) -> None:
