@@ -23,7 +23,7 @@ from parlante.models.face_features import PartNet
 from parlante.models.face_regions import EYE_PX, MOUTH_PX, Region, cut_regions
 from parlante.models.face_tracker import FaceTracker
 from parlante.models.frame_geometry import FrameGeometry, ShapeFitter
-from parlante.training.face.pairs import Damage, latents_of_view, shape_between
+from parlante.training.face.pairs import Damage, is_near, latents_of_view, shape_between
 from parlante.training.face.sources import Subject, read_synthetic
 from parlante.types import Uint8Array
 
@@ -129,6 +129,8 @@ def _frames(
     plain = next(iter(avatars.values()))
     fitter, bare = ShapeFitter(plain), Decoder()
     for index, target in enumerate(subject.views[1:], start=1):
+        if not is_near(source, target):
+            continue
         geometry = fitter.fit(shape_between(source, target, subject))
         drawn = bare.draw(plain, geometry)
         regions = cut_regions(plain, geometry, drawn)

@@ -42,7 +42,7 @@ from parlante.types import (
     Uint8Array,
 )
 
-__all__ = ["Answer", "Damage", "Pair", "latents_of_view", "make_pairs", "shape_between"]
+__all__ = ["Answer", "Damage", "Pair", "is_near", "latents_of_view", "make_pairs", "shape_between"]
 
 MAX_JITTER_PX: Final = 1.0
 MIN_JITTER_PX: Final = 0.3
@@ -154,7 +154,7 @@ def make_pairs(
         portrait = cut_regions(avatar, geometry_of_portrait(avatar), portrait_frame(avatar))
         fitter = ShapeFitter(avatar)
         for index, target in enumerate(subject.views):
-            if index == source or not _is_near(view, target):
+            if index == source or not is_near(view, target):
                 continue
             picture = damage.soften(target.rgb)
             for again in range(1 + int(rng.random() < twins)):
@@ -176,7 +176,8 @@ def _sources(subject: Subject, rng: np.random.Generator, num: int) -> list[int]:
     return chosen
 
 
-def _is_near(source: View, target: View) -> bool:
+def is_near(source: View, target: View) -> bool:
+    """Whether a picture shows the head no further turned than the renderer would turn it."""
     turn = measure_face(target.landmarks).yaw_rad - measure_face(source.landmarks).yaw_rad
     return abs(turn) <= MAX_TARGET_YAW_RAD
 
