@@ -19,7 +19,10 @@ LOOK_AT_VIDEOS = (
     "parlante/evaluation/",
     "parlante/driving/",
 )
-NETWORK = ("grpc", "parlante.rpc", "parlante.v1", "parlante.convert")
+NETWORK = (
+    *("grpc", "parlante.rpc", "parlante.v1", "parlante.convert"),
+    *("tritonclient", "parlante.triton.client", "parlante.triton.server"),
+)
 HEAVY = ("torch", "cv2", "numba", "av", "tritonclient", "ai_edge_litert", "scipy", "PIL", "soxr")
 
 
@@ -79,6 +82,27 @@ def test_network_code_knows_no_models() -> None:
     paths = [*_modules("parlante/rpc"), "parlante/convert.py"]
     models = ("parlante.models", "parlante.diffusion", "parlante.training")
     assert _violations(paths, *models, *HEAVY) == {}
+
+
+def test_only_the_client_knows_tritonclient() -> None:
+    paths = [
+        path
+        for path in _modules("parlante", "services", "gateway")
+        if path not in ("parlante/triton/client.py", "parlante/cli/doctor.py")
+    ]
+    assert _violations(paths, "tritonclient") == {}
+
+
+def test_callers_of_triton_know_no_models() -> None:
+    models = ("parlante.models", "parlante.diffusion", "parlante.training", "torch", "cv2")
+    assert _violations(_modules("parlante/triton"), *models) == {}
+
+
+def test_models_of_the_server_know_no_service_and_no_network() -> None:
+    paths = sorted((ROOT / "deploy/triton").rglob("*.py"))
+    names = [str(path.relative_to(ROOT)) for path in paths]
+    assert len(names) == 2
+    assert _violations(names, *NETWORK, "services", "gateway", "parlante.training") == {}
 
 
 def test_contract_between_the_stages_stands_alone() -> None:

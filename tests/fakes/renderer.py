@@ -66,6 +66,7 @@ class FakeRenderer:
         error: What to raise.
 
     Attributes:
+        late_frames: Indexes of frames that come too late, and so without data.
         num_open: Streams that run now.
         num_opened: Streams that ever began.
         configs: Their configurations.
@@ -85,6 +86,7 @@ class FakeRenderer:
         self.delay_s = delay_s
         self.fail_at_frame = fail_at_frame
         self.error = error
+        self.late_frames: set[int] = set()
         self.num_open = 0
         self.num_opened = 0
         self.configs: list[RenderConfig] = []
@@ -122,6 +124,9 @@ class FakeRenderer:
                     await asyncio.sleep(self.delay_s)
                 if self.error is not None and frame_index == self.fail_at_frame:
                     raise self.error
+                if frame_index in self.late_frames:
+                    yield RenderedFrame(frame_index=frame_index, data=b"", key_frame=False)
+                    continue
                 yield self._frame(config, frame_index, row, num_rendered)
                 num_rendered += 1
             next_frame = block.start_frame + len(block.values)

@@ -71,3 +71,57 @@ def test_dockerfile_exposes_the_default_port(name: str) -> None:
 def test_compose_passes_flags_that_the_service_knows(name: str, services: dict[str, Any]) -> None:
     assert services[name]["build"]["target"] == name
     load(CONFIGS[name], services[name].get("command", []), env={})
+
+
+TRITON_DOCKERFILE = (ROOT / "deploy/docker/Dockerfile.triton").read_text()
+REQUIREMENTS = (ROOT / "deploy/triton/requirements.txt").read_text()
+
+
+@pytest.fixture(scope="module")
+def triton_services() -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "deploy/compose.triton.yaml").read_text())["services"]
+
+
+def test_compose_with_triton_adds_a_server_with_a_gpu(
+    triton_services: dict[str, Any], services: dict[str, Any]
+) -> None:
+    server = triton_services["triton"]
+    (device,) = server["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+    assert (ROOT / server["build"]["dockerfile"]).is_file()
+    assert triton_services["renderer"]["depends_on"].keys() <= {*services, "triton"}
+
+
+def test_compose_with_triton_shares_memory_between_server_and_renderer(
+    triton_services: dict[str, Any],
+) -> None:
+    assert triton_services["triton"]["ipc"] == "shareable"
+    assert triton_services["renderer"]["ipc"] == "service:triton"
+
+
+def test_compose_with_triton_passes_flags_that_the_renderer_knows(
+    triton_services: dict[str, Any],
+) -> None:
+    config = load(RendererServiceConfig, triton_services["renderer"]["command"], env={})
+    assert (config.renderer, config.triton_url) == ("triton", "triton:8001")
+
+
+def test_triton_image_copies_what_is_there() -> None:
+    for line in re.findall(r"^COPY (.+)$", TRITON_DOCKERFILE, re.MULTILINE):
+        for source in line.split()[:-1]:
+            assert (ROOT / source).exists(), source
+
+
+def test_both_triton_servers_get_the_same_flags() -> None:
+    source = (ROOT / "parlante/triton/server.py").read_text()
+    flags = re.findall(r'"(--(?:model-control|load-model|disable)[^"]*)"', TRITON_DOCKERFILE)
+    assert len(flags) == 3
+    assert all(f'"{flag}"' in source for flag in flags)
+
+
+def test_models_have_packages_of_the_suites_versions_but_numpy() -> None:
+    """Frames must be the same on the server and in process."""
+    constraints = (ROOT / "constraints.txt").read_text().lower().splitlines()
+    lines = [line for line in REQUIREMENTS.lower().splitlines() if line[:1] not in ("", "#")]
+    own = {"numpy==1.26.4", "nvidia-pytriton==0.7.0", "setuptools==80.9.0"}
+    assert set(lines) - set(constraints) == own

@@ -16,11 +16,18 @@ from PIL import Image
 from gateway.stages import Stages
 from parlante.cli import bench, doctor
 from parlante.cli.embedded import EmbeddedGateway, store_dir
+from parlante.triton.server import TritonServer
 from tests.fakes.small_gateway import small_gateway
 
 Run = Callable[..., tuple[int, str, str]]
 
-COMMANDS = ["talk", "serve", "avatars", "doctor", "bench", "train", "synth", "demo"]
+COMMANDS = ["talk", "serve", "avatars", "doctor", "bench", "load", "train", "synth", "demo"]
+
+
+@pytest.fixture
+def _no_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Doctor starts the server if there is one, which takes seconds."""
+    monkeypatch.setenv("PARLANTE_TRITON_PYTHON", "/nowhere/python")
 
 
 # --- parlante ----------------------------------------------------------------------------------
@@ -118,6 +125,7 @@ def test_avatars_add_list_show_rm_on_a_server(
 # --- doctor ------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("_no_triton")
 def test_doctor_tells_every_package_with_its_version(parlante: Run) -> None:
     _, out, _ = parlante("doctor", "--json")
     checks = {check["name"]: check for check in map(json.loads, out.splitlines())}
@@ -126,6 +134,7 @@ def test_doctor_tells_every_package_with_its_version(parlante: Run) -> None:
     assert {"Python", "face tracker", "H.264 encoder", "GPU", "store"} <= checks.keys()
 
 
+@pytest.mark.usefixtures("_no_triton")
 def test_doctor_fails_without_the_tracker_and_says_what_to_do(
     parlante: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +145,7 @@ def test_doctor_fails_without_the_tracker_and_says_what_to_do(
     assert "cannot talk: face tracker" in out
 
 
+@pytest.mark.usefixtures("_no_triton")
 def test_doctor_fails_when_the_store_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +154,29 @@ def test_doctor_fails_when_the_store_cannot_be_written(
     monkeypatch.setenv("PARLANTE_STORE_DIR", str(file / "store"))
     (store,) = [check for check in doctor.examine() if check.name == "store"]
     assert (store.ok, store.needed) == (False, True)
+
+
+@pytest.mark.usefixtures("_no_triton")
+def test_doctor_says_how_to_get_the_triton_server() -> None:
+    check = doctor.examine()[-1]
+    assert (check.name, check.ok, check.needed, check.fix) == (
+        "Triton server",
+        False,
+        False,
+        "make triton",
+    )
+
+
+@pytest.mark.triton
+def test_doctor_has_the_triton_server_make_a_frame(triton_server: TritonServer) -> None:
+    check = doctor.examine(triton_url=triton_server.grpc_address)[-1]
+    assert check.ok
+    assert "makes a frame" in check.detail
+
+
+def test_doctor_fails_when_the_named_triton_server_makes_no_frame() -> None:
+    check = doctor.examine(triton_url="127.0.0.1:9")[-1]
+    assert (check.ok, check.needed) == (False, True)
 
 
 def test_commands_keep_avatars_in_the_users_cache(

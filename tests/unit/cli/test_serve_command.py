@@ -13,7 +13,8 @@ import pytest
 
 from parlante.cli import serve
 from parlante.cli.supervisor import Process, Supervisor
-from parlante.errors import InvalidInput, Unavailable
+from parlante.errors import FailedPrecondition, InvalidInput, Unavailable
+from parlante.triton.installation import Installation
 
 # A process with nothing but a health service.
 SERVER = """
@@ -64,6 +65,37 @@ def test_plan_runs_a_process_per_stage_with_the_gateway_last() -> None:
 def test_plan_passes_flags_on_to_one_stage() -> None:
     (only,) = serve.plan(options("--stage", "motion", "--port", "0", "--", "--max-streams", "4"))
     assert only.arguments[-2:] == ("--max-streams", "4")
+
+
+def test_plan_uses_triton_servers_that_run() -> None:
+    (only,) = serve.plan(options("--renderer", "triton", "--triton-url", "gpu:8001", "--port", "0"))
+    assert only.arguments[-4:] == ("--renderer", "triton", "--triton-url", "gpu:8001")
+
+
+@pytest.mark.parametrize("wiring", ["embedded", "grpc"])
+def test_plan_starts_the_triton_server_first_and_tells_the_renderer(
+    wiring: str, triton_installation: Installation
+) -> None:
+    first, *rest = serve.plan(options("--renderer", "triton", "--wiring", wiring, "--port", "0"))
+    assert (first.name, first.arguments[:2]) == ("triton", ("-m", "parlante.triton"))
+    caller = next(item for item in rest if item.name in ("gateway", "renderer"))
+    told = caller.arguments.index("--triton-url")
+    assert caller.arguments[told + 1] == f"127.0.0.1:{first.port}"
+
+
+def test_plan_says_how_to_get_the_triton_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARLANTE_TRITON_PYTHON", "/nowhere/python")
+    with pytest.raises(FailedPrecondition, match="make triton"):
+        serve.plan(options("--renderer", "triton", "--port", "0"))
+
+
+@pytest.mark.parametrize(
+    "wrong", [("--triton-url", "a:1"), ("--stage", "motion", "--renderer", "triton")]
+)
+def test_plan_refuses_triton_where_it_has_no_place(wrong: tuple[str, ...]) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        serve.plan(options(*wrong, "--port", "0"))
+    assert caught.value.reason == "BAD_OPTION"
 
 
 def test_plan_refuses_a_port_that_is_taken() -> None:

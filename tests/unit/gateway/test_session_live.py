@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from gateway.limits import SessionLimits
-from gateway.values import EndUtterance, EventType, Interrupt, Playback, Speech, Steer
+from gateway.values import EndUtterance, EventType, Interrupt, Pacing, Playback, Speech, Steer
 from parlante.aio import closing
 from parlante.clock import VirtualClock
 from parlante.errors import Overloaded, ParlanteError, SessionAborted, Unavailable
-from parlante.types import Controls, FrameEncoding
+from parlante.types import FRAME_DURATION_US, Controls, FrameEncoding
 from tests.fakes.motion import FakeMotion
 from tests.fakes.renderer import FakeRenderer, read_marker
 
@@ -181,6 +181,28 @@ async def test_slow_renderer_loses_frames_and_stays_fresh(converse: Any) -> None
         assert len(c.frames) == pytest.approx(50, abs=3)
         assert c.frames[-1].num_dropped == pytest.approx(75, abs=15)
         assert c.frames[-1].media_offset_us > 4_000_000
+
+
+async def test_frames_that_the_renderer_left_out_are_counted_and_hold_nothing_up(
+    converse: Any,
+) -> None:
+    """A server that is down for a while: more frames are lost than may be on the way at once."""
+    async with converse() as talk:
+        talk.renderer.late_frames = set(range(10, 60))
+        await talk.run_ms(4000)
+        indexes = [frame.media_offset_us // FRAME_DURATION_US for frame in talk.frames]
+        assert set(range(10)) <= set(indexes)
+        assert not talk.renderer.late_frames & set(indexes)
+        assert max(indexes) > 90
+        assert [frame.seq for frame in talk.frames] == list(range(1, len(indexes) + 1))
+        assert talk.frames[-1].num_dropped == 50
+        assert talk.renderer.configs[0].frame_deadline_ms > 0
+
+
+async def test_burst_pacing_has_no_deadline_for_frames(converse: Any) -> None:
+    async with converse(pacing=Pacing.BURST) as talk:
+        await talk.run_ms(200)
+        assert talk.renderer.configs[0].frame_deadline_ms == 0
 
 
 async def test_half_close_waives_credits(converse: Any) -> None:

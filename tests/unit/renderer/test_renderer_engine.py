@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from parlante.errors import FailedPrecondition, InvalidInput, NotFound, Unavailable
+from parlante.models.decoder import Decoder
 from parlante.types import MOTION_INDEX, FrameEncoding, MotionBlock, RenderConfig
 from services.renderer.avatar_cache import AvatarCache
 from services.renderer.engine import RendererEngine, clamp_motion
@@ -117,6 +120,27 @@ async def test_wild_motion_is_clamped_to_what_can_be_shown():
     assert clamped[MOTION_INDEX["jawOpen"]] == 1.0
     assert clamped[MOTION_INDEX["headYaw"]] == pytest.approx(0.52)
     assert clamp_motion(-values)[0, MOTION_INDEX["jawOpen"]] == 0.0
+
+
+async def test_a_frame_that_is_late_comes_without_data(source, monkeypatch):
+    """The first is decoded, the second waits behind it for longer than it may."""
+    engine = RendererEngine.create(source, num_threads=1)
+    render = Decoder.render
+
+    def slow(self, avatar, motion):
+        time.sleep(0.3)
+        return render(self, avatar, motion)
+
+    try:
+        await engine.warm_up()
+        await collect(engine.stream(config(), blocks((0, zeros(1)))))
+        monkeypatch.setattr(Decoder, "render", slow)
+        strict = dataclasses.replace(config(), frame_deadline_ms=200)
+        frames = await collect(engine.stream(strict, blocks((0, zeros(2)), (2, zeros(1)))))
+    finally:
+        await engine.aclose()
+    assert [frame.frame_index for frame in frames] == [0, 1, 2]
+    assert [frame.is_left_out for frame in frames][:2] == [False, True]
 
 
 async def test_streams_at_once_prepare_an_avatar_once(engine, source):

@@ -39,6 +39,27 @@ def test_guidance_is_read() -> None:
     assert config.guidance_scales == GuidanceScales(emotion=1.5, gaze=0.0)
 
 
+def test_the_renderer_takes_triton_servers() -> None:
+    env = {"PARLANTE_RENDERER": "triton", "PARLANTE_TRITON_URL": "a:8001, b:8001"}
+    config = settings.load(RendererServiceConfig, [], env=env)
+    assert (config.renderer, config.triton_url) == ("triton", "a:8001, b:8001")
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"renderer": "gpu"}, "renderer"),
+        ({"renderer": "triton", "triton_url": "a:1,"}, "triton_url"),
+    ],
+)
+def test_the_renderer_refuses_backends_that_do_not_exist(
+    fields: dict[str, str], field: str
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        RendererServiceConfig(**fields)
+    assert (caught.value.reason, caught.value.field) == ("BAD_SETTING", field)
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_variables_that_kubernetes_makes_do_no_harm(stage: type[ServerConfig]) -> None:
     address = "tcp://10.0.0.1:50051"
