@@ -161,7 +161,8 @@ class Pipeline:
         self._num_committed_samples = position
         self._num_generated = resumed.next_frame
         self._num_rendered = request.last_seq
-        self._num_dropped = resumed.num_dropped
+        # Of a server that died, the client knows more than the last point.
+        self._num_dropped = max(resumed.num_dropped, request.num_dropped)
         self._first_frame = request.next_frame
         self._first_motion_frame = request.next_motion_frame
 
