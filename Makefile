@@ -5,6 +5,10 @@ VENV := .venv
 PY := $(VENV)/bin/python
 # The checkout's path is part of the stamp: an environment does not survive being moved.
 STAMP := $(VENV)/.installed-$(shell pwd | cksum | cut -d' ' -f1)
+# The models of the Triton server need numpy 1, so they have an environment of their own.
+TRITON_VENV := .venv-triton
+TRITON_STAMP := $(TRITON_VENV)/$(notdir $(STAMP))
+TRITON_REQUIREMENTS := deploy/triton/requirements.txt
 
 # Two spinning OpenMP threads beside another busy process cost 370 ms now and then.
 export OMP_NUM_THREADS ?= 1
@@ -13,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test soak lint types gen gen-check format bench clean tracker
+.PHONY: help setup demo test soak lint types gen gen-check format bench clean tracker triton
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 12
@@ -24,7 +28,7 @@ setup: $(STAMP) gen-check tracker ## Make .venv with everything in it, fetch the
 demo: setup ## Make out/demo.mp4 and out/demo.png
 	@$(PY) -m parlante.cli.main demo --output-dir out
 
-test: setup ## Lint, types, tests
+test: setup triton ## Lint, types, tests
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
@@ -55,11 +59,26 @@ gen-check: $(STAMP)
 tracker: $(STAMP)
 	@$(PY) scripts/fetch_tracker.py
 
+# The wheel of the server is for Linux on x86-64 and Python up to 3.12; tests of it are skipped elsewhere.
+triton: ## Make .venv-triton, the Triton server and its models' packages
+	@if [ "$$(uname -sm)" != "Linux x86_64" ]; then \
+		echo "the Triton server's wheel is for Linux on x86-64; frames are decoded in process"; \
+	elif ! "$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))'; then \
+		echo "the Triton server needs Python 3.11 or 3.12: make triton PYTHON=python3.11"; \
+	else $(MAKE) --no-print-directory $(TRITON_STAMP); fi
+
+$(TRITON_STAMP): $(TRITON_REQUIREMENTS) pyproject.toml
+	@$(TRITON_VENV)/bin/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(TRITON_VENV)
+	@echo "installing the Triton server into $(TRITON_VENV)"
+	$(TRITON_VENV)/bin/python -m pip install --quiet --no-deps --requirement $(TRITON_REQUIREMENTS)
+	$(TRITON_VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@rm -f $(TRITON_VENV)/.installed-* && touch $@
+
 bench: setup ## Measure speed, delay and memory
 	@$(PY) -m parlante.cli.main bench
 
 clean: ## Remove what was made: environment, caches, output
-	rm -rf $(VENV) out build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(TRITON_VENV) out build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp comes last, so an interrupted set-up is taken up again.

@@ -19,6 +19,8 @@ __all__ = ["GatewayConfig"]
 DEFAULT_PORT: Final = 50050
 EMBEDDED: Final = "embedded"
 REMOTE: Final = "remote"
+IN_PROCESS: Final = "inprocess"
+TRITON: Final = "triton"
 _DEFAULTS: Final = SessionLimits()
 # Live sessions of the engines on the CPU: 3 run well on two busy cores, 6 do not
 # (tests/perf/gateway_live.py). A gateway alone only passes messages on.
@@ -101,6 +103,21 @@ class GatewayConfig(ServerConfig):
             "Folder of the weights' speech encoder, embedded wiring; unset takes training's"
         ),
     )
+    renderer: str = field(
+        default=IN_PROCESS,
+        metadata=about("Where frames are decoded, embedded wiring: 'inprocess' or 'triton'"),
+    )
+    triton_url: str = field(
+        default="127.0.0.1:8001",
+        metadata=about("gRPC addresses of the Triton servers, HOST:PORT[,HOST:PORT...]"),
+    )
+    face_net: str = field(
+        default="auto",
+        metadata=about(
+            "Network that retouches mouth, eyes and contour, embedded wiring: auto (nano if it is "
+            "packaged), none, nano, base, or a file of weights"
+        ),
+    )
     max_uploads: int = field(
         default=4, metadata=_named("Portraits that are taken in at once", "max_uploads")
     )
@@ -144,6 +161,10 @@ class GatewayConfig(ServerConfig):
         super().__post_init__()
         if self.wiring not in (EMBEDDED, REMOTE):
             raise bad_setting("wiring", f"{EMBEDDED!r} or {REMOTE!r}", repr(self.wiring[:40]))
+        if self.renderer not in (IN_PROCESS, TRITON):
+            raise bad_setting("renderer", f"{IN_PROCESS!r} or {TRITON!r}", repr(self.renderer[:40]))
+        if not all(part.strip() for part in self.triton_url.split(",")):
+            raise bad_setting("triton_url", "HOST:PORT[,HOST:PORT...]", repr(self.triton_url[:80]))
         for name in ("encoder_address", "motion_address", "renderer_address"):
             try:
                 check_target(getattr(self, name))
@@ -153,6 +174,8 @@ class GatewayConfig(ServerConfig):
             raise bad_setting("late_ms", "in [100, 60000]", self.late_ms)
         if not 0 <= self.admin_port <= 65_535:
             raise bad_setting("admin_port", "in [0, 65535]", self.admin_port)
+        if not self.face_net.strip():
+            raise bad_setting("face_net", "auto, none, nano, base or a file", repr(self.face_net))
         if self.max_sessions < 0:
             raise bad_setting("max_sessions", ">= 0", self.max_sessions)
         if self.max_uploads < 1:

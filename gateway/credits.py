@@ -25,8 +25,8 @@ class DropReason(enum.Enum):
 class FrameWindow:
     """Counts frames from the start of rendering to the client's report.
 
-    A frame's sequence number is its place in the order of `take`: frames are dropped before they
-    are rendered and never after, so the numbers have no gap.
+    A frame's sequence number is its place in the order of those that were rendered, so the numbers
+    have no gap.
 
     Args:
         max_in_flight: Frames that the client allows between `take` and its report; 0 = no limit.
@@ -59,6 +59,11 @@ class FrameWindow:
         """Begin to render frames; at most `num_free`."""
         assert num_frames <= self.num_free, (num_frames, self.num_free)
         self._num_taken += num_frames
+
+    def lost(self) -> None:
+        """Note that a frame that was taken will not come."""
+        assert self._num_sent < self._num_taken, (self._num_sent, self._num_taken)
+        self._num_taken -= 1
 
     def sent(self) -> None:
         """Note that the oldest unsent frame has been sent."""

@@ -22,6 +22,8 @@ class SessionLimits:
         max_motion_lag_ms: How far motion may fall behind the media clock.
         max_lateness_ms: Of frames that are later than this only a few are rendered; a delay budget
             beyond the default adds to it.
+        frame_deadline_ms: A frame of a live session that the renderer has not made within this is
+            left out.
         max_unsent_frames: Frames between the start of rendering and the end of sending.
         prebuffer_ms: Audio that an utterance needs before it plays, unless its end is known.
         prebuffer_timeout_ms: Time after which it plays with less.
@@ -35,6 +37,7 @@ class SessionLimits:
     max_unread_s: int = 10
     max_motion_lag_ms: int = 5_000
     max_lateness_ms: int = 600
+    frame_deadline_ms: int = 400
     max_unsent_frames: int = 8
     prebuffer_ms: int = 120
     prebuffer_timeout_ms: int = 200

@@ -250,7 +250,10 @@ class Pipeline:
 
     async def run_renderer(self, renderer: Renderer, avatar_key: str) -> None:
         """Run the render stream to its end."""
-        config = self._settings.render_config(avatar_key)
+        config = replace(
+            self._settings.render_config(avatar_key),
+            frame_deadline_ms=self._limits.frame_deadline_ms if self._is_live else 0,
+        )
         with named_stage("renderer"):
             async with (
                 closing(self._take_motion()) as motion,
@@ -344,6 +347,11 @@ class Pipeline:
         pending = self._rendering.popleft()
         self._meter.stage_took("renderer", self._renderer_asked_us)
         self._renderer_asked_us = self._clock.monotonic_us()
+        if rendered.is_left_out:
+            self.window.lost()
+            self._note_dropped([pending], DropReason.SLOW_RENDERER)
+            self._bell.ring()
+            return
         self._num_rendered += 1
         frame = Frame(
             seq=self._num_rendered,

@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gateway.config import EMBEDDED, GatewayConfig
+from gateway.config import EMBEDDED, TRITON, GatewayConfig
 from gateway.limits import SessionLimits, check_frame_size
 from gateway.stages import Stages
 from parlante.aio import cancel_and_wait, closing
@@ -59,7 +59,15 @@ async def embedded(config: GatewayConfig) -> AsyncIterator[Stages]:
         stack.push_async_callback(encoder.aclose)
         motion = MotionEngine.load(config.motion_weights, speech_encoder=config.speech_encoder)
         stack.push_async_callback(motion.aclose)
-        renderer = RendererEngine.create(encoder, bundle_digest=encoder.digest)
+        if config.renderer == TRITON:
+            from parlante.triton.client import connect
+
+            servers = connect(config.triton_url)
+            renderer = RendererEngine.on_triton(encoder, servers, bundle_digest=encoder.digest)
+        else:
+            renderer = RendererEngine.create(
+                encoder, bundle_digest=encoder.digest, face_net=config.face_net
+            )
         stack.push_async_callback(renderer.aclose)
 
         async def prepare() -> None:

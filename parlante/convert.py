@@ -16,6 +16,7 @@ from parlante.errors import InternalError, InvalidInput
 from parlante.types import (
     DEFAULT_DELAY_BUDGET_MS,
     FRAME_SIZE_PX,
+    FRAME_SIZES_PX,
     MODEL_SAMPLE_RATE_HZ,
     MOTION_DIM,
     AudioChunk,
@@ -414,7 +415,9 @@ def background_to_proto(
 
 def bitrate_from_proto(bitrate_kbps: int, frame_size_px: int) -> int:
     """Fill in the default bit rate, which grows with the frames: 1500 at 512 px."""
-    return bitrate_kbps or usual_bitrate_kbps(frame_size_px or FRAME_SIZE_PX)
+    # A size that is none is refused by the configuration that takes it.
+    size_px = frame_size_px if frame_size_px in FRAME_SIZES_PX else FRAME_SIZE_PX
+    return bitrate_kbps or usual_bitrate_kbps(size_px)
 
 
 def render_config_from_proto(message: renderer_pb2.RenderStreamConfig) -> RenderConfig:
@@ -426,6 +429,7 @@ def render_config_from_proto(message: renderer_pb2.RenderStreamConfig) -> Render
         h264_bitrate_kbps=bitrate_from_proto(message.h264_bitrate_kbps, message.frame_size_px),
         frame_size_px=message.frame_size_px,
         background=background_from_proto(message.background),
+        frame_deadline_ms=message.frame_deadline_ms,
     )
 
 
@@ -438,6 +442,7 @@ def render_config_to_proto(config: RenderConfig) -> renderer_pb2.RenderStreamCon
         h264_bitrate_kbps=config.h264_bitrate_kbps,
         frame_size_px=config.frame_size_px,
         background=background_to_proto(config.background),
+        frame_deadline_ms=config.frame_deadline_ms,
     )
 
 

@@ -31,7 +31,7 @@ class Encoder(Protocol):
         """Encode a portrait, or find it, and give it a name.
 
         Args:
-            image: A JPEG, PNG or WebP file, at most 20 MB and 40 megapixels.
+            image: A JPEG, PNG or WebP file, at most 20 MB and 64 megapixels.
             name: DNS-safe, at most 63 characters; "" derives one from the content key.
             selection: Which face, when there are several.
 
@@ -110,11 +110,14 @@ class Renderer(Protocol):
     ) -> AsyncIterator[RenderedFrame]:
         """Render one frame per row of motion, in order.
 
-        Frame indexes may jump forward (the caller dropped motion) but never back.
+        Frame indexes may jump forward (the caller dropped motion) but never back. Frames that are
+        later than `config.frame_deadline_ms` come without data, so that the caller knows.
 
         Raises:
             NotFound: The avatar's latents are not to be had.
             FailedPrecondition: They were made by another model bundle.
             InvalidInput: Motion is not finite or goes back in time.
+            Overloaded: The renderer has no room for a further stream; asked at the start only.
+            Unavailable: Frames cannot be made, and could not for a while.
         """
         ...

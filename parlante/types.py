@@ -508,7 +508,8 @@ class FrameEncoding(enum.Enum):
 _ALPHA_ENCODINGS: Final = frozenset(
     {FrameEncoding.RGBA32, FrameEncoding.BGRA32, FrameEncoding.PNG, FrameEncoding.WEBP}
 )
-MAX_BACKGROUND_BYTES: Final = 3 * 1024 * 1024
+# Beside an inline portrait of 3 MiB it must fit into a message of 4 MiB.
+MAX_BACKGROUND_BYTES: Final = 960 * 1024
 
 
 class BackgroundKind(enum.Enum):
@@ -528,7 +529,7 @@ class Background:
     Attributes:
         kind: What.
         colour_rgb: With COLOUR: red, green, blue, [0, 255] each.
-        picture: With PICTURE: a JPEG, PNG or WebP file, at most 3 MiB.
+        picture: With PICTURE: a JPEG, PNG or WebP file, at most 960 KiB.
 
     Raises:
         InvalidInput: BAD_COLOUR, BACKGROUND_PICTURE_REQUIRED or IMAGE_TOO_LARGE.
@@ -554,7 +555,7 @@ class Background:
         if len(self.picture) > MAX_BACKGROUND_BYTES:
             raise InvalidInput(
                 f"a picture as background has at most {MAX_BACKGROUND_BYTES} bytes; got "
-                f"{len(self.picture)}; scale it down",
+                f"{len(self.picture)}; scale it down, 1024 px are enough",
                 reason="IMAGE_TOO_LARGE",
                 field="background.picture",
             )
@@ -579,6 +580,9 @@ def picture_frame_size(width_px: int, height_px: int) -> tuple[int, int]:
     return width, height
 
 
+MAX_FRAME_DEADLINE_MS: Final = 10_000
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderConfig:
     """What a render stream needs before its first motion frame.
@@ -591,6 +595,8 @@ class RenderConfig:
         frame_size_px: Edge of square frames: 256, 512, 768 or 1024; 0 takes 512, or the picture's
             own size for avatars framed `Framing.FULL`, which have no other.
         background: What is seen behind the person.
+        frame_deadline_ms: A frame that is not made this long after its motion came is left out,
+            [0, 10000]; 0 = frames are never left out.
 
     Raises:
         InvalidInput: A value is out of range (CONTROL_OUT_OF_RANGE, BAD_FRAME_SIZE) or the
@@ -603,10 +609,12 @@ class RenderConfig:
     h264_bitrate_kbps: int = 1500
     frame_size_px: int = 0
     background: Background = field(default_factory=Background)
+    frame_deadline_ms: int = 0
 
     def __post_init__(self) -> None:
         check_range("jpeg_quality", self.jpeg_quality, 1, 100)
         check_range("h264_bitrate_kbps", self.h264_bitrate_kbps, 100, 20_000)
+        check_range("frame_deadline_ms", self.frame_deadline_ms, 0, MAX_FRAME_DEADLINE_MS)
         if self.frame_size_px not in (0, *FRAME_SIZES_PX):
             raise InvalidInput(
                 f"frame_size_px must be one of {', '.join(map(str, FRAME_SIZES_PX))}, or 0 for "
@@ -661,7 +669,7 @@ class RenderedFrame:
 
     Attributes:
         frame_index: Index on the stream's 25 Hz clock, as in the motion block it came from.
-        data: Encoded or raw pixels.
+        data: Encoded or raw pixels; b"" for a frame that was left out because it was late.
         key_frame: True when the frame can be decoded by itself.
         width_px: Width in pixels.
         height_px: Height in pixels.
@@ -672,3 +680,8 @@ class RenderedFrame:
     key_frame: bool
     width_px: int = FRAME_SIZE_PX
     height_px: int = FRAME_SIZE_PX
+
+    @property
+    def is_left_out(self) -> bool:
+        """True when there is no picture."""
+        return not self.data

@@ -21,8 +21,9 @@ from parlante.client import Frame, MotionSample, Pacing, ParlanteClient, talk
 from parlante.media.audio_file import read_recording
 from parlante.media.mux import Mp4Writer
 from parlante.models.face_tracker import FaceTracker
-from parlante.models.motion_space import VOR_GAIN, PoseState, to_channels
+from parlante.models.motion_channels import VOR_GAIN, to_channels
 from parlante.models.motion_weights import DEFAULT_WEIGHTS
+from parlante.models.pose_state import PoseState
 from parlante.training.evaluate import aperture, width
 from parlante.training.videos.folder import Manifest, prepare_folder
 from parlante.training.videos.shards import Report, map_shard

@@ -11,6 +11,10 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
+from parlante.errors import FailedPrecondition
+from parlante.triton.installation import Installation, find_installation
+from parlante.triton.server import TritonServer
+
 # Threads of the event loop's own executor end with the loop, which is after the test.
 _LOOP_THREADS = "asyncio_"
 _PATIENCE_S = 2.0
@@ -53,3 +57,19 @@ async def _tasks_all_end() -> AsyncIterator[None]:
     if leaked:
         _, leaked = await asyncio.wait(leaked, timeout=_PATIENCE_S)
     assert not leaked, f"tasks left behind: {[task.get_coro() for task in leaked]}"
+
+
+@pytest.fixture(scope="session")
+def triton_installation() -> Installation:
+    """The Triton server of the wheel; tests that need it are skipped where it cannot run."""
+    try:
+        return find_installation()
+    except FailedPrecondition as error:
+        pytest.skip(error.message)
+
+
+@pytest.fixture(scope="session")
+def triton_server(triton_installation: Installation) -> Iterator[TritonServer]:
+    """One real server with the real models, for all tests that leave it as it was."""
+    with TritonServer(triton_installation) as server:
+        yield server

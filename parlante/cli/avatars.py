@@ -10,9 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from parlante.cli.embedded import gateway_target
-from parlante.cli.options import add_face_option, add_server_option, face_of
+from parlante.cli.options import (
+    add_face_option,
+    add_framing_option,
+    add_server_option,
+    face_of,
+)
 from parlante.client import ParlanteClient
-from parlante.types import AvatarInfo
+from parlante.types import AvatarInfo, Framing
 
 __all__ = ["configure", "run"]
 
@@ -24,6 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add.add_argument("portrait", type=Path, help="JPEG, PNG or WebP")
     add.add_argument("--name", default="", help="a-z, 0-9 and '-'; without it one is made up")
     add_face_option(add)
+    add_framing_option(add)
     listing = actions.add_parser("list", help="list all avatars")
     show = actions.add_parser("show", help="show one avatar")
     show.add_argument("name")
@@ -49,7 +55,7 @@ async def _run(args: argparse.Namespace) -> list[AvatarInfo]:
         await client.wait_ready()
         match args.action:
             case "add":
-                face = face_of(args.face)
+                face = face_of(args.face, Framing(args.framing))
                 return [await client.create_avatar(args.portrait, name=args.name, face=face)]
             case "list":
                 return await client.list_avatars()
@@ -64,6 +70,6 @@ async def _run(args: argparse.Namespace) -> list[AvatarInfo]:
 def _line(avatar: AvatarInfo) -> str:
     created = datetime.fromtimestamp(avatar.created_unix_ms / 1000, UTC)
     return (
-        f"{avatar.name}  {avatar.source_width_px}x{avatar.source_height_px}  "
+        f"{avatar.name}  {avatar.source_width_px}x{avatar.source_height_px} {avatar.framing}  "
         f"{avatar.latent_bytes / 1e6:.1f} MB  {created:%Y-%m-%d %H:%M} UTC  {avatar.key[:12]}"
     )

@@ -34,6 +34,7 @@ import psutil
 
 from parlante.cli.embedded import EmbeddedGateway, embedded_gateway
 from parlante.cli.live_probe import measure_live
+from parlante.cli.options import add_face_net_option
 from parlante.cli.sample import sample_portrait, sample_speech
 from parlante.client import Frame, Pacing, ParlanteClient, talk
 from parlante.errors import InvalidInput
@@ -63,6 +64,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--memory-minutes", type=int, default=0, metavar="N", help="watch memory for N minutes"
     )
+    add_face_net_option(parser)
     parser.add_argument("--json", action="store_true", help="print nothing but the JSON line")
 
 
@@ -74,12 +76,16 @@ def run(args: argparse.Namespace) -> int:
         raise InvalidInput(
             f"--memory-minutes takes 0 to 600; got {args.memory_minutes}", field="memory_minutes"
         )
-    report = asyncio.run(_bench(args.seconds, args.memory_minutes, quiet=args.json))
+    report = asyncio.run(
+        _bench(args.seconds, args.memory_minutes, face_net=args.face_net, quiet=args.json)
+    )
     print(json.dumps(report))
     return 0
 
 
-async def _bench(seconds: float, memory_minutes: int, *, quiet: bool) -> dict[str, Any]:
+async def _bench(
+    seconds: float, memory_minutes: int, *, face_net: str | None, quiet: bool
+) -> dict[str, Any]:
     def say(text: str) -> None:
         if not quiet:
             print(text, file=sys.stderr, flush=True)
@@ -89,7 +95,7 @@ async def _bench(seconds: float, memory_minutes: int, *, quiet: bool) -> dict[st
     # A store of its own: the first encoding must not be found in a cache.
     with tempfile.TemporaryDirectory() as folder:
         async with (
-            embedded_gateway(Path(folder)) as gateway,
+            embedded_gateway(Path(folder), face_net=face_net) as gateway,
             ParlanteClient(gateway.target) as client,
         ):
             say("portrait")

@@ -16,13 +16,14 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from subprocess import SubprocessError
 from typing import Final
 
 from parlante.cli.embedded import DEFAULT_PORT, store_dir
-from parlante.errors import ParlanteError
+from parlante.errors import FailedPrecondition, ParlanteError
 
 __all__ = ["Check", "configure", "run"]
 
@@ -68,12 +69,17 @@ class Check:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
+    parser.add_argument(
+        "--triton-url",
+        metavar="HOST:PORT[,...]",
+        help="have these Triton servers make a frame, in place of the bundled one",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON, one check a line")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    checks = examine()
+    checks = examine(triton_url=args.triton_url)
     for check in checks:
         print(json.dumps(asdict(check)) if args.json else _line(check))
     broken = [check.name for check in checks if check.needed and not check.ok]
@@ -82,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     return 1 if broken else 0
 
 
-def examine() -> list[Check]:
+def examine(*, triton_url: str | None = None) -> list[Check]:
     """Look at everything; a check that fails in an unforeseen way is a finding, not an end."""
     checks = [_python()]
     checks += [_package(*package) for package in _PACKAGES]
@@ -94,10 +100,11 @@ def examine() -> list[Check]:
         _guarded("store", True, _store),
         _guarded("CPU", False, _cpu),
         _guarded("GPU", False, _gpu),
-        _guarded("Triton server", False, _triton),
         _guarded("port", False, _port),
     ]
-    return checks
+    if triton_url is not None:
+        return checks + _triton_at(triton_url)
+    return [*checks, _guarded("Triton server", False, _triton)]
 
 
 def _line(check: Check) -> str:
@@ -216,13 +223,35 @@ def _gpu() -> Check:
 
 
 def _triton() -> Check:
+    """Start the bundled server and have it make a frame; nothing less says that it works."""
+    from parlante.triton.check import make_a_frame
+    from parlante.triton.installation import find_installation
+    from parlante.triton.server import TritonServer
+
     try:
-        found = version("tritonserver")
-    except PackageNotFoundError:
-        path = shutil.which("tritonserver")
-        detail = path or "neither a wheel nor a server here; rendering is done in process"
-        return Check(name="Triton server", ok=path is not None, needed=False, detail=detail)
-    return Check(name="Triton server", ok=True, needed=False, detail=f"wheel {found}")
+        installation = find_installation()
+    except FailedPrecondition as error:
+        detail = f"{error.message}; frames are decoded in process"
+        return Check(name="Triton server", ok=False, needed=False, detail=detail, fix="make triton")
+    with TritonServer(installation) as server:
+        frame_ms = make_a_frame(server.grpc_address)
+        detail = f"ready in {server.start_s:.1f} s, makes a frame in {frame_ms:.0f} ms"
+    return Check(name="Triton server", ok=True, needed=False, detail=detail)
+
+
+def _triton_at(addresses: str) -> list[Check]:
+    """Have running servers make a frame each."""
+    from parlante.triton.check import make_a_frame
+
+    def look(address: str) -> Check:
+        frame_ms = make_a_frame(address)
+        return Check(name=name, ok=True, needed=True, detail=f"makes a frame in {frame_ms:.0f} ms")
+
+    checks = []
+    for address in addresses.split(","):
+        name = f"Triton server at {address.strip()}"
+        checks.append(_guarded(name, True, partial(look, address.strip())))
+    return checks
 
 
 def _port() -> Check:

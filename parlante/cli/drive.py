@@ -28,7 +28,14 @@ from typing import Final
 import numpy as np
 
 from parlante.cli.embedded import gateway_target
-from parlante.cli.options import add_face_option, add_server_option, face_of
+from parlante.cli.options import (
+    Look,
+    add_face_option,
+    add_look_options,
+    add_server_option,
+    face_of,
+    look_of,
+)
 from parlante.cli.progress import progress
 from parlante.cli.rendering import RenderJob, render_each, render_grid
 from parlante.client import ParlanteClient
@@ -36,8 +43,8 @@ from parlante.driving.motion_clip import MotionClip, check_motion_path, load_cli
 from parlante.driving.retarget import MotionPart, retarget, select
 from parlante.errors import InvalidInput
 from parlante.media.audio_file import Recording
-from parlante.media.mux import check_output_path
 from parlante.media.video_file import read_sound
+from parlante.media.video_writer import check_video_path
 from parlante.types import FRAME_RATE_HZ, MAX_INTENSITY, FaceChoice
 
 __all__ = ["configure", "run"]
@@ -83,7 +90,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--motion", type=Path, metavar="FILE", help="motion that --save-motion kept, or your own"
     )
     parser.add_argument(
-        "--output", type=Path, metavar="FILE.mp4|FOLDER", help="the video, or a folder of videos"
+        "--output",
+        type=Path,
+        metavar="FILE|FOLDER",
+        help="the video (.mp4, or for transparent backgrounds .mov, .webm or frame_%%05d.png), or "
+        "a folder for one video each",
     )
     parser.add_argument(
         "--save-motion", type=Path, metavar="FILE.npz|FILE.csv", help="keep the motion of the video"
@@ -108,13 +119,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="which face of a video with several (default: only)",
     )
     add_face_option(parser)
+    add_look_options(parser)
     add_server_option(parser)
     parser.add_argument("--json", action="store_true", help="no progress bar, JSON at the end")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    outputs = _plan_outputs(args)
+    look = look_of(args)
+    outputs = _plan_outputs(args, look)
     if args.save_motion is not None:
         check_motion_path(args.save_motion)
     part = MotionPart(args.only) if args.only else MotionPart.ALL
@@ -128,7 +141,8 @@ def run(args: argparse.Namespace) -> int:
         outputs=outputs,
         motion=clip.values,
         recording=performance.recording,
-        face=face_of(args.face),
+        face=face_of(args.face, look.framing),
+        look=look,
     )
     start_s = time.perf_counter()
     if outputs:
@@ -164,7 +178,7 @@ def _tell(report: DriveReport, args: argparse.Namespace) -> None:
 # --- what comes in -----------------------------------------------------------------------------
 
 
-def _plan_outputs(args: argparse.Namespace) -> tuple[Path, ...]:
+def _plan_outputs(args: argparse.Namespace, look: Look) -> tuple[Path, ...]:
     """One path for each video that is to be made; refuses what cannot be written or read."""
     if args.output is None:
         if args.save_motion is None or args.portrait:
@@ -202,9 +216,10 @@ def _plan_outputs(args: argparse.Namespace) -> tuple[Path, ...]:
                 reason="SAME_NAME",
                 field="portrait",
             )
-        outputs = tuple(args.output / f"{name}.mp4" for name in names)
+        suffix = ".webm" if look.is_clear else ".mp4"
+        outputs = tuple(args.output / f"{name}{suffix}" for name in names)
     for path in outputs:
-        check_output_path(path)
+        check_video_path(path, has_alpha=look.is_clear)
     return outputs
 
 

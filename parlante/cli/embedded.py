@@ -44,11 +44,14 @@ class EmbeddedGateway:
 
 
 @asynccontextmanager
-async def embedded_gateway(store: Path | None = None) -> AsyncIterator[EmbeddedGateway]:
+async def embedded_gateway(
+    store: Path | None = None, *, face_net: str | None = None
+) -> AsyncIterator[EmbeddedGateway]:
     """Run a gateway for the length of the block, on a free port of the loopback interface.
 
     Args:
         store: Folder of the avatars; None takes `store_dir()`.
+        face_net: Network that retouches frames; None takes ``PARLANTE_FACE_NET``, or ``auto``.
     """
     # Imported here: a client of a server needs none of the stages' libraries.
     from gateway.config import EMBEDDED, GatewayConfig
@@ -56,7 +59,12 @@ async def embedded_gateway(store: Path | None = None) -> AsyncIterator[EmbeddedG
     from gateway.wiring import open_stages
 
     config = GatewayConfig(
-        host=_HOST, port=0, wiring=EMBEDDED, reflection=False, store_dir=store or store_dir()
+        host=_HOST,
+        port=0,
+        wiring=EMBEDDED,
+        reflection=False,
+        store_dir=store or store_dir(),
+        face_net=face_net or os.environ.get("PARLANTE_FACE_NET") or "auto",
     )
     async with (
         open_stages(config) as stages,
@@ -66,14 +74,15 @@ async def embedded_gateway(store: Path | None = None) -> AsyncIterator[EmbeddedG
 
 
 @asynccontextmanager
-async def gateway_target(server: str | None) -> AsyncIterator[str]:
+async def gateway_target(server: str | None, *, face_net: str | None = None) -> AsyncIterator[str]:
     """Give the address of a gateway: `server`, or one that runs here for the length of the block.
 
     Args:
         server: ``host:port``; None runs a gateway in this process.
+        face_net: Of a gateway in this process; see `embedded_gateway`.
     """
     if server is not None:
         yield server
         return
-    async with embedded_gateway() as gateway:
+    async with embedded_gateway(face_net=face_net) as gateway:
         yield gateway.target

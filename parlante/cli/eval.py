@@ -5,7 +5,9 @@ finds the phones of its speech, and prints lips, silence, head, eyes, seams and 
 of VASA-1's demonstration and of people. `eval fit-sync` makes a sync model of videos of people
 who talk; the one that ships is fitted on synthetic speech. docs/quality.md explains the measures.
 
-With --json the last line of `eval motion` is the report as JSON.
+`eval face` judges what is drawn of a face, by held-out synthetic heads and by photos.
+
+With --json the last line of `eval motion` and of `eval face` is the report as JSON.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from parlante.cli.eval_face import configure_face, judge_faces
 from parlante.errors import InvalidInput
 from parlante.evaluation.clip import find_videos
 from parlante.evaluation.head_sound import fit_head_sound
@@ -38,7 +41,7 @@ DEFAULT_BLOCK_FRAMES: Final = 2
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the targets of the command."""
     targets = parser.add_subparsers(
-        dest="target", required=True, metavar="motion|fit-sync|fit-head-sound"
+        dest="target", required=True, metavar="motion|face|fit-sync|fit-head-sound"
     )
     motion = targets.add_parser("motion", help="judge the motion in videos")
     motion.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="file or folder")
@@ -74,6 +77,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--output", type=Path, metavar="FOLDER", help="write report.json, report.md and pictures"
     )
     motion.add_argument("--json", action="store_true", help="one line of JSON at the end")
+    configure_face(targets.add_parser("face", help="judge what is drawn of a face"))
     sync = targets.add_parser("fit-sync", help="make a sync model")
     source = sync.add_mutually_exclusive_group(required=True)
     source.add_argument("--videos", type=Path, nargs="+", metavar="FOLDER", help="people who talk")
@@ -99,6 +103,8 @@ def run(args: argparse.Namespace) -> int:
     match args.target:
         case "motion":
             return _judge_motion(args)
+        case "face":
+            return judge_faces(args)
         case "fit-sync":
             return _fit_sync(args)
         case _:

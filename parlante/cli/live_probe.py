@@ -28,11 +28,13 @@ class LiveFigures:
         latencies_ms: Per speaking frame, from the moment the first sample of its own 40 ms was
             sent to the arrival of the frame.
         dropped: Frames the server dropped.
+        arrivals_ms: When those frames arrived, since the opening of the session.
     """
 
     first_frame_ms: float
     latencies_ms: tuple[float, ...]
     dropped: int
+    arrivals_ms: tuple[float, ...] = ()
 
 
 class _SentTimes:
@@ -58,6 +60,7 @@ async def measure_live(
     *,
     head_samples: int = 0,
     each_second: Callable[[float], Awaitable[None]] | None = None,
+    encoding: FrameEncoding = FrameEncoding.H264,
 ) -> LiveFigures:
     """Speak into a live session in real time.
 
@@ -67,13 +70,15 @@ async def measure_live(
         samples: int16 [S] at 16 kHz.
         head_samples: How many of them are at hand at the start and sent at once.
         each_second: Called with the seconds since the start, about once a second.
+        encoding: Of the frames.
     """
     sent = _SentTimes()
     start_s = time.perf_counter()
-    session = client.converse(avatar=avatar, encodings=(FrameEncoding.H264,))
+    session = client.converse(avatar=avatar, encodings=(encoding,))
     first_s = 0.0
     start_us: int | None = None
     latencies: list[float] = []
+    arrivals: list[float] = []
     dropped = 0
     async with session:
         sender = asyncio.create_task(_speak(session, samples, sent, head_samples, each_second))
@@ -92,6 +97,7 @@ async def measure_live(
                 sent_s = sent.of_sample(max(0, sample))
                 if sent_s is not None:
                     latencies.append((now_s - sent_s) * 1000)
+                    arrivals.append((now_s - start_s) * 1000)
             await sender
         finally:
             await cancel_and_wait(sender)
@@ -99,6 +105,7 @@ async def measure_live(
         first_frame_ms=(first_s - start_s) * 1000,
         latencies_ms=tuple(latencies),
         dropped=dropped,
+        arrivals_ms=tuple(arrivals),
     )
 
 

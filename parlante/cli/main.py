@@ -33,14 +33,18 @@ _COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "avatars": "add, list, show and remove avatars",
         "doctor": "say what works on this machine and what is missing",
         "bench": "measure speed, delay and memory on this machine",
+        "load": "find out how many live sessions a machine or a server can hold",
         "eval": "judge the motion of talking faces in finished videos",
+        "synth": "make a data set of synthetic talking heads with exact labels",
         "train": "train the motion model, on synthetic speech or on your own videos",
         "demo": "make the demonstration video, with a portrait and a voice of our own",
     }
 )
 _WRONG_INPUT: Final = (InvalidInput, NotFound, AlreadyExists, FailedPrecondition)
 _EXTRAS: Final = "parlante[embedded,demo,eval]"
-_TRAINING_EXTRAS: Final = "parlante[embedded,train]"
+_COMMAND_EXTRAS: Final[Mapping[str, str]] = MappingProxyType(
+    {"train": "parlante[embedded,train]", "synth": "parlante[cli,synth]"}
+)
 # "-10,5" looks like an option to argparse.
 _SIGNED_OPTIONS: Final = ("--gaze", "--head-pose")
 
@@ -59,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         package = (error.name or "").partition(".")[0]
         if package in ("parlante", "services", "gateway"):
             raise
-        extras = _TRAINING_EXTRAS if arguments[0] == "train" else _EXTRAS
+        extras = _COMMAND_EXTRAS.get(arguments[0], _EXTRAS)
         _complain(f"the package {package!r} is missing; run: pip install '{extras}'")
         return 1
     except KeyboardInterrupt:

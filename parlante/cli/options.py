@@ -4,30 +4,48 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from parlante.errors import InvalidInput
 from parlante.types import (
     EMOTIONS,
+    FRAME_SIZE_PX,
+    FRAME_SIZES_PX,
+    MAX_BACKGROUND_BYTES,
     MAX_BLINK_RATE,
     MAX_GAZE_RAD,
     MAX_HEAD_DISTANCE,
     MAX_HEAD_POSE_RAD,
     MAX_INTENSITY,
     MIN_HEAD_DISTANCE,
+    AvatarInfo,
+    Background,
+    BackgroundKind,
     Controls,
     Driving,
     FaceChoice,
     FaceSelection,
+    FrameEncoding,
+    Framing,
     HeadPose,
+    RenderConfig,
+    usual_bitrate_kbps,
 )
 
 __all__ = [
+    "Look",
     "add_control_options",
+    "add_face_net_option",
     "add_face_option",
+    "add_framing_option",
+    "add_look_options",
     "add_server_option",
     "controls_of",
     "face_of",
+    "look_of",
 ]
 
 _MAX_GAZE_DEG: Final = math.degrees(MAX_GAZE_RAD)
@@ -51,6 +69,127 @@ def add_face_option(parser: argparse.ArgumentParser) -> None:
         metavar="only|largest|INDEX",
         help="which face of a picture with several; INDEX counts from 0, left to right "
         "(default: only)",
+    )
+
+
+def add_framing_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--framing``."""
+    parser.add_argument(
+        "--framing",
+        choices=[framing.value for framing in Framing],
+        default=Framing.HEAD.value,
+        help="how much of the picture is shown: a square around the head, a wider one with the "
+        "shoulders, or the full picture at its own size up to 1920x1080 (default: head)",
+    )
+
+
+def add_look_options(parser: argparse.ArgumentParser) -> None:
+    """Add what frames look like beside motion: framing, size, background."""
+    add_framing_option(parser)
+    parser.add_argument(
+        "--size",
+        type=int,
+        default=0,
+        metavar="PX",
+        help=f"edge of square frames: {', '.join(map(str, FRAME_SIZES_PX))} "
+        f"(default: {FRAME_SIZE_PX}; full pictures have their own)",
+    )
+    parser.add_argument(
+        "--background",
+        default=BackgroundKind.KEPT.value,
+        metavar="kept|blurred|transparent|#RRGGBB|FILE",
+        help="what is behind the person: the portrait's own, it out of focus, nothing, a colour "
+        "or a picture (default: kept); transparent needs an output that ends in .mov, .webm or "
+        "frame_%%05d.png",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What frames look like beside motion; the options of `add_look_options`."""
+
+    framing: Framing = Framing.HEAD
+    frame_size_px: int = 0
+    background: Background = field(default_factory=Background)
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether frames have alpha."""
+        return self.background.kind is BackgroundKind.TRANSPARENT
+
+    def config(self, avatar: AvatarInfo, encoding: FrameEncoding) -> RenderConfig:
+        """The configuration of a render stream."""
+        return RenderConfig(
+            avatar_key=avatar.key,
+            encoding=encoding,
+            h264_bitrate_kbps=self.bitrate_kbps(avatar),
+            frame_size_px=self.frame_size_px,
+            background=self.background,
+        )
+
+    def bitrate_kbps(self, avatar: AvatarInfo) -> int:
+        """H.264 bit rate that suits an avatar's frames."""
+        config = RenderConfig(
+            avatar_key=avatar.key,
+            encoding=FrameEncoding.RGBA32,
+            frame_size_px=self.frame_size_px,
+            background=self.background,
+        )
+        width, height = config.frame_size_of(
+            avatar.framing, avatar.source_width_px, avatar.source_height_px
+        )
+        return usual_bitrate_kbps(round(math.sqrt(width * height)))
+
+
+def look_of(args: argparse.Namespace) -> Look:
+    """Read what frames are to look like; raises `InvalidInput`."""
+    look = Look(
+        framing=Framing(args.framing),
+        frame_size_px=args.size,
+        background=_read_background(args.background),
+    )
+    # Refuses what does not fit together before there is work to lose.
+    encoding = FrameEncoding.RGBA32
+    config = RenderConfig(
+        avatar_key="", encoding=encoding, frame_size_px=args.size, background=look.background
+    )
+    config.frame_size_of(look.framing, FRAME_SIZE_PX, FRAME_SIZE_PX)
+    return look
+
+
+def _read_background(text: str) -> Background:
+    kinds = (BackgroundKind.KEPT, BackgroundKind.BLURRED, BackgroundKind.TRANSPARENT)
+    for kind in kinds:
+        if text == kind.value:
+            return Background(kind=kind)
+    colour = re.fullmatch(r"#([0-9a-fA-F]{6})", text)
+    if colour:
+        rgb = bytes.fromhex(colour.group(1))
+        return Background(kind=BackgroundKind.COLOUR, colour_rgb=(rgb[0], rgb[1], rgb[2]))
+    path = Path(text)
+    if not path.is_file():
+        raise InvalidInput(
+            "--background takes kept, blurred, transparent, a colour such as #20a040 or a picture "
+            f"file; got {text[:80]!r}",
+            reason="BAD_OPTION",
+            field="background",
+        )
+    picture = path.read_bytes()
+    if len(picture) > MAX_BACKGROUND_BYTES:
+        # Imported here: most commands need no picture.
+        from parlante.media.image import shrink_image
+
+        picture = shrink_image(picture, max(FRAME_SIZES_PX))
+    return Background(kind=BackgroundKind.PICTURE, picture=picture)
+
+
+def add_face_net_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--face-net``."""
+    parser.add_argument(
+        "--face-net",
+        metavar="auto|none|nano|base|FILE",
+        help="network that retouches mouth, eyes and contour, without --server (default: "
+        "PARLANTE_FACE_NET, or auto: nano if it is packaged)",
     )
 
 
@@ -129,12 +268,12 @@ def controls_of(args: argparse.Namespace) -> Controls:
     )
 
 
-def face_of(text: str) -> FaceSelection:
+def face_of(text: str, framing: Framing = Framing.HEAD) -> FaceSelection:
     """Read ``only``, ``largest`` or an index; raises `InvalidInput`."""
     if text.isascii() and text.isdigit():
-        return FaceSelection(choice=FaceChoice.INDEX, index=int(text))
+        return FaceSelection(choice=FaceChoice.INDEX, index=int(text), framing=framing)
     if text in (FaceChoice.ONLY.value, FaceChoice.LARGEST.value):
-        return FaceSelection(choice=FaceChoice(text))
+        return FaceSelection(choice=FaceChoice(text), framing=framing)
     raise InvalidInput(
         f"--face takes only, largest or an index from 0; got {text!r}",
         reason="BAD_OPTION",

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from parlante.aio import closing
+from parlante.cli.options import Look
 from parlante.client import ParlanteClient
 from parlante.errors import InternalError
 from parlante.media.audio_file import Recording
-from parlante.media.frame_encoding import H264Encoder
 from parlante.media.grid import Grid
-from parlante.media.mux import Mp4Writer
+from parlante.media.video_writer import frame_encoding_for, open_pixel_writer, open_writer
 from parlante.types import (
     FaceSelection,
     Float32Array,
     FrameEncoding,
-    RenderConfig,
     RenderedFrame,
     Uint8Array,
+    usual_bitrate_kbps,
 )
 
 __all__ = ["RenderJob", "render_each", "render_grid"]
-
-GRID_BITRATE_KBPS = 6000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -39,7 +38,8 @@ class RenderJob:
         outputs: One path for each of them, or a single one for a grid.
         motion: float32 [T, 60].
         recording: Its sound, or None.
-        face: Which face of the pictures.
+        face: Which face of the pictures, and how much of them.
+        look: What frames look like beside motion.
     """
 
     portraits: tuple[Path, ...]
@@ -47,6 +47,7 @@ class RenderJob:
     motion: Float32Array
     recording: Recording | None
     face: FaceSelection
+    look: Look = field(default_factory=Look)
 
 
 async def render_each(
@@ -59,17 +60,18 @@ async def render_each(
     """
     for portrait, output in zip(job.portraits, job.outputs, strict=True):
         avatar = await client.create_avatar(portrait, face=job.face)
-        config = RenderConfig(avatar_key=avatar.key, encoding=FrameEncoding.H264)
+        config = job.look.config(avatar, frame_encoding_for(output))
         num_frames = 0
         async with AsyncExitStack() as stack:
             frames = await stack.enter_async_context(closing(client.render(config, job.motion)))
             first = await anext(frames)
             writer = stack.enter_context(
-                Mp4Writer(
+                open_writer(
                     output,
                     width_px=first.width_px,
                     height_px=first.height_px,
                     recording=job.recording,
+                    has_alpha=job.look.is_clear,
                 )
             )
             async for frame in _after(first, frames):
@@ -92,29 +94,30 @@ async def render_grid(
     async with AsyncExitStack() as stack:
         streams = []
         for avatar in avatars:
-            config = RenderConfig(avatar_key=avatar.key, encoding=FrameEncoding.RGB24)
-            frames = closing(client.render(config, job.motion))
-            streams.append(await stack.enter_async_context(frames))
-        firsts = [await anext(stream) for stream in streams]
+            frames = client.render(job.look.config(avatar, FrameEncoding.RGBA32), job.motion)
+            streams.append(await stack.enter_async_context(closing(frames)))
+        row = [await anext(stream) for stream in streams]
         grid = Grid(
             num_cells=len(streams),
-            cell_width_px=firsts[0].width_px,
-            cell_height_px=firsts[0].height_px,
+            cell_width_px=max(frame.width_px for frame in row),
+            cell_height_px=max(frame.height_px for frame in row),
         )
         width_px, height_px = grid.size_px
-        encoder = H264Encoder(
-            bitrate_kbps=GRID_BITRATE_KBPS, width_px=width_px, height_px=height_px
-        )
-        stack.callback(encoder.close)
         writer = stack.enter_context(
-            Mp4Writer(
-                job.outputs[0], width_px=width_px, height_px=height_px, recording=job.recording
+            open_pixel_writer(
+                job.outputs[0],
+                width_px=width_px,
+                height_px=height_px,
+                recording=job.recording,
+                has_alpha=job.look.is_clear,
+                bitrate_kbps=usual_bitrate_kbps(round(math.sqrt(width_px * height_px))),
             )
         )
         for index in range(len(job.motion)):
-            row = firsts if index == 0 else [await anext(stream) for stream in streams]
-            picture = encoder.encode(grid.compose([_pixels(frame) for frame in row]))
-            writer.write_frame(index, picture.data, key_frame=picture.key_frame)
+            if index > 0:
+                row = [await anext(stream) for stream in streams]
+            cells = grid.compose([_pixels(frame) for frame in row])
+            writer.write_frame(index, cells.tobytes(), key_frame=True)
             for _ in row:
                 advance()
 

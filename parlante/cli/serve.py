@@ -2,6 +2,9 @@
 
   --stage all      everything in one process (--wiring embedded), or one process per stage on free
                    local ports with the gateway in front (--wiring grpc)
+  --renderer triton
+                   frames are decoded by the bundled Triton server, which is started and stopped
+                   with the rest (make triton installs it), or by those of --triton-url
   --stage NAME     one stage alone, with the flags and variables of `parlante-NAME`
 
 Flags after -- go to the service, for example: parlante serve --stage motion -- --max-streams 4
@@ -20,6 +23,7 @@ from typing import Final
 from parlante.cli.embedded import DEFAULT_PORT
 from parlante.cli.supervisor import Process, Supervisor
 from parlante.errors import InvalidInput
+from parlante.triton.installation import find_installation
 
 __all__ = ["configure", "plan", "run"]
 
@@ -37,6 +41,8 @@ _DEFAULT_PORTS: Final = {
     "motion": 50052,
     "renderer": 50053,
 }
+IN_PROCESS: Final = "inprocess"
+TRITON: Final = "triton"
 _LOCAL: Final = "127.0.0.1"
 
 
@@ -56,6 +62,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--port",
         type=int,
         help=f"port to listen on; 0 takes a free one (default: {DEFAULT_PORT}, stages 50051-50053)",
+    )
+    parser.add_argument(
+        "--renderer",
+        choices=(IN_PROCESS, TRITON),
+        default=IN_PROCESS,
+        help=f"where frames are decoded (default: {IN_PROCESS})",
+    )
+    parser.add_argument(
+        "--triton-url",
+        metavar="HOST:PORT[,...]",
+        help="running Triton servers, by their gRPC ports; without it one is started here",
+    )
+    parser.add_argument(
+        "--triton-metrics-port",
+        type=int,
+        default=0,
+        metavar="PORT",
+        help="where the server that is started here gives its metrics; 0 takes a free one",
     )
     parser.add_argument("extra", nargs="*", metavar="-- FLAGS", help="flags of the one service")
 
@@ -93,19 +117,56 @@ def plan(args: argparse.Namespace) -> list[Process]:
             field="extra",
         )
     port = _port(args)
+    servers, backend = _backend(args)
     if args.stage != "all":
-        return [_process(args.stage, args.host, port, *args.extra)]
+        return [*servers, _process(args.stage, args.host, port, *backend, *args.extra)]
     if args.wiring == "embedded":
-        return [_process("gateway", args.host, port, "--wiring", "embedded", *args.extra)]
+        flags = ("--wiring", "embedded", *backend, *args.extra)
+        return [*servers, _process("gateway", args.host, port, *flags)]
     ports = {stage: _free_port() for stage in _STAGES}
     addresses = {stage: f"{_LOCAL}:{stage_port}" for stage, stage_port in ports.items()}
     gateway = [f"--{stage}-address={address}" for stage, address in addresses.items()]
+    renderer = ("--encoder", addresses["encoder"], *backend)
     return [
+        *servers,
         _process("encoder", _LOCAL, ports["encoder"]),
         _process("motion", _LOCAL, ports["motion"]),
-        _process("renderer", _LOCAL, ports["renderer"], "--encoder", addresses["encoder"]),
+        _process("renderer", _LOCAL, ports["renderer"], *renderer),
         _process("gateway", args.host, port, "--wiring", "remote", *gateway),
     ]
+
+
+def _backend(args: argparse.Namespace) -> tuple[list[Process], tuple[str, ...]]:
+    """Give the Triton server to start, if one is, and the flags of the one who calls it."""
+    if args.renderer == IN_PROCESS:
+        if args.triton_url is not None:
+            raise InvalidInput(
+                "--triton-url is of --renderer triton; give both or none",
+                reason="BAD_OPTION",
+                field="triton_url",
+            )
+        return [], ()
+    if args.stage not in ("all", "renderer"):
+        raise InvalidInput(
+            f"--renderer triton is of the renderer; got --stage {args.stage}; use it with --stage "
+            "all or renderer",
+            reason="BAD_OPTION",
+            field="renderer",
+        )
+    if args.triton_url is not None:
+        return [], ("--renderer", TRITON, "--triton-url", args.triton_url)
+    find_installation()  # what is missing is better found before anything is started
+    port = _free_port()
+    server = Process(
+        name="triton",
+        arguments=(
+            *("-m", "parlante.triton", "--port", str(port)),
+            *("--metrics-port", str(args.triton_metrics_port)),
+        ),
+        host=_LOCAL,
+        port=port,
+    )
+    return [server], ("--renderer", TRITON, "--triton-url", f"{_LOCAL}:{port}")
 
 
 def _process(name: str, host: str, port: int, *flags: str) -> Process:

@@ -1,4 +1,4 @@
-"""Make a talking-face video: a portrait and a recording in, an MP4 out.
+"""Make a talking-face video: a portrait and a recording in, an MP4 (or another) out.
 
 With --json the last line is JSON:
   frames, seconds   length of the video
@@ -15,23 +15,27 @@ import json
 import math
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
 from parlante.cli.embedded import gateway_target
 from parlante.cli.options import (
+    Look,
     add_control_options,
+    add_face_net_option,
     add_face_option,
+    add_look_options,
     add_server_option,
     controls_of,
     face_of,
+    look_of,
 )
 from parlante.cli.progress import progress
 from parlante.client import Frame, Pacing, ParlanteClient, talk
 from parlante.errors import InternalError, InvalidInput
 from parlante.media.audio_file import Recording, read_recording
-from parlante.media.mux import Mp4Writer, check_output_path
+from parlante.media.video_writer import check_video_path, frame_encoding_for, open_writer
 from parlante.types import (
     BURST_DELAY_BUDGET_MS,
     DEFAULT_DELAY_BUDGET_MS,
@@ -43,7 +47,6 @@ from parlante.types import (
     SAMPLES_PER_FRAME,
     Controls,
     FaceSelection,
-    FrameEncoding,
     MotionConfig,
 )
 
@@ -59,12 +62,13 @@ class TalkJob:
     Attributes:
         portrait: Picture file.
         recording: Speech.
-        output: MP4 to write.
+        output: Video to write; its end says which kind.
         seed: Fixes all that is random.
         controls: Gaze, distance, emotion and the rest.
-        face: Which face of the picture.
+        face: Which face of the picture, and how much of it.
         show_progress: Draw a bar on stderr.
         delay_budget_ms: How far ahead the motion may hear, [120, 400]; 0 = the server's default.
+        look: What frames look like beside motion.
     """
 
     portrait: Path
@@ -75,6 +79,7 @@ class TalkJob:
     face: FaceSelection
     show_progress: bool
     delay_budget_ms: int = 0
+    look: Look = field(default_factory=Look)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +102,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument("--portrait", required=True, type=Path, metavar="FILE", help="the face")
     parser.add_argument("--audio", required=True, type=Path, metavar="FILE", help="the speech")
-    parser.add_argument("--output", required=True, type=Path, metavar="FILE.mp4", help="the video")
+    parser.add_argument(
+        "--output",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="the video: .mp4, or for transparent backgrounds .mov, .webm or frame_%%05d.png",
+    )
     parser.add_argument("--seed", type=int, default=0, help="another seed, another performance")
     add_control_options(parser)
     parser.add_argument(
@@ -110,13 +121,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         f"{DEFAULT_DELAY_BUDGET_MS})",
     )
     add_face_option(parser)
+    add_look_options(parser)
     add_server_option(parser)
+    add_face_net_option(parser)
     parser.add_argument("--json", action="store_true", help="no progress bar, JSON at the end")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    check_output_path(args.output)
+    look = look_of(args)
+    check_video_path(args.output, has_alpha=look.is_clear)
     if not args.portrait.is_file():
         raise InvalidInput(
             f"no portrait at {args.portrait}; check the path",
@@ -132,11 +146,12 @@ def run(args: argparse.Namespace) -> int:
         output=args.output,
         seed=args.seed,
         controls=controls_of(args),
-        face=face_of(args.face),
+        face=face_of(args.face, look.framing),
         show_progress=not args.json and sys.stderr.isatty(),
         delay_budget_ms=args.delay_budget,
+        look=look,
     )
-    report = asyncio.run(_run(job, args.server))
+    report = asyncio.run(_run(job, args.server, args.face_net))
     if args.json:
         print(json.dumps(asdict(report)))
     else:
@@ -147,8 +162,18 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _run(job: TalkJob, server: str | None) -> TalkReport:
-    async with gateway_target(server) as target, ParlanteClient(target) as client:
+async def _run(job: TalkJob, server: str | None, face_net: str | None) -> TalkReport:
+    if server is not None and face_net is not None:
+        raise InvalidInput(
+            "--face-net is of a renderer in this process; got --server too; start the renderer "
+            "of that server with --face-net instead",
+            reason="BAD_OPTION",
+            field="face_net",
+        )
+    async with (
+        gateway_target(server, face_net=face_net) as target,
+        ParlanteClient(target) as client,
+    ):
         await client.wait_ready(CONNECT_TIMEOUT_S)
         return await make_video(client, job)
 
@@ -167,7 +192,10 @@ async def make_video(client: ParlanteClient, job: TalkJob) -> TalkReport:
     num_expected = math.ceil(len(pcm) / SAMPLES_PER_FRAME)
     session = client.converse(
         avatar=avatar.name,
-        encodings=(FrameEncoding.H264,),
+        encodings=(frame_encoding_for(job.output),),
+        h264_bitrate_kbps=job.look.bitrate_kbps(avatar),
+        frame_size_px=job.look.frame_size_px,
+        background=job.look.background,
         pacing=Pacing.BURST,
         seed=job.seed,
         controls=job.controls,
@@ -176,11 +204,12 @@ async def make_video(client: ParlanteClient, job: TalkJob) -> TalkReport:
     num_frames, first_frame_s = 0, 0.0
     start_s = time.perf_counter()
     async with session:
-        writer = Mp4Writer(
+        writer = open_writer(
             job.output,
             width_px=session.info.width_px,
             height_px=session.info.height_px,
             recording=job.recording,
+            has_alpha=job.look.is_clear,
         )
         with progress(num_expected, "frame", shown=job.show_progress) as advance, writer:
             async for item in talk(session, pcm):

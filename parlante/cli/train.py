@@ -1,4 +1,7 @@
-"""Train a model, on synthetic speech or on your own videos; docs/training.md tells more.
+"""Train a model, on synthetic data or on your own videos; docs/training.md tells more.
+
+`train motion` makes the model that turns a voice into motion, `train face` the network that
+retouches mouth, eyes and contour of a rendered frame.
 
 A run that was cut off goes on where it stopped when the same command is given again.
 """
@@ -20,7 +23,7 @@ NO_START: Final = "none"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the targets of the command."""
-    targets = parser.add_subparsers(dest="target", required=True, metavar="motion")
+    targets = parser.add_subparsers(dest="target", required=True, metavar="motion|face")
     motion = targets.add_parser(
         "motion",
         help="the model that turns a voice into motion",
@@ -53,6 +56,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         f"else {NO_START})",
     )
     motion.add_argument(
+        "--align-with",
+        type=Path,
+        metavar="WEIGHTS",
+        help="weights that hear where phonemes are, for a config whose corpora say realign",
+    )
+    motion.add_argument(
         "--corpus-cache",
         type=Path,
         default=default_store_dir().parent / "corpus",
@@ -60,17 +69,47 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="where synthetic speech is kept (default: %(default)s)",
     )
     motion.add_argument("--num-threads", type=int, default=1, metavar="N", help="default: 1")
+    _configure_face(targets.add_parser("face", help="the network that retouches frames"))
+
+
+def _configure_face(face: argparse.ArgumentParser) -> None:
+    face.add_argument(
+        "--synth", type=Path, metavar="DIR", help="synthetic heads, as parlante synth makes them"
+    )
+    face.add_argument(
+        "--videos", type=Path, metavar="DIR", help="videos of people who talk, one face in each"
+    )
+    face.add_argument(
+        "--portraits", type=Path, metavar="DIR", help="photos whose skin is to be left alone"
+    )
+    face.add_argument(
+        "--config", type=Path, metavar="FILE", help="the run as JSON (default: face_nano.json)"
+    )
+    face.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="pairs, checkpoint and weights; taken up again if it is there",
+    )
+    face.add_argument(
+        "--start", metavar="WEIGHTS", help="weights of this size to begin with (default: none)"
+    )
+    face.add_argument("--num-threads", type=int, default=1, metavar="N", help="default: 1")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     if args.num_threads < 1:
         raise InvalidInput(f"--num-threads takes at least 1; got {args.num_threads}")
-    start = _start_of(args)
     import torch
 
     torch.set_num_threads(args.num_threads)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    if args.target == "face":
+        print(f"weights in {_train_face(args)}")
+        return 0
+    start = _start_of(args)
     weights = _on_speech(args, start) if args.videos is None else _on_videos(args, start)
     print(f"weights in {weights}")
     return 0
@@ -86,14 +125,37 @@ def _start_of(args: argparse.Namespace) -> Path | None:
         return DEFAULT_WEIGHTS
     if args.start == NO_START:
         return None
-    path = Path(args.start)
+    return _existing(Path(args.start), "start", f", or {NO_START}")
+
+
+def _aligner_of(args: argparse.Namespace) -> Path | None:
+    return None if args.align_with is None else _existing(args.align_with, "align_with")
+
+
+def _existing(path: Path, field: str, otherwise: str = "") -> Path:
     if not path.is_file():
         raise InvalidInput(
-            f"no weights at {path}; name a file of a training run, or {NO_START}",
+            f"no weights at {path}; name a file of a training run{otherwise}",
             reason="FILE_NOT_FOUND",
-            field="start",
+            field=field,
         )
     return path
+
+
+def _train_face(args: argparse.Namespace) -> Path:
+    from parlante.training.face.config import read_face_config
+    from parlante.training.face.run import DEFAULT_CONFIG, train_on_pictures
+
+    start = None if args.start in (None, NO_START) else _existing(Path(args.start), "start")
+    return train_on_pictures(
+        read_face_config(args.config or DEFAULT_CONFIG),
+        args.out,
+        synth=args.synth,
+        videos=args.videos,
+        portraits=args.portraits,
+        start=start,
+        tell=lambda line: print(line, flush=True),
+    )
 
 
 def _on_speech(args: argparse.Namespace, start: Path | None) -> Path:
@@ -114,7 +176,7 @@ def _on_speech(args: argparse.Namespace, start: Path | None) -> Path:
             reason="BAD_CONFIG",
             field="config",
         ) from error
-    return train_on_speech(config, args.out, start, args.corpus_cache)
+    return train_on_speech(config, args.out, start, args.corpus_cache, _aligner_of(args))
 
 
 def _on_videos(args: argparse.Namespace, start: Path | None) -> Path:

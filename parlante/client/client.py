@@ -118,7 +118,7 @@ class ParlanteClient:
         """Upload a portrait and make an avatar of it, or find the one it made before.
 
         Args:
-            portrait: Path or bytes of a JPEG, PNG or WebP file, up to 20 MB and 40 megapixels.
+            portrait: Path or bytes of a JPEG, PNG or WebP file, up to 20 MB and 64 megapixels.
             name: Wanted name: a-z, 0-9 and '-', up to 63; "" lets the server choose.
             face: Which face, when there are several, and how much of the picture is shown.
 

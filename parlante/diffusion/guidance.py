@@ -6,10 +6,13 @@ with another scale add a row to the network's batch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Final
 
 import torch
 from torch import Tensor
+
+from parlante.errors import InvalidInput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +33,34 @@ class GuidanceScales:
     def all(self) -> tuple[float, ...]:
         """The scales in the order of the network's condition groups."""
         return (self.gaze, self.distance, self.emotion, self.listening, self.audio, self.past)
+
+
+MAX_SCALE: Final = 4.0
+
+
+def parse_guidance(text: str) -> GuidanceScales:
+    """Read scales such as ``emotion=1.5,gaze=1.2``; what is not named stays at 1.
+
+    Raises:
+        InvalidInput: A name is unknown or given twice, or a scale is no number in [0, MAX_SCALE].
+    """
+    names = [field.name for field in fields(GuidanceScales)]
+    scales: dict[str, float] = {}
+    for pair in filter(None, (part.strip() for part in text.split(","))):
+        name, _, number = pair.partition("=")
+        try:
+            scale = float(number)
+        except ValueError:
+            scale = -1.0
+        if name not in names or name in scales or not 0.0 <= scale <= MAX_SCALE:
+            raise InvalidInput(
+                f"guidance takes pairs of one of {names} and a scale in [0, {MAX_SCALE:g}], each "
+                f"once, such as emotion=1.5,gaze=1.2; got {pair[:40]!r}",
+                reason="BAD_GUIDANCE",
+                field="guidance",
+            )
+        scales[name] = scale
+    return GuidanceScales(**scales)
 
 
 def keep_rows(scales: GuidanceScales) -> Tensor:

@@ -16,8 +16,8 @@ from scipy.ndimage import median_filter
 
 from parlante.driving.motion_clip import MotionClip
 from parlante.driving.timeline import Frames
-from parlante.models.eyes import WIDE_GAIN
-from parlante.models.motion_space import MAX_EYE_RAD, VOR_GAIN
+from parlante.models.eye_state import WIDE_GAIN
+from parlante.models.motion_channels import MAX_EYE_RAD, VOR_GAIN
 from parlante.training.videos.calibration import CHANNELS, invert
 from parlante.training.videos.cleaning import Segment
 from parlante.training.videos.lips import aperture_of, change_of, mouth_weights

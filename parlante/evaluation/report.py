@@ -13,7 +13,7 @@ from parlante.evaluation.motion import Judgement, Values, pool
 from parlante.evaluation.reference import REFERENCES, Reference
 from parlante.evaluation.sync import SyncModel
 
-__all__ = ["REPORT_VERSION", "make_report", "table_lines", "write_markdown"]
+__all__ = ["REPORT_VERSION", "make_report", "plain_json", "table_lines", "write_markdown"]
 
 REPORT_VERSION: Final = 1
 _SIGNIFICANT: Final = 5
@@ -49,7 +49,7 @@ def make_report(
         },
         "block_frames": block_frames,
     }
-    plain: dict[str, Any] = _plain(report)
+    plain: dict[str, Any] = plain_json(report)
     return plain
 
 
@@ -171,13 +171,13 @@ def _format(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
-def _plain(value: Any) -> Any:
+def plain_json(value: Any) -> Any:
     """Round numbers and turn what JSON cannot say into null."""
     match value:
         case dict():
-            return {key: _plain(item) for key, item in value.items()}
+            return {key: plain_json(item) for key, item in value.items()}
         case list() | tuple():
-            return [_plain(item) for item in value]
+            return [plain_json(item) for item in value]
         case float():
             return float(f"{value:.{_SIGNIFICANT}g}") if math.isfinite(value) else None
         case _:

@@ -72,14 +72,21 @@ class Grid:
         return self.num_columns * width, self.num_rows * height
 
     def compose(self, pictures: Sequence[Uint8Array]) -> Uint8Array:
-        """Lay pictures, uint8 [H, W, C] each, side by side; empty cells are 0."""
+        """Lay pictures, uint8 [H, W, C] each, side by side; what is left is 0.
+
+        A picture of another shape than the cells is scaled to fit and put into the middle.
+        """
         width, height = self.shown_px
         columns, rows = self.size_px
         out = np.zeros((rows, columns, pictures[0].shape[2]), np.uint8)
         for index, picture in enumerate(pictures):
             row, column = divmod(index, self.num_columns)
+            zoom = min(width / picture.shape[1], height / picture.shape[0])
+            shown = (max(1, round(picture.shape[1] * zoom)), max(1, round(picture.shape[0] * zoom)))
             cell = picture
-            if picture.shape[:2] != (height, width):
-                cell = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-            out[row * height :, column * width :][:height, :width] = cell
+            if shown != picture.shape[1::-1]:
+                cell = cv2.resize(picture, shown, interpolation=cv2.INTER_AREA)
+            left, top = (width - shown[0]) // 2, (height - shown[1]) // 2
+            place = out[row * height + top :, column * width + left :]
+            place[: shown[1], : shown[0]] = cell
         return out

@@ -7,6 +7,7 @@ before any pixel is decoded.
 from __future__ import annotations
 
 import io
+import math
 import struct
 import zlib
 from typing import Final
@@ -17,10 +18,12 @@ from PIL import Image, ImageCms, ImageFile, JpegImagePlugin, PngImagePlugin, Web
 from parlante.errors import PortraitRejected
 from parlante.types import Uint8Array
 
-__all__ = ["MAX_IMAGE_BYTES", "MAX_IMAGE_PIXELS", "decode_image"]
+__all__ = ["MAX_IMAGE_BYTES", "MAX_IMAGE_PIXELS", "decode_image", "shrink_image"]
 
 MAX_IMAGE_BYTES: Final = 20 * 1024 * 1024
-MAX_IMAGE_PIXELS: Final = 40_000_000
+MAX_IMAGE_PIXELS: Final = 64_000_000
+# Larger pictures are shrunk as they are decoded: no face needs more, and memory stays bounded.
+WORKING_PIXELS: Final = 16_000_000
 # Shows through transparent pixels: light enough to not look like a hole around hair.
 BACKDROP_RGB: Final = (200, 200, 200)
 
@@ -68,14 +71,14 @@ def decode_image(data: bytes) -> Uint8Array:
     """Decode a picture to upright sRGB.
 
     EXIF orientation is applied, alpha is composited on light grey, grey, palette, CMYK and 16-bit
-    pictures become 8-bit RGB, an embedded colour profile is converted, and of an animation the
-    first frame is taken.
+    pictures become 8-bit RGB, an embedded colour profile is converted, of an animation the first
+    frame is taken, and pictures of more than 16 megapixels are shrunk by 2.
 
     Args:
-        data: A JPEG, PNG or WebP file, at most 20 MiB and 40 megapixels.
+        data: A JPEG, PNG or WebP file, at most 20 MiB and 64 megapixels.
 
     Returns:
-        uint8 [H, W, 3].
+        uint8 [H, W, 3], at most 16 megapixels.
 
     Raises:
         PortraitRejected: With reason ``NOT_AN_IMAGE``, ``UNSUPPORTED_IMAGE_FORMAT``,
@@ -89,11 +92,49 @@ def decode_image(data: bytes) -> Uint8Array:
         )
     picture = _open(data, _sniff(data))
     _check_num_pixels(*picture.size)
+    factor = math.ceil(math.sqrt(picture.width * picture.height / WORKING_PIXELS))
     try:
+        if factor > 1:
+            # JPEGs are decoded at half their size; nothing happens for the others.
+            width, height = (math.ceil(side / factor) for side in picture.size)
+            picture.draft("", (width, height))
         picture.load()
     except _DECODE_ERRORS as error:
         raise _truncated(picture.format or "image") from error
     return _to_srgb(picture)
+
+
+def _shrunk(picture: Image.Image) -> Image.Image:
+    """A picture of any mode but palettes within the working size."""
+    factor = math.ceil(math.sqrt(picture.width * picture.height / WORKING_PIXELS))
+    return picture if factor <= 1 else picture.reduce(factor)
+
+
+def _shrunk_grey(picture: Image.Image) -> np.ndarray:
+    """Values of a 16-bit grey picture within the working size, float32 [H, W] in [0, 65535]."""
+    values = np.asarray(picture)
+    factor = math.ceil(math.sqrt(values.size / WORKING_PIXELS))
+    height, width = (side // factor * factor for side in values.shape)
+    total = np.zeros((height // factor, width // factor), np.float32)
+    for row in range(factor):
+        for column in range(factor):
+            part = values[row:height:factor, column:width:factor]
+            total += np.clip(part, 0, 65_535)
+    return np.asarray(total / factor**2)
+
+
+def shrink_image(data: bytes, short_px: int) -> bytes:
+    """Make a JPEG of a picture whose shorter edge has at most `short_px`.
+
+    Raises:
+        PortraitRejected: As `decode_image`.
+    """
+    picture = Image.fromarray(decode_image(data))
+    zoom = min(1.0, short_px / min(picture.size))
+    size = tuple(max(1, round(side * zoom)) for side in picture.size)
+    stream = io.BytesIO()
+    picture.resize((size[0], size[1]), Image.Resampling.LANCZOS).save(stream, "JPEG", quality=90)
+    return stream.getvalue()
 
 
 def _reject(reason: str, message: str) -> PortraitRejected:
@@ -180,15 +221,14 @@ def _to_srgb(picture: Image.Image) -> Uint8Array:
     profile = picture.info.get("icc_profile")
     upright = _UPRIGHT.get(_read_orientation(picture))
     if picture.mode.startswith("I"):  # 16-bit grey, which Pillow would clip instead of scale
-        wide = np.clip(np.asarray(picture).astype(np.int64), 0, 65_535)
-        picture = Image.fromarray(((wide + 128) // 257).astype(np.uint8))
+        picture = Image.fromarray(np.rint(_shrunk_grey(picture) / 257.0).astype(np.uint8))
     elif picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info:
-        layer = picture.convert("RGBA")
+        layer = _shrunk(picture.convert("RGBA"))
         backdrop = Image.new("RGBA", layer.size, (*BACKDROP_RGB, 255))
         picture = Image.alpha_composite(backdrop, layer).convert("RGB")
     elif picture.mode not in ("L", "RGB", "CMYK"):
         picture = picture.convert("RGB")
-    picture = _apply_profile(picture, profile).convert("RGB")
+    picture = _apply_profile(_shrunk(picture), profile).convert("RGB")
     if upright is not None:
         picture = picture.transpose(upright)
     return np.array(picture, np.uint8)

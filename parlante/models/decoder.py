@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import cv2
 import numpy as np
@@ -27,7 +27,13 @@ from parlante.models.decoder_mesh import WarpMesh, build_mesh
 from parlante.models.eyes import EyeLayers, build_eyes, render_eye, white_of
 from parlante.models.face_coefficients import load_reference
 from parlante.models.face_mesh import Int32Array
+from parlante.models.face_regions import DrawnFrame, cut_regions
 from parlante.models.face_rig import FaceRig, build_rig, face_axes
+from parlante.models.frame_geometry import (
+    FrameGeometry,
+    geometry_from_motion,
+    geometry_of_portrait,
+)
 from parlante.models.frame_look import (
     FrameLook,
     Stage,
@@ -39,18 +45,11 @@ from parlante.models.lip_fill import fill_opening
 from parlante.models.lip_opening import refine_lips
 from parlante.models.mouth import MouthLayers, build_mouth, render_mouth
 from parlante.models.portrait_layers import Layers, cut_out
-from parlante.models.warp import (
-    CAMERA_DISTANCE_IOD,
-    HeadPose,
-    blend_over,
-    pose_vertices,
-    raster_flow,
-)
+from parlante.models.warp import blend_over, raster_flow
 from parlante.types import (
     AVATAR_SPACE,
     FRAME_SIZE_PX,
     MOTION_DIM,
-    MOTION_INDEX,
     AvatarLatents,
     BackgroundKind,
     Float32Array,
@@ -58,8 +57,10 @@ from parlante.types import (
     Uint8Array,
 )
 
+if TYPE_CHECKING:
+    from parlante.models.face_retouch import FaceAppearance, FaceRetouch
+
 CANVAS_OFFSET: Final = (float(PAD_SIDE_PX), float(PAD_TOP_PX))
-TONGUE_OUT: Final = MOTION_INDEX["tongueOut"]
 _PLAIN: Final = FrameLook()
 
 
@@ -83,6 +84,7 @@ class PreparedAvatar:
         is_clear: True for frames with alpha instead of a background.
         stage: The whole picture, if that is shown.
         hold: float32 [N], share of its motion that each vertex makes, None = all of it.
+        appearance: What the face network made of the portrait; None without one.
     """
 
     key: str
@@ -100,6 +102,7 @@ class PreparedAvatar:
     is_clear: bool = False
     stage: Stage | None = None
     hold: Float32Array | None = None
+    appearance: FaceAppearance | None = None
 
     @property
     def num_bytes(self) -> int:
@@ -107,8 +110,9 @@ class PreparedAvatar:
         rig = self.rig
         arrays = (self.image, self.background, self.canvas, self.triangles, self.source)
         fields = (rig.fields, rig.lower_columns, rig.upper_columns)
-        around = 0 if self.stage is None else self.stage.num_bytes
-        return around + sum(a.nbytes for a in (*arrays, *fields))
+        held = 0 if self.appearance is None else self.appearance.num_bytes
+        held += 0 if self.stage is None else self.stage.num_bytes
+        return held + sum(a.nbytes for a in (*arrays, *fields))
 
     @property
     def size_px(self) -> int:
@@ -117,10 +121,15 @@ class PreparedAvatar:
 
 
 class Decoder:
-    """Renders avatars; safe for use from several threads, each with its own scratch memory."""
+    """Renders avatars; safe for use from several threads, each with its own scratch memory.
 
-    def __init__(self) -> None:
+    Args:
+        retouch: Network that retouches what the warp drew; None leaves frames as drawn.
+    """
+
+    def __init__(self, retouch: FaceRetouch | None = None) -> None:
         self._local = threading.local()
+        self._retouch = retouch
 
     def prepare(self, latents: AvatarLatents, look: FrameLook = _PLAIN) -> PreparedAvatar:
         """Do the work that is the same for all frames of an avatar.
@@ -160,7 +169,7 @@ class Decoder:
         else:
             skin, alpha = cut_out(replace(layers, image=skin))
         offset = (CANVAS_OFFSET[0] * zoom, CANVAS_OFFSET[1] * zoom)
-        return PreparedAvatar(
+        avatar = PreparedAvatar(
             key=latents.key,
             image=image,
             background=backdrop_of(look, layers.background),
@@ -177,6 +186,10 @@ class Decoder:
             stage=stage,
             hold=None if stage is None else stage.hold(mesh.vertices),
         )
+        if self._retouch is None or avatar.size_px != FRAME_SIZE_PX:
+            return avatar  # the network knows frames of one size
+        appearance = self._retouch.prepare(avatar, geometry_of_portrait(avatar))
+        return replace(avatar, appearance=appearance)
 
     def warm_up(self) -> None:
         """Compile the pixel loops, or load them from their cache."""
@@ -207,30 +220,49 @@ class Decoder:
         motion = np.ascontiguousarray(motion, np.float32)
         if avatar.stage is not None:
             motion = avatar.stage.tame(motion)
+        return self.render_posed(avatar, geometry_from_motion(avatar, motion))
+
+    def render_posed(self, avatar: PreparedAvatar, geometry: FrameGeometry) -> Uint8Array:
+        """Render one frame whose shape is known.
+
+        Args:
+            avatar: From `prepare`.
+            geometry: Of `geometry_from_motion`, or of a `ShapeFitter`.
+
+        Returns:
+            As `render`; the caller owns it.
+        """
+        drawn = self.draw(avatar, geometry)
+        if self._retouch is not None and avatar.appearance is not None:
+            regions = cut_regions(avatar, geometry, drawn, with_frame=self._retouch.needs_frame)
+            self._retouch.apply(avatar.appearance, regions, drawn.pixels)
+        if avatar.is_clear:
+            return np.dstack([drawn.pixels, drawn.matte])
+        return drawn.pixels if avatar.stage is None else avatar.stage.paste(drawn.pixels)
+
+    def draw(self, avatar: PreparedAvatar, geometry: FrameGeometry) -> DrawnFrame:
+        """Draw one frame without any retouching.
+
+        The maps of the result are this thread's scratch memory: they hold until it draws again.
+        """
         scratch = self._scratch(avatar.size_px)
-        mesh = avatar.mesh
-        pose = HeadPose.from_motion(motion, mesh.iod_px, avatar.yaw)
-        moved = avatar.rig.displace(motion, mesh.vertices)
-        posed = _pose(mesh, pose, moved)
-        if avatar.hold is not None:
-            still = mesh.vertices[:, :2]
-            posed = still + avatar.hold[:, None] * (posed - still)
+        posed = geometry.posed
         target = np.concatenate([posed, _flap_targets(posed)])
         scratch.map_x.fill(-16.0)
         raster_flow(target, avatar.source, avatar.triangles, scratch.map_x, scratch.map_y)
         maps = (scratch.map_x, scratch.map_y)
-        _sample(avatar.canvas, maps, posed[_OVAL], mesh.iod_px * pose.scale, scratch.rgba)
+        iod_px = avatar.mesh.iod_px * geometry.pose.scale
+        _sample(avatar.canvas, maps, posed[_OVAL], iod_px, scratch.rgba)
         out = np.ascontiguousarray(scratch.rgba[..., :3])
         if not avatar.is_clear:
             blend_over(scratch.rgba, avatar.background, out)
-        for eye in avatar.eyes:
-            render_eye(eye, avatar.image, motion, posed, maps, avatar.canvas_offset, out)
-        head, jaw = _mouth_pose(avatar, pose, motion)
-        lips = posed[_INNER_LIPS]
-        render_mouth(avatar.mouth, lips, head, jaw, float(motion[TONGUE_OUT]), out)
-        if avatar.is_clear:
-            return np.dstack([out, scratch.rgba[..., 3]])
-        return out if avatar.stage is None else avatar.stage.paste(out)
+        for eye, state in zip(avatar.eyes, geometry.eyes, strict=True):
+            render_eye(eye, avatar.image, state, posed, maps, avatar.canvas_offset, out)
+        render_mouth(
+            avatar.mouth, posed[_INNER_LIPS], geometry.mouth_frame, geometry.jaw,
+            geometry.tongue_out, out,
+        )  # fmt: skip
+        return DrawnFrame(pixels=out, maps=maps, matte=scratch.rgba[..., 3])
 
     def _scratch(self, size_px: int) -> _Scratch:
         """This thread's buffers for a size; a few sizes are kept, as streams take turns."""
@@ -304,15 +336,6 @@ def mean_face_latents() -> AvatarLatents:
 _IRIS_SHAPE: Final = np.array([[0, 0, 0], [1, 0, 0], [0, -1, 0], [-1, 0, 0], [0, 1, 0]])
 
 
-def _pose(mesh: WarpMesh, pose: HeadPose, vertices: Float32Array) -> Float32Array:
-    out = np.empty((len(vertices), 2), np.float32)
-    pose_vertices(
-        vertices, mesh.head_weight, mesh.shift_weight, pose.rotation, mesh.pivot, mesh.centre,
-        pose.shift, pose.scale, CAMERA_DISTANCE_IOD * mesh.iod_px, out,
-    )  # fmt: skip
-    return out
-
-
 _OVAL: Final = np.array(fm.OVAL)
 SHARP_MARGIN_IOD: Final = 0.25
 
@@ -383,19 +406,3 @@ def _with_flaps(mesh: WarpMesh, mouth: MouthLayers) -> tuple[Float32Array, Int32
 def _flap_targets(posed: Float32Array) -> Float32Array:
     middle = 0.5 * (posed[_UPPER_RIM] + posed[_LOWER_RIM])
     return np.concatenate([middle, middle])
-
-
-def _mouth_pose(
-    avatar: PreparedAvatar, pose: HeadPose, motion: Float32Array
-) -> tuple[Float32Array, Float32Array]:
-    """Projection of the skull's frame at the mouth, float32 [2, 4], and the jaw's way, IOD [3]."""
-    mesh, mouth = avatar.mesh, avatar.mouth
-    frame = np.concatenate([mouth.anchor[None], mouth.anchor + mouth.axes]).astype(np.float32)
-    out = np.empty((4, 2), np.float32)
-    ones = np.ones(4, np.float32)
-    pose_vertices(
-        frame, ones, ones, pose.rotation, mesh.pivot, mesh.centre, pose.shift, pose.scale,
-        CAMERA_DISTANCE_IOD * mesh.iod_px, out,
-    )  # fmt: skip
-    head = np.column_stack([(out[1:] - out[0]).T, out[0]])
-    return head.astype(np.float32), avatar.rig.jaw_way(motion)

@@ -99,17 +99,33 @@ def _fade(t: Float64Array) -> Float64Array:
     return np.asarray(1.0 - t * t * (3.0 - 2.0 * t))
 
 
-def _untangle(skin: Float64Array) -> Float64Array:
-    """Move inner lip rows and folded vertices so that no triangle is seen from behind."""
+def settle_lip_rows(skin: Float64Array) -> Float64Array:
+    """Bring inner mouth corners and lip rows to where the warp has them; a copy.
+
+    The tracker ends the inner lips short of the seam's dark ends, which belong to the opening.
+
+    Args:
+        skin: float64 [468, D], D >= 2, px.
+    """
     skin = skin.copy()
-    rows = zip(fm.UPPER_LIP_ROWS, fm.LOWER_LIP_ROWS, fm.LIP_ROW_CORNERS, strict=True)
-    rim, *middle, outer = [list((*upper, *lower, *corners)) for upper, lower, corners in rows]
-    # The tracker ends the inner lips short of the seam's dark ends, which belong to the opening.
+    rim, *middle, outer = _lip_rows()
     inner, outer_corners = list(fm.INNER_MOUTH_CORNERS), list(fm.MOUTH_CORNERS)
     skin[inner] += CORNER_EXTENSION * (skin[outer_corners] - skin[inner])
     for share, row in zip((0.3, 0.65), middle, strict=True):
         skin[row] = skin[rim] + share * (skin[outer] - skin[rim])
-    lips = [*rim, *outer, *(i for row in middle for i in row)]
+    return skin
+
+
+def _lip_rows() -> list[list[int]]:
+    """Vertices of the four rows around the mouth, rim to outside."""
+    rows = zip(fm.UPPER_LIP_ROWS, fm.LOWER_LIP_ROWS, fm.LIP_ROW_CORNERS, strict=True)
+    return [[*upper, *lower, *corners] for upper, lower, corners in rows]
+
+
+def _untangle(skin: Float64Array) -> Float64Array:
+    """Move inner lip rows and folded vertices so that no triangle is seen from behind."""
+    skin = settle_lip_rows(skin)
+    lips = [i for row in _lip_rows() for i in row]
     rigid = [*fm.RIGHT_EYE, *fm.LEFT_EYE, fm.CHIN, fm.FOREHEAD]
     # The lips keep their place even where a three-quarter view folds their far corner: moving
     # them tears the photo's lips at rest.

@@ -8,7 +8,6 @@ the photo's own iris, completed to a disc, which gaze shifts over the white.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,17 +17,9 @@ import numpy.typing as npt
 
 from parlante.models import face_mesh as fm
 from parlante.models.eye_shading import LASHES_IOD, RIM_IOD, shade_eye
+from parlante.models.eye_state import CURVE_SAMPLES, EyeState, rim_curve
 from parlante.types import MOTION_INDEX, Float32Array, Uint8Array
 
-EYEBALL_RADIUS_IOD: Final = 0.13
-WIDE_GAIN: Final = 0.35
-SQUINT_GAIN: Final = 0.40
-UPPER_SHARE_OF_BLINK: Final = 0.92  # the upper lid does nearly all the way
-# Lids follow the iris: less would show white above a lowered iris, more would look sleepy.
-UPPER_LID_FOLLOW: Final = 0.65
-LOWER_LID_FOLLOW: Final = 0.35
-
-CURVE_SAMPLES: Final = 64
 PATCH_MARGIN_IOD: Final = 0.18
 STRAY_REDNESS: Final = 0.4  # of the skin's; the white of eyes has less
 STRAY_REACH_IOD: Final = 0.09
@@ -57,6 +48,7 @@ class EyeLayers:
             matte marks white of the eye that the tracker left outside the lids.
         white: uint8 [h, w, 3], the eyeball without iris, complete.
         iris: uint8 [h, w, 4], the iris, complete, with its matte.
+        iris_centre: float64 [2], middle of the iris in the eye's frame, px.
         bounds: int32, landmarks around the area that the eye changes.
         blink_channel: Index of eyeBlink of this eye in the motion vector.
         squint_channel: Of eyeSquint.
@@ -71,6 +63,7 @@ class EyeLayers:
     skin: Uint8Array
     white: Uint8Array
     iris: Uint8Array
+    iris_centre: npt.NDArray[np.float64]
     bounds: npt.NDArray[np.int32]
     blink_channel: int
     squint_channel: int
@@ -109,7 +102,7 @@ def white_of(eyes: tuple[EyeLayers, EyeLayers]) -> Float32Array:
 def render_eye(
     eye: EyeLayers,
     image: Uint8Array,
-    motion: Float32Array,
+    state: EyeState,
     posed: Float32Array,
     maps: tuple[Float32Array, Float32Array],
     map_offset: tuple[float, float],
@@ -120,21 +113,14 @@ def render_eye(
     Args:
         eye: The eye.
         image: uint8 [512, 512, 3], the portrait.
-        motion: float32 [60].
+        state: Lids and gaze of the frame.
         posed: float32 [N, 2], vertices of the mesh on screen.
         maps: float32 [H, W] each, source position of every pixel on the canvas.
         map_offset: Position of the portrait on the canvas, px.
         out: uint8 [H, W, 3], changed in place.
     """
-    blink = min(max(float(motion[eye.blink_channel]), 0.0), 1.0)
-    squint = min(max(float(motion[eye.squint_channel]), 0.0), 1.0)
-    wide = min(max(float(motion[eye.wide_channel]), 0.0), 1.0)
-    ball_px = EYEBALL_RADIUS_IOD * float(eye.frame[5])
-    shift_x = ball_px * math.sin(float(motion[MOTION_INDEX["gazeYaw"]]))
-    shift_y = ball_px * math.sin(float(motion[MOTION_INDEX["gazePitch"]]))
-    if max(blink, squint, wide) < 1e-3 and max(abs(shift_x), abs(shift_y)) < 0.02:
+    if state.is_at_rest:
         return
-    upper, lower = _lid_curves(eye, blink, squint, wide, shift_y)
     points = posed[eye.bounds]
     low = np.maximum(np.floor(points.min(0)).astype(int) - 3, 0)
     high = np.minimum(np.ceil(points.max(0)).astype(int) + 4, [out.shape[1], out.shape[0]])
@@ -144,28 +130,9 @@ def render_eye(
     box = np.concatenate([low, high])
     shade_eye(
         image, eye.skin, eye.white, eye.iris, eye.patch_origin, eye.frame, eye.upper, eye.lower,
-        upper, lower, eye.zones, blink, shift_x, shift_y, maps[0], maps[1], map_offset[0],
-        map_offset[1], box, out,
+        state.upper, state.lower, eye.zones, state.blink, *state.shift_px, maps[0], maps[1],
+        map_offset[0], map_offset[1], box, out,
     )  # fmt: skip
-
-
-def _lid_curves(
-    eye: EyeLayers, blink: float, squint: float, wide: float, shift_y: float
-) -> tuple[Float32Array, Float32Array]:
-    """Both rims of this frame in the eye's frame, px."""
-    rest = eye.lower - eye.upper
-    open_now = rest * (1.0 + WIDE_GAIN * wide)
-    upper = eye.lower - open_now
-    lower = eye.lower - SQUINT_GAIN * squint * rest
-    bulge = rest / max(float(rest.max()), 1e-6)
-    upper = upper + bulge * UPPER_LID_FOLLOW * shift_y
-    lower = lower + bulge * LOWER_LID_FOLLOW * (shift_y if shift_y > 0 else 0.5 * shift_y)
-    gap = np.maximum(lower - upper, 0.0)
-    upper = lower - gap
-    return (
-        (upper + UPPER_SHARE_OF_BLINK * blink * gap).astype(np.float32),
-        (lower - (1.0 - UPPER_SHARE_OF_BLINK) * blink * gap).astype(np.float32),
-    )
 
 
 # --- preparation -------------------------------------------------------------------------------
@@ -189,7 +156,7 @@ def _build_eye(
     along /= width
     axes = np.stack([along, [-along[1], along[0]]])
     to_eye = (points - corner) @ axes.T
-    upper_y, lower_y = _curve(to_eye[list(upper)], width), _curve(to_eye[list(lower)], width)
+    upper_y, lower_y = rim_curve(to_eye[list(upper)], width), rim_curve(to_eye[list(lower)], width)
     lower_y = np.maximum(lower_y, upper_y)
     room_above = float(to_eye[list(upper[1:-1]), 1].mean() - to_eye[list(above), 1].mean())
     room_below = float(to_eye[list(below), 1].mean() - to_eye[list(lower[1:-1]), 1].mean())
@@ -211,21 +178,12 @@ def _build_eye(
         skin=skin,
         white=white,
         iris=disc,
+        iris_centre=to_eye[iris[0]],
         bounds=np.array([*upper, *lower, *above, *below], np.int32),
         blink_channel=MOTION_INDEX[f"eyeBlink{side}"],
         squint_channel=MOTION_INDEX[f"eyeSquint{side}"],
         wide_channel=MOTION_INDEX[f"eyeWide{side}"],
     )
-
-
-def _curve(points: npt.NDArray[np.float64], width: float) -> npt.NDArray[np.float64]:
-    """Smooth curve through points along the eye, sampled from corner to corner."""
-    x = np.maximum.accumulate(points[:, 0])
-    grid = np.linspace(0.0, width, CURVE_SAMPLES)
-    linear = np.interp(grid, x, points[:, 1])
-    padded = np.pad(linear, 6, mode="reflect", reflect_type="odd")
-    taps = np.exp(-0.5 * (np.arange(-6, 7) / 3.0) ** 2)
-    return np.asarray(np.convolve(padded, taps / taps.sum(), mode="valid"))
 
 
 def _eyeball(

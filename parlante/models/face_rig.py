@@ -18,6 +18,7 @@ import numpy.typing as npt
 from parlante.models import face_mesh as fm
 from parlante.models.decoder_mesh import WarpMesh
 from parlante.models.face_channels import (
+    APERTURE_PER_JAW_OPEN,
     BROWS,
     BUMPS,
     CHIN_DROP_PER_JAW_OPEN,
@@ -38,6 +39,8 @@ Float64Array = npt.NDArray[np.float64]
 REST_APERTURE: Final = 0.010
 # Lower lip's share of the way when lips close (the jaw stays where it is).
 LOWER_SHARE_OF_CLOSING: Final = 0.7
+FREE_APERTURE: Final = 0.08  # IOD, of lips that are parted over a shut jaw
+MAX_OPEN_JAW: Final = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -50,8 +53,9 @@ class FaceRig:
         opening: float32 [C, 9], aperture each unit adds per lip column, IOD.
         lower_columns: float32 [9, N, 3], px per IOD that a column of the lower lip moves down.
         upper_columns: float32 [9, N, 3], px per IOD that a column of the upper lip moves down.
-        photo_aperture: float32 [9], of the portrait's own lips, IOD.
+        photo_aperture: float32 [9], of the portrait's own lips once its jaw is shut, IOD.
         rest_aperture: float32 [9], at zero motion, IOD.
+        jaw_rest: float32 [N, 3], px, what shuts the jaw of a portrait with a wide open mouth.
     """
 
     channels: npt.NDArray[np.int32]
@@ -61,6 +65,7 @@ class FaceRig:
     upper_columns: Float32Array
     photo_aperture: Float32Array
     rest_aperture: Float32Array
+    jaw_rest: Float32Array
 
     def displace(self, motion: Float32Array, vertices: Float32Array) -> Float32Array:
         """Move the vertices of the mesh by one frame's dynamics.
@@ -74,7 +79,7 @@ class FaceRig:
         """
         amounts = motion[self.channels]
         lower, upper = self._close(motion, amounts)
-        out = vertices.copy()
+        out = vertices + self.jaw_rest
         _accumulate(amounts, self.fields, out)
         _accumulate(lower, self.lower_columns, out)
         _accumulate(upper, self.upper_columns, out)
@@ -148,15 +153,31 @@ def build_rig(mesh: WarpMesh) -> FaceRig:
     num = len(channels)
     photo = np.maximum(face[lips.lower_rim, 1] - face[lips.upper_rim, 1], 0.0)
     opening = np.stack([f[lips.lower_rim, 1] - f[lips.upper_rim, 1] for _, f in channels])
+    jaw = next(index for index, (name, _) in enumerate(channels) if name == "jawOpen")
+    open_jaw = _open_jaw(photo)
+    shut = np.maximum(photo - open_jaw * opening[jaw], 0.0)
     return FaceRig(
         channels=np.array([MOTION_INDEX[name] for name, _ in channels], np.int32),
         fields=fields[:num],
         opening=opening.astype(np.float32),
         lower_columns=fields[num : num + NUM_COLUMNS],
         upper_columns=fields[num + NUM_COLUMNS :],
-        photo_aperture=photo.astype(np.float32),
+        photo_aperture=shut.astype(np.float32),
         rest_aperture=np.minimum(photo, REST_APERTURE).astype(np.float32),
+        jaw_rest=-np.float32(open_jaw) * fields[jaw],
     )
+
+
+def _open_jaw(photo_aperture: Float64Array) -> float:
+    """How much of jawOpen a portrait's mouth is open by, beyond what lips alone can shut.
+
+    Lips pulled together over a dropped jaw would be a snout: a jaw is shut first.
+    """
+    widest = float(photo_aperture.max())
+    beyond = max(0.0, widest - FREE_APERTURE)
+    # Soft at its beginning, so that portraits with parted lips are as they were.
+    beyond = beyond**2 / (beyond + FREE_APERTURE)
+    return min(beyond / APERTURE_PER_JAW_OPEN, MAX_OPEN_JAW)
 
 
 def face_axes(mesh: WarpMesh) -> Float32Array:

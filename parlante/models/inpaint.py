@@ -19,6 +19,8 @@ SEAM_BLUR_PX: Final = 3.0
 # of the head uncovers about 20 px of it.
 RIM_REACH_PX: Final = 45.0
 RIM_BLUR_PX: Final = 6.0
+RIM_CALM_PX: Final = 2.5
+MAX_GRAIN: Final = 40.0  # of 255, standard deviation
 
 
 def fill_background(rgb: Uint8Array, matte: Float32Array, *, seed: int = 0) -> Uint8Array:
@@ -87,7 +89,10 @@ def _continue_rim(picture: Float32Array, known: Float32Array, smooth: Float32Arr
     )
     rim = np.zeros((int(labels.max()) + 1, 3), np.float32)
     is_known = known > 0
-    rim[labels[is_known]] = picture[is_known]
+    # Single pixels of a noisy picture would be drawn out into coloured streaks.
+    weight = cv2.GaussianBlur(known, (0, 0), RIM_CALM_PX)
+    calm = cv2.GaussianBlur(picture * known[..., None], (0, 0), RIM_CALM_PX)
+    rim[labels[is_known]] = (calm / np.maximum(weight, 1e-4)[..., None])[is_known]
     carried = cv2.GaussianBlur(rim[labels], (0, 0), RIM_BLUR_PX)
     share = np.exp(-distance / np.float32(RIM_REACH_PX))[..., None]
     mixed = carried * share + smooth * (1.0 - share)
@@ -95,8 +100,14 @@ def _continue_rim(picture: Float32Array, known: Float32Array, smooth: Float32Arr
 
 
 def _grain(picture: Float32Array, known: Float32Array, seed: int) -> Float32Array:
-    """Noise as strong as the visible background's own, the same in all channels."""
-    residue = (picture - cv2.GaussianBlur(picture, (0, 0), 1.5)).mean(axis=-1)
-    strength = float(np.median(np.abs(residue[known > 0]))) * 1.48
-    noise = np.random.default_rng(seed).standard_normal(known.shape, dtype=np.float32)
-    return np.asarray(noise * np.float32(min(strength, 4.0)), np.float32)[..., None]
+    """Noise like the visible background's own, in lightness and in colour: float32 [H, W, 3]."""
+    residue = picture - cv2.GaussianBlur(picture, (0, 0), 1.5)
+    light = residue.mean(axis=-1, keepdims=True)
+    random = np.random.default_rng(seed)
+    grain = np.zeros(picture.shape, np.float32)
+    for part in (light, residue - light):
+        # 1.48 median deviations are a standard deviation; edges do not count.
+        strength = 1.48 * float(np.median(np.abs(part[known > 0])))
+        noise = random.standard_normal((*known.shape, part.shape[-1]), dtype=np.float32)
+        grain += noise * np.float32(min(strength, MAX_GRAIN))
+    return grain

@@ -38,6 +38,10 @@ MIN_RUN: Final = 3
 CORNER_SEARCH_IOD: Final = 0.04
 CORNER_WIDTH_IOD: Final = 0.015
 MAX_SHIFT_OF_APERTURE: Final = 0.4
+# A tongue in a wide open mouth looks like a lip, and teeth in shadow like neither; there the
+# tracker is sure of the rims.
+MAX_SHIFTS_IOD: Final = (0.05, 0.012)
+WIDE_APERTURES_IOD: Final = (0.15, 0.25)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -91,7 +95,10 @@ def find_opening(image: Uint8Array, landmarks: Float32Array) -> LipOpening:
     # Towards the corners the shadow is lighter, but so is what lies beside it.
     around = np.minimum(beside[0].mean(-1), beside[1].mean(-1))[:, None]
     is_inside = is_tooth | (light < np.maximum(DARK_LIGHT * lips.mean(), DARK_OF_LIP * around))
-    upper_shift, lower_shift = _rim_shifts(reach, is_inside, half)
+    widest = 2.0 * float(half.max()) / iod
+    most = float(np.interp(widest, WIDE_APERTURES_IOD, MAX_SHIFTS_IOD))
+    limit = np.minimum(MAX_SHIFT_OF_APERTURE * 2.0 * half, most * iod)
+    upper_shift, lower_shift = _rim_shifts(reach, is_inside, half, limit)
     return LipOpening(
         lips=lips,
         teeth=colours[is_tooth],
@@ -151,9 +158,15 @@ def _densify(points: npt.NDArray[np.floating]) -> Float64Array:
 
 
 def _rim_shifts(
-    reach: Float64Array, is_inside: npt.NDArray[np.bool_], half: Float64Array
+    reach: Float64Array,
+    is_inside: npt.NDArray[np.bool_],
+    half: Float64Array,
+    limit: Float64Array,
 ) -> tuple[Float64Array, Float64Array]:
-    """Shifts of both rims to the ends of the stretch of each column that holds most inside."""
+    """Shifts of both rims to the ends of the stretch of each column that holds most inside.
+
+    Inwards they go at most by `limit`.
+    """
     votes = np.where(is_inside, 1.0, -1.0)
     sums = np.concatenate([np.zeros((len(votes), 1)), votes.cumsum(1)], 1)
     totals = sums[:, None, :] - sums[:, :, None]  # [columns, first, end]
@@ -162,7 +175,6 @@ def _rim_shifts(
     first, end = best // num_ends, best % num_ends
     columns = np.arange(len(votes))
     is_found = totals[columns, first, end] >= MIN_RUN
-    limit = MAX_SHIFT_OF_APERTURE * 2.0 * half
     last = reach.shape[1] - 1
     upper = np.minimum(reach[columns, np.minimum(first, last)] + half, limit)
     lower = np.maximum(reach[columns, np.maximum(end - 1, 0)] - half, -limit)

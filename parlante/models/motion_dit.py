@@ -21,7 +21,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from parlante.models.audio_features import LOOK_AHEAD_HOPS
 from parlante.models.layers.attention import Attention, TimeBias
 from parlante.models.layers.causal_conv import FRAME_CONTEXT, AudioEncoder
 from parlante.models.motion_space import CONDITION_DIM, CONDITION_GROUPS, LATENT_DIM, MOUTH
@@ -134,9 +133,7 @@ class MotionDiT(nn.Module):
         # In a tuple, so that its weights are not among this module's: they have files of their own.
         self._speech_encoder = (speech_encoder,)
         self.audio_encoder = (
-            AudioEncoder(A, len(LOOK_AHEAD_HOPS))
-            if speech_encoder is None
-            else SpeechProjection(speech_encoder.width, A)
+            AudioEncoder(A) if speech_encoder is None else SpeechProjection(speech_encoder.width, A)
         )
         # Direct readings of the mouth and of viseme names from sound alone: a training aid, and
         # conditions. Not linear, as a closure is all or nothing.
@@ -197,7 +194,7 @@ class MotionDiT(nn.Module):
         Returns:
             Speech code [1, T, audio_width + NUM_READ], and the next block's `past`.
         """
-        frames = torch.cat([past, self.mel_encoder.read_hops(features, look)], dim=2)
+        frames = torch.cat([past, self.mel_encoder.read_hops(features)], dim=2)
         speech, _, _ = self._read(self.mel_encoder.read_frames(frames, look))
         return speech, frames[:, :, -FRAME_CONTEXT:]
 

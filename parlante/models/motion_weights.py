@@ -18,7 +18,7 @@ from parlante.models.motion_dit import MotionDiT, MotionDiTConfig
 from parlante.models.speech_encoder import SpeechEncoder, SpeechEncoderConfig
 from parlante.types import MOTION_SPACE
 
-ARCHITECTURE: Final = "2"  # of the network, raised when old weights no longer fit
+ARCHITECTURE: Final = "3"  # of the network, raised when old weights no longer fit
 DEFAULT_WEIGHTS: Final = Path(__file__).parent / "weights" / "motion_nano.safetensors"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from importlib import resources
 from pathlib import Path
@@ -16,6 +17,7 @@ from parlante.models import face_mesh
 from parlante.models.alignment import CropPlan, cut_crop, plan_crop, snap_plan
 from parlante.models.border import close_borders
 from parlante.models.face_coefficients import canonicalize, measure_face, measures_to_motion
+from parlante.models.face_files import packaged_face_weights
 from parlante.models.face_tracker import FaceLandmarks, FaceTracker
 from parlante.models.identity import encode_identity
 from parlante.models.matting import make_matte
@@ -47,15 +49,25 @@ ENCODER_VERSION: Final = "3"
 
 
 def bundle_digest() -> str:
-    """Hex SHA-256 of all that determines the latents: networks, mean face, code version."""
+    """Hex SHA-256 of all that determines the frames of an avatar.
+
+    Tracker, mean face and code version make the latents; the packaged weights of the face network
+    retouch what is drawn of them. A service with other weights is another bundle.
+    """
     reference = resources.files("parlante.models").joinpath("face_reference.npz").read_bytes()
     parts = [
         AVATAR_SPACE,
         ENCODER_VERSION,
         tracker_digest(),
         hashlib.sha256(reference).hexdigest(),
+        *(f"{path.name} {_file_digest(path)}" for path in packaged_face_weights()),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+@functools.cache
+def _file_digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def content_key(rgb: Uint8Array, selection: FaceSelection, digest: str) -> str:

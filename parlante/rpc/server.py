@@ -32,7 +32,8 @@ from parlante.settings import about
 logger = logging.getLogger(__name__)
 
 # gRPC's own default, kept on purpose: the largest request we define is an inline portrait of
-# 3 MiB, and a larger limit would let any client make us buffer that much per stream.
+# 3 MiB with a background of 960 KiB, and a larger limit would let any client make us buffer that
+# much per stream.
 MAX_RECEIVE_BYTES: Final = 4 * 1024 * 1024
 MAX_SEND_BYTES: Final = 8 * 1024 * 1024
 MAX_STREAMS_PER_CONNECTION: Final = 1000

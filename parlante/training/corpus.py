@@ -20,6 +20,7 @@ from typing import Final
 
 import numpy as np
 
+from parlante.errors import InvalidInput
 from parlante.models.audio_features import (
     ENERGY_FLOOR,
     HOP_SAMPLES,
@@ -29,10 +30,12 @@ from parlante.models.audio_features import (
     mel_energies,
 )
 from parlante.models.listening import LISTENING_DIM, ListenerState, listen
+from parlante.models.motion_dit import MotionDiT
 from parlante.models.motion_space import LATENT_SCALE, MOUTH, head_latents
 from parlante.models.speech_encoder import SpeechEncoder
 from parlante.training.behaviour import draw_behaviour, draw_controls, emotion_mouth
 from parlante.training.no_speech import no_speech
+from parlante.training.realign import realign
 from parlante.training.speech_features import encode_clips
 from parlante.training.takes import CLIP_FRAMES, CLIP_SAMPLES, Take, load_or_record
 from parlante.training.visemes import mouth_targets, viseme_labels
@@ -49,12 +52,29 @@ _LISTENING_EVERY: Final = 14  # takes for one clip in which only the user speaks
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusConfig:
-    """How much to make: who speaks, clips of 32 s, performances of each, the seed of it all."""
+    """How much to make.
+
+    Attributes:
+        speakers: Who speaks.
+        num_clips: Clips of 32 s.
+        num_performances: Of each clip.
+        seed: Of it all.
+        realign: Whether phonemes are moved to where an `Aligner` hears them.
+    """
 
     speakers: str = "espeak"
     num_clips: int = 360
     num_performances: int = 2
     seed: int = 1
+    realign: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Aligner:
+    """A network that hears where phonemes are, and the digest of its weights."""
+
+    model: MotionDiT
+    digest: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +107,10 @@ _ARRAYS: Final = tuple(f.name for f in fields(Corpus) if not f.kw_only)
 
 
 def load_or_make(
-    config: CorpusConfig, cache: Path, speech_encoder: SpeechEncoder | None = None
+    config: CorpusConfig,
+    cache: Path,
+    speech_encoder: SpeechEncoder | None = None,
+    aligner: Aligner | None = None,
 ) -> Corpus:
     """Read the corpus from the cache folder, or make it and put it there.
 
@@ -95,11 +118,25 @@ def load_or_make(
         config: What to make.
         cache: Folder of all corpora.
         speech_encoder: Hears all clips, if given; kept in the cache as well.
+        aligner: For a corpus with `realign`; others do not need it.
+
+    Raises:
+        InvalidInput: The phonemes are to be moved, and there is no aligner.
     """
-    key = hashlib.sha256(repr((VERSION, sorted(asdict(config).items()))).encode()).hexdigest()[:16]
+    if not config.realign:
+        aligner = None
+    elif aligner is None:
+        raise InvalidInput(
+            f"the corpus {config.speakers!r} is to be aligned anew; give the weights that hear "
+            "where its phonemes are (--align-with)",
+            reason="NO_ALIGNER",
+            field="align_with",
+        )
+    identity = (VERSION, sorted(asdict(config).items()), aligner and aligner.digest)
+    key = hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
     path = cache / f"motion-{key}.npz"
     if not path.exists():
-        corpus = make(config, cache)
+        corpus = make(config, cache, aligner)
         cache.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part.npz")
         np.savez(part, **{name: getattr(corpus, name) for name in _ARRAYS})
@@ -110,7 +147,7 @@ def load_or_make(
         return corpus
 
     def sounds() -> Iterator[Float32Array]:
-        return (audio for audio, _ in _clips(config, cache))
+        return (audio for audio, _ in _clips(config, cache, aligner))
 
     speech = encode_clips(key, corpus.num_clips, sounds, speech_encoder, cache)
     return replace(corpus, speech=speech)
@@ -125,9 +162,9 @@ def join(corpora: list[Corpus]) -> Corpus:
     return Corpus(*arrays, speech=tuple(files[index] for index in order) if files else ())
 
 
-def make(config: CorpusConfig, cache: Path) -> Corpus:
+def make(config: CorpusConfig, cache: Path, aligner: Aligner | None = None) -> Corpus:
     """Record the takes that are not in the cache, and draw targets for all of them."""
-    clips = [clip for _, clip in _clips(config, cache)]
+    clips = [clip for _, clip in _clips(config, cache, aligner)]
     # Everything real goes to half precision; labels stay as they are.
     parts = [np.stack(part) for part in zip(*clips, strict=True)]
     return Corpus(*(p if p.dtype == np.uint8 else p.astype(np.float16) for p in parts))
@@ -136,11 +173,15 @@ def make(config: CorpusConfig, cache: Path) -> Corpus:
 _Clip = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-def _clips(config: CorpusConfig, cache: Path) -> Iterator[tuple[Float32Array, _Clip]]:
+def _clips(
+    config: CorpusConfig, cache: Path, aligner: Aligner | None
+) -> Iterator[tuple[Float32Array, _Clip]]:
     """Sound and content of each clip."""
     heard = np.zeros((CLIP_FRAMES, LISTENING_DIM), np.float32)
     takes = load_or_record(config.speakers, config.num_clips, config.seed, cache)
     for index, take in enumerate(takes):
+        if aligner is not None:
+            take = replace(take, phones=realign(take.audio, take.phones, aligner.model))
         rng = np.random.default_rng((config.seed, 7, index))
         # The user is the speaker of another take, who stops when the avatar speaks, as a rule.
         user = heard if rng.random() < _OVERHEARD_SHARE else np.zeros_like(heard)

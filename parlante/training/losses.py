@@ -22,7 +22,7 @@ from parlante.models.motion_space import (
 from parlante.models.viseme_names import VISEMES
 from parlante.training.visemes import UNKNOWN_VISEME
 
-CLOSURE_WEIGHT: Final = 2.0  # of lips that meet, when visemes are named
+CLOSURE_WEIGHT: Final = 1.4  # of lips that meet, when visemes are named
 MOTION_SHARE: Final = 0.5  # of the loss on change from frame to frame, against that on position
 
 

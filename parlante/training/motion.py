@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from parlante.models.motion_dit import MotionDiTConfig
+from parlante.models.motion_weights import load_weights
 from parlante.models.speech_encoder import SpeechEncoderConfig
-from parlante.training.corpus import CorpusConfig, join, load_or_make
+from parlante.training.corpus import Aligner, CorpusConfig, join, load_or_make
 from parlante.training.loop import TrainingConfig, train
 
 
@@ -36,22 +37,38 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--config", type=Path, required=True, help="JSON file of the run")
     parser.add_argument("--out", type=Path, required=True, help="folder; resumed if it has a run")
     parser.add_argument("--start", type=Path, help="weights to begin with; default random")
+    parser.add_argument("--align-with", type=Path, help="weights that hear where phonemes are")
     parser.add_argument("--corpus-cache", type=Path, default=Path(".cache/corpus"))
     parser.add_argument("--num-threads", type=int, default=1)
     arguments = parser.parse_args(argv)
     torch.set_num_threads(arguments.num_threads)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     config = read_config(arguments.config)
-    path = train_on_speech(config, arguments.out, arguments.start, arguments.corpus_cache)
+    path = train_on_speech(
+        config, arguments.out, arguments.start, arguments.corpus_cache, arguments.align_with
+    )
     logging.getLogger(__name__).info("weights in %s", path)
 
 
 def train_on_speech(
-    config: TrainingConfig, out: Path, start: Path | None, corpus_cache: Path
+    config: TrainingConfig,
+    out: Path,
+    start: Path | None,
+    corpus_cache: Path,
+    align_with: Path | None = None,
 ) -> Path:
-    """Make the corpora that are not in the cache, and train on them; gives the weights' path."""
+    """Make the corpora that are not in the cache, and train on them; gives the weights' path.
+
+    Args:
+        config: The run.
+        out: Folder of the run.
+        start: Weights to begin with.
+        corpus_cache: Folder of all corpora.
+        align_with: Weights that hear where phonemes are, for corpora with `realign`.
+    """
     encoder = config.load_speech_encoder()
-    corpus = join([load_or_make(part, corpus_cache, encoder) for part in config.corpora])
+    aligner = None if align_with is None else Aligner(*load_weights(align_with))
+    corpus = join([load_or_make(part, corpus_cache, encoder, aligner) for part in config.corpora])
     return train(config, corpus, out, start, encoder)
 
 

@@ -117,25 +117,47 @@ def visemes_of(ipa: str) -> list[str]:
     return [v for i, v in enumerate(found) if i == 0 or found[i - 1] != v]
 
 
-def _segments(phones: list[Phone], total_s: float) -> list[tuple[str, float, float, float]]:
-    """(viseme, start, end, emphasis) without gaps: what is between phonemes is silence."""
-    segments: list[tuple[str, float, float, float]] = []
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of one viseme."""
+
+    viseme: str
+    start_s: float
+    end_s: float
+    emphasis: float = 1.0
+
+
+def segments_of(phones: list[Phone], total_s: float) -> tuple[list[Segment], list[int | None]]:
+    """Cut speech into visemes without gaps: what is between phonemes is silence.
+
+    Args:
+        phones: In order, without overlap.
+        total_s: Length of the sound.
+
+    Returns:
+        The segments, and for each the index of its phoneme, None in silence.
+    """
+    segments: list[Segment] = []
+    owners: list[int | None] = []
     now = -0.5
-    for phone in phones:
+    for owner, phone in enumerate(phones):
         if phone.ipa.startswith("("):  # espeak's notes about a change of language
             continue
         visemes = visemes_of(phone.ipa)
         if not visemes:
             continue
         if phone.start_s - now > 0.06:
-            segments.append(("sil", now, phone.start_s, 1.0))
+            segments.append(Segment("sil", now, phone.start_s))
+            owners.append(None)
         step = (phone.end_s - phone.start_s) / len(visemes)
         for index, viseme in enumerate(visemes):
             start = phone.start_s + index * step
-            segments.append((viseme, start, start + step, phone.emphasis))
+            segments.append(Segment(viseme, start, start + step, phone.emphasis))
+            owners.append(owner)
         now = phone.end_s
-    segments.append(("sil", now, total_s + 0.5, 1.0))
-    return segments
+    segments.append(Segment("sil", now, total_s + 0.5))
+    owners.append(None)
+    return segments, owners
 
 
 def mouth_targets(phones: list[Phone], num_frames: int, amplitude: float = 1.0) -> Float32Array:
@@ -153,7 +175,8 @@ def mouth_targets(phones: list[Phone], num_frames: int, amplitude: float = 1.0) 
     grid_s = np.arange(int(total_s * GRID_HZ)) / GRID_HZ
     numerator = np.zeros((len(grid_s), len(MOUTH)))
     denominator = np.full((len(grid_s), 1), 1e-3)
-    for viseme, start, end, emphasis in _segments(phones, total_s):
+    for segment in segments_of(phones, total_s)[0]:
+        viseme, start, end = segment.viseme, segment.start_s, segment.end_s
         strength, rise, fall = _DOMINANCE[viseme]
         low, high = np.searchsorted(grid_s, (start - 0.5, end + 0.5))
         time = grid_s[low:high]
@@ -163,7 +186,9 @@ def mouth_targets(phones: list[Phone], num_frames: int, amplitude: float = 1.0) 
         dominance = strength * np.exp(-distance)
         target = TARGETS[VISEMES.index(viseme)].astype(np.float64)
         if viseme in VOWELS:
-            target = target * np.where(np.arange(len(MOUTH)) == 0, amplitude * emphasis, 1.0)
+            target = target * np.where(
+                np.arange(len(MOUTH)) == 0, amplitude * segment.emphasis, 1.0
+            )
         numerator[low:high] += dominance[:, None] * target
         denominator[low:high, 0] += dominance
     curves = numerator / denominator
@@ -178,13 +203,15 @@ def viseme_labels(phones: list[Phone], num_frames: int) -> np.ndarray:
     """
     now_s = np.arange(num_frames) / FRAME_RATE_HZ + LEAD_S
     labels = np.zeros(num_frames, np.uint8)
-    segments = _segments(phones, num_frames / FRAME_RATE_HZ + 0.2)
-    for viseme, start, end, _ in segments:
-        labels[(now_s >= start) & (now_s < end)] = VISEMES.index(viseme)
+    segments, _ = segments_of(phones, num_frames / FRAME_RATE_HZ + 0.2)
+    for segment in segments:
+        inside = (now_s >= segment.start_s) & (now_s < segment.end_s)
+        labels[inside] = VISEMES.index(segment.viseme)
     half_s = 0.35 / FRAME_RATE_HZ
-    for viseme, start, end, _ in segments:
-        if viseme == "PP":
-            labels[(now_s >= start - half_s) & (now_s < end + half_s)] = VISEMES.index("PP")
+    for segment in segments:
+        if segment.viseme == "PP":
+            near = (now_s >= segment.start_s - half_s) & (now_s < segment.end_s + half_s)
+            labels[near] = VISEMES.index("PP")
     return labels
 
 

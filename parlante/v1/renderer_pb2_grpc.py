@@ -48,12 +48,15 @@ class RendererServiceServicer:
 
     def RenderFrames(self, request_iterator, context):
         """Order: one `config`, then `block`s with rising frame indexes (gaps are allowed), then
-        half-close. Response: one `started`, then one `frame` per row of motion, in order.
+        half-close. Response: one `started`, then one `frame` per row of motion, in order; those that
+        are later than `frame_deadline_ms` without data.
         Flow control: at most one block is read ahead.
         Errors: NOT_FOUND (avatar latents), FAILED_PRECONDITION LATENT_SPACE_MISMATCH,
         INVALID_ARGUMENT (CONFIG_NOT_FIRST, DUPLICATE_CONFIG, EMPTY_MESSAGE, BAD_MOTION_SHAPE,
-        NON_FINITE_MOTION, FRAME_ORDER, UNKNOWN_ENUM_VALUE, BAD_KEY, BAD_FRAME_SIZE, FRAME_SIZE_FIXED,
-        BACKGROUND_FIXED, ENCODING_WITHOUT_ALPHA, BAD_COLOUR and those of pictures), RESOURCE_EXHAUSTED with RetryInfo.
+        NON_FINITE_MOTION, FRAME_ORDER, UNKNOWN_ENUM_VALUE, BAD_KEY, CONTROL_OUT_OF_RANGE,
+        BAD_FRAME_SIZE, FRAME_SIZE_FIXED, BACKGROUND_FIXED, ENCODING_WITHOUT_ALPHA, BAD_COLOUR and those
+        of pictures), RESOURCE_EXHAUSTED (NO_FREE_SLOT, RENDERER_FULL) and UNAVAILABLE
+        TRITON_UNAVAILABLE with RetryInfo, UNIMPLEMENTED LOOK_NOT_ON_TRITON.
         At the gateway also ABORTED (SESSION_IDLE, SESSION_TOO_LONG).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

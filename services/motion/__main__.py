@@ -12,13 +12,18 @@ from parlante.rpc.replica import ReplicaServicer
 from parlante.rpc.slots import Slots
 from parlante.types import MotionTraits
 from services.motion.config import MotionServiceConfig
+from services.motion.drawing import SamplerConfig
 from services.motion.engine import MotionEngine
 from services.motion.servicer import MotionServicer, motion_service
 
 
 async def serve(config: MotionServiceConfig) -> None:
     """Load the engine and serve it until a signal comes."""
-    engine = MotionEngine.load(config.weights, speech_encoder=config.speech_encoder)
+    engine = MotionEngine.load(
+        config.weights,
+        speech_encoder=config.speech_encoder,
+        sampler=SamplerConfig(guidance=config.guidance_scales),
+    )
     traits = MotionTraits(
         algorithmic_delay_ms=math.ceil(engine.algorithmic_delay_ms),
         bundle_digest=engine.bundle_digest,

@@ -24,7 +24,8 @@ from parlante.models.audio_features import LOOK_AHEAD_HOPS, NUM_FEATURES, NUM_ME
 from parlante.models.layers.causal_conv import CONTEXT_HOPS
 from parlante.models.listening import ListenerState
 from parlante.models.motion_dit import MotionDiT
-from parlante.models.motion_space import CONDITION_DIM, LATENT_DIM, PoseState
+from parlante.models.motion_space import CONDITION_DIM, LATENT_DIM
+from parlante.models.pose_state import PoseState
 from parlante.types import Controls, Driving, HeadPose
 from services.motion import session
 from services.motion.session import SessionState

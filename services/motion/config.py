@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from parlante.diffusion.guidance import GuidanceScales, parse_guidance
+from parlante.errors import InvalidInput
 from parlante.rpc.server import ServerConfig, bad_setting
 from parlante.settings import about
 
@@ -25,8 +27,27 @@ class MotionServiceConfig(ServerConfig):
         default=None,
         metadata=about("Folder of the weights' speech encoder; unset takes the one of training"),
     )
+    guidance: str = field(
+        default="",
+        metadata=about(
+            "How strongly conditions hold, 1 = as learnt, e.g. emotion=1.5,gaze=1.2; conditions: "
+            "gaze, distance, emotion, listening, audio, past; each that is not 1 costs one more "
+            "row in every network pass"
+        ),
+    )
+
+    @property
+    def guidance_scales(self) -> GuidanceScales:
+        """What `guidance` says."""
+        return parse_guidance(self.guidance)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        try:
+            _ = self.guidance_scales
+        except InvalidInput:
+            raise bad_setting(
+                "guidance", "pairs like emotion=1.5 of known conditions in [0, 4]", self.guidance
+            ) from None
         if not 1 <= self.max_streams <= 10_000:
             raise bad_setting("max_streams", "in [1, 10000]", self.max_streams)

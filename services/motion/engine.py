@@ -36,7 +36,8 @@ from parlante.types import (
     MotionInput,
 )
 from services.motion import checkpoint, session
-from services.motion.session import SamplerConfig, SessionState
+from services.motion.drawing import SamplerConfig
+from services.motion.session import SessionState
 
 __all__ = ["MotionEngine"]
 

@@ -17,8 +17,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from parlante.diffusion.guidance import GuidanceScales, combine, keep_rows
-from parlante.diffusion.sampler import sample
 from parlante.errors import InvalidInput
 from parlante.media.resample import Resampler, ResamplerState
 from parlante.models.audio_features import (
@@ -36,21 +34,14 @@ from parlante.models.audio_features import (
 )
 from parlante.models.layers.causal_conv import CONTEXT_HOPS, FRAME_CONTEXT, HOP_CONTEXT
 from parlante.models.listening import ListenerState, listen
-from parlante.models.motion_dit import BLOCK_FRAMES, PAST_GROUP, Cache, MotionDiT
+from parlante.models.motion_channels import to_channels
+from parlante.models.motion_dit import BLOCK_FRAMES, Cache, MotionDiT
 from parlante.models.motion_space import (
-    FACE_SLICE,
-    HEAD_SLICE,
     LATENT_DIM,
-    LATENT_INDEX,
-    LATENT_SCALE,
     LISTENING_SLICE,
-    MOUTH,
-    MOUTH_INTENSITY,
-    MOUTH_SLICE,
-    PoseState,
     condition,
-    to_channels,
 )
+from parlante.models.pose_state import MOUTH_INTENSITY, PoseState
 from parlante.models.speech_encoder import SpeechEncoder
 from parlante.types import (
     FRAME_DURATION_US,
@@ -64,53 +55,14 @@ from parlante.types import (
     MotionBlock,
     MotionConfig,
 )
+from services.motion.drawing import Place, SamplerConfig, chances, draw
 
 BLOCK_SAMPLES: Final = BLOCK_FRAMES * SAMPLES_PER_FRAME
 BLOCK_HOPS: Final = BLOCK_FRAMES * HOPS_PER_FRAME
 # Windows of one block; the next block's begin BLOCK_SAMPLES later.
 SPAN_SAMPLES: Final = (BLOCK_HOPS - 1) * HOP_SAMPLES + WINDOW_SAMPLES
 MAX_HEARD_FRAMES: Final = 125  # of the user ahead of the motion; more is not kept
-# Lips at rest touch: without it, the tracker that judges us sees 0.03 IOD between those of some
-# portraits, with it 0.01 to 0.02.
-_RESTING_PRESS: Final = 0.35
-RESTING_MOUTH: Final[Float32Array] = (
-    np.array([_RESTING_PRESS if name == "mouthPress" else 0.0 for name in MOUTH], np.float32)
-    / LATENT_SCALE[MOUTH_SLICE]
-)
 _GLIDE_PER_FRAME: Final = 1.0 - math.exp(-1.0 / (0.03 * FRAME_RATE_HZ))  # 90 % in 0.07 s
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SamplerConfig:
-    """How blocks are drawn.
-
-    Attributes:
-        times: Noise levels of the network passes, falling from 1.
-        guidance: Scale of each condition.
-        mouth_temperature: Scale of the noise that the mouth starts from, [0, 1]; below 1 the lips
-            follow the sound more strictly than they follow chance.
-        head_temperature: Scale of the noise that head motion starts from; few steps calm it.
-        face_temperature: Scale of the noise that brows and expression start from.
-        blink_temperature: Scale of the noise that blinks start from. They are rare events, which
-            few-step sampling makes rarer; above 1 sets their rate right again.
-        gaze_temperature: The same for the eyes' wandering.
-        reading_weight: How far every prediction of the mouth is drawn towards what the audio
-            encoder reads from sound alone, [0, 1]. It keeps the lips from following their own
-            momentum instead of the voice.
-        silence: The mouth rests where the audio encoder is surer than the second of these that
-            nobody speaks, and moves freely where it is less sure than the first. In real vowels it
-            is below 0.2 (95th percentile), in clear silence above 0.57 (2nd percentile).
-    """
-
-    times: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25)
-    guidance: GuidanceScales = field(default_factory=GuidanceScales)
-    mouth_temperature: float = 0.6
-    head_temperature: float = 1.35
-    face_temperature: float = 1.5
-    blink_temperature: float = 1.3
-    gaze_temperature: float = 1.8
-    reading_weight: float = 0.6
-    silence: tuple[float, float] = (0.35, 0.65)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -231,7 +183,7 @@ def half_encode(features: npt.NDArray[np.int8], look: int, model: MotionDiT) -> 
     for begin in range(0, CONTEXT_HOPS - HOP_CONTEXT, BLOCK_HOPS):
         window = dequantise(features[begin : begin + HOP_CONTEXT + BLOCK_HOPS])
         hops = torch.from_numpy(window)[None]
-        parts.append(model.mel_encoder.read_hops(hops, _look_tensor(look)))
+        parts.append(model.mel_encoder.read_hops(hops))
     return torch.cat(parts, dim=2)[:, :, -FRAME_CONTEXT:]
 
 
@@ -339,11 +291,11 @@ def advance(
     if speech is None or index < 0:
         return None, state
     controls, state = _conditions(state)
-    latents = _draw(speech, controls, index, state, model, sampler)
-    chances = _chances(state.seed, index)
+    place = Place(state.seed, index)
+    latents = draw(speech, controls, place, state.cache, model, sampler)
     attention = controls[0, :, LISTENING_SLICE].numpy()
     values, pose = to_channels(
-        latents.astype(np.float32), state.controls, state.pose, chances, attention
+        latents.astype(np.float32), state.controls, state.pose, chances(place), attention
     )
     block = MotionBlock(start_frame=index * BLOCK_FRAMES, values=values)
     past = np.concatenate([state.latents, latents])[-model.config.past_frames :]
@@ -410,74 +362,6 @@ def _conditions(state: SessionState) -> tuple[Tensor, SessionState]:
     controls[:, LISTENING_SLICE] = attention
     state = replace(state, glided=value, listener=listener, heard=state.heard[BLOCK_FRAMES:])
     return torch.from_numpy(controls)[None], state
-
-
-def _draw(
-    speech: Tensor,
-    controls: Tensor,
-    index: int,
-    state: SessionState,
-    model: MotionDiT,
-    sampler: SamplerConfig,
-) -> npt.NDArray[np.float16]:
-    """Sample the block's latents [T, D]."""
-    reading = model.mouth_of(speech)
-    keep = keep_rows(sampler.guidance)
-    rows = len(keep)
-    rest = torch.from_numpy(RESTING_MOUTH)
-    sounds = 1.0 - _smooth_step(model.silence_of(speech), *sampler.silence)
-    conditions = model.condition(speech.expand(rows, -1, -1), controls.expand(rows, -1, -1), keep)
-    cache = [(k.expand(rows, -1, -1, -1), v.expand(rows, -1, -1, -1)) for k, v in state.cache]
-    see_past = keep[:, PAST_GROUP] > 0.5 if rows > 1 else None
-    plans = dict(zip(sampler.times, model.plan(conditions, sampler.times), strict=True))
-
-    def denoise(z: Tensor, time: float) -> Tensor:
-        predictions = model.denoise(z.expand(rows, -1, -1), plans[time], cache, see_past)
-        clean = combine(predictions, sampler.guidance)
-        clean[..., MOUTH_SLICE].lerp_(reading, sampler.reading_weight)
-        clean[..., MOUTH_SLICE].sub_(rest).mul_(sounds).add_(rest)
-        return clean
-
-    noise = torch.from_numpy(_noise(state.seed, index, sampler))[None]
-    latents = sample(denoise, noise, sampler.times)[0].clamp(-1e3, 1e3)
-    return latents.numpy().astype(np.float16)
-
-
-def _smooth_step(value: Tensor, low: float, high: float) -> Tensor:
-    """0 below `low`, 1 above `high`, smooth between."""
-    share = ((value - low) / (high - low)).clamp(0.0, 1.0)
-    return share * share * (3.0 - 2.0 * share)
-
-
-def _frame_rngs(seed: int, index: int, stream: int) -> list[np.random.Generator]:
-    """One source of randomness per frame of a block, a function of seed, frame and stream alone."""
-    frames = range(index * BLOCK_FRAMES, (index + 1) * BLOCK_FRAMES)
-    key = seed % 2**64
-    return [
-        np.random.Generator(np.random.Philox(key=key, counter=[0, frame, stream, 0]))
-        for frame in frames
-    ]
-
-
-def _chances(seed: int, index: int) -> Float32Array:
-    """Uniform numbers of a block's frames, [T]."""
-    return np.array([rng.random() for rng in _frame_rngs(seed, index, 1)], np.float32)
-
-
-def _noise(seed: int, index: int, sampler: SamplerConfig) -> Float32Array:
-    """Noise of a block, [T, D]."""
-    draws = [
-        rng.standard_normal(LATENT_DIM, dtype=np.float32) for rng in _frame_rngs(seed, index, 0)
-    ]
-    noise = np.stack(draws)
-    noise[:, MOUTH_SLICE] *= np.float32(sampler.mouth_temperature)
-    noise[:, HEAD_SLICE] *= np.float32(sampler.head_temperature)
-    noise[:, FACE_SLICE] *= np.float32(sampler.face_temperature)
-    noise[:, LATENT_INDEX["blink"]] *= np.float32(sampler.blink_temperature)
-    noise[:, [LATENT_INDEX[n] for n in ("gazeYaw", "gazePitch")]] *= np.float32(
-        sampler.gaze_temperature
-    )
-    return noise
 
 
 def algorithmic_delay_ms(resampler: Resampler, look: int) -> float:

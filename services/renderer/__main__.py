@@ -14,7 +14,7 @@ from parlante.rpc.lifecycle import Lifecycle
 from parlante.rpc.process import run_process, serve_engine
 from parlante.rpc.replica import ReplicaServicer
 from parlante.rpc.slots import Slots
-from services.renderer.config import RendererServiceConfig
+from services.renderer.config import TRITON, RendererServiceConfig
 from services.renderer.engine import RendererEngine
 from services.renderer.servicer import RendererServicer, renderer_service
 
@@ -31,13 +31,23 @@ async def serve(config: RendererServiceConfig) -> None:
         )
         encoder = FleetEncoder(await stack.enter_async_context(pool))
         source = await _shared(encoder, config, stack)
-        engine = RendererEngine.create(source, bundle_digest=config.bundle_digest)
+        engine = _engine(source, config)
         slots = Slots(config.max_streams, what="render stream")
         lifecycle = Lifecycle()
         servicer = RendererServicer(engine, slots=slots, lifecycle=lifecycle, prepares=True)
         replica = ReplicaServicer("renderer", slots=slots, lifecycle=lifecycle)
         services = [renderer_service(servicer), replica.service]
         await serve_engine(engine, services, config, lifecycle=lifecycle)
+
+
+def _engine(source: LatentSource, config: RendererServiceConfig) -> RendererEngine:
+    digest = config.bundle_digest
+    if config.renderer != TRITON:
+        return RendererEngine.create(source, bundle_digest=digest, face_net=config.face_net)
+    # Imported here: the in-process backend needs no client of a server.
+    from parlante.triton.client import connect
+
+    return RendererEngine.on_triton(source, connect(config.triton_url), bundle_digest=digest)
 
 
 async def _shared(

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from parlante.errors import InvalidInput
 from parlante.fleet.endpoints import check_target
 from parlante.rpc.server import ServerConfig, bad_setting
 from parlante.rpc.tls import TlsFiles
 from parlante.settings import about
+
+IN_PROCESS: Final = "inprocess"
+TRITON: Final = "triton"
+
+
+def check_backend(renderer: str, triton_url: str) -> None:
+    """Raise `InvalidInput` for settings of a renderer that name no backend."""
+    if renderer not in (IN_PROCESS, TRITON):
+        raise bad_setting("renderer", f"{IN_PROCESS!r} or {TRITON!r}", repr(renderer[:40]))
+    if renderer == TRITON and not all(part.strip() for part in triton_url.split(",")):
+        raise bad_setting("triton_url", "HOST:PORT[,HOST:PORT...]", repr(triton_url[:80]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +53,24 @@ class RendererServiceConfig(ServerConfig):
             "redis://:PASSWORD@HOST:6379/0; unset shares none"
         ),
     )
+    renderer: str = field(
+        default=IN_PROCESS,
+        metadata=about("Where frames are decoded: 'inprocess' or 'triton'"),
+    )
+    triton_url: str = field(
+        default="127.0.0.1:8001",
+        metadata=about("gRPC addresses of the Triton servers, HOST:PORT[,HOST:PORT...]"),
+    )
     bundle_digest: str = field(
         default="", metadata=about("Refuse latents of any other model bundle; empty takes all")
+    )
+
+    face_net: str = field(
+        default="auto",
+        metadata=about(
+            "Network that retouches mouth, eyes and contour: auto (nano if it is packaged), none, "
+            "nano, base, or a file of weights"
+        ),
     )
 
     def __post_init__(self) -> None:
@@ -53,6 +81,9 @@ class RendererServiceConfig(ServerConfig):
             check_target(self.encoder)
         except InvalidInput as error:
             raise bad_setting("encoder", "a target", error.message) from error
+        check_backend(self.renderer, self.triton_url)
+        if not self.face_net.strip():
+            raise bad_setting("face_net", "auto, none, nano, base or a file", repr(self.face_net))
 
     @property
     def encoder_tls_files(self) -> TlsFiles | None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 
 from parlante.aio import closing
 from parlante.errors import FailedPrecondition, InvalidInput
-from parlante.media.frame_encoding import FrameEncoder, make_frame_encoder
+from parlante.media.frame_encoding import EncodedPicture, FrameEncoder, make_frame_encoder
 from parlante.media.image import decode_image
 from parlante.models.frame_look import FrameLook, fit_backdrop
 from parlante.ports import LatentSource
@@ -29,7 +30,10 @@ from parlante.types import (
     Uint8Array,
 )
 from services.renderer.avatar_cache import AvatarCache
-from services.renderer.frame_decoder import FrameDecoder, InProcessDecoder
+from services.renderer.frame_decoder import NO_FACE_NET, FrameDecoder, InProcessDecoder
+from services.renderer.frames_ahead import FramesAhead
+from services.renderer.triton_decoder import TritonDecoder
+from services.renderer.triton_instance import FrameServer
 from services.renderer.worker_pool import WorkerPool
 
 __all__ = ["RendererEngine", "clamp_motion", "look_of"]
@@ -84,7 +88,12 @@ class RendererEngine:
 
     @classmethod
     def create(
-        cls, encoder: LatentSource, *, num_threads: int = 0, bundle_digest: str = ""
+        cls,
+        encoder: LatentSource,
+        *,
+        num_threads: int = 0,
+        bundle_digest: str = "",
+        face_net: str = NO_FACE_NET,
     ) -> RendererEngine:
         """Make an engine that decodes in this process.
 
@@ -92,9 +101,28 @@ class RendererEngine:
             encoder: Where latents come from.
             num_threads: 0 takes two, or one on a machine with one core.
             bundle_digest: When given, latents of any other model bundle are refused.
+            face_net: Network that retouches frames: none, auto, nano, base, or a weights file.
+
+        Raises:
+            FailedPrecondition: The network's weights are missing.
         """
         pool = WorkerPool(num_threads or min(2, os.cpu_count() or 1))
-        decoder = InProcessDecoder(pool)
+        decoder = InProcessDecoder(pool, face_net=face_net)
+        return cls(encoder, decoder=decoder, pool=pool, bundle_digest=bundle_digest)
+
+    @classmethod
+    def on_triton(
+        cls, encoder: LatentSource, servers: Sequence[FrameServer], *, bundle_digest: str = ""
+    ) -> RendererEngine:
+        """Make an engine that decodes on Triton servers.
+
+        Args:
+            encoder: Where latents come from.
+            servers: At least one; closed with the engine.
+            bundle_digest: When given, latents of any other model bundle are refused.
+        """
+        pool = WorkerPool(min(2, os.cpu_count() or 1))
+        decoder = TritonDecoder(servers, pool)
         return cls(encoder, decoder=decoder, pool=pool, bundle_digest=bundle_digest)
 
     async def warm_up(self) -> None:
@@ -111,26 +139,22 @@ class RendererEngine:
         self, config: RenderConfig, motion: AsyncIterator[MotionBlock]
     ) -> AsyncIterator[RenderedFrame]:
         """Render one frame per row of motion, in order; see `Renderer.stream`."""
-        async with closing(motion) as blocks:
+        async with closing(motion) as blocks, self._decoder.open(config) as decoder:
             look = await self._pool.run(look_of, config)
             avatar = await self._avatars.get(
                 f"{config.avatar_key} {look.key}", lambda: self._prepare(config, look)
             )
             frame_encoder: FrameEncoder | None = None
             try:
-                next_frame = 0
-                async for block in blocks:
-                    _check_block(block, next_frame)
-                    rows = clamp_motion(block.values)
-                    for frame_index, row in enumerate(rows, start=block.start_frame):
-                        pixels = await self._decoder.decode(avatar, row)
-                        if frame_encoder is None:  # the first frame tells the size
-                            height, width = pixels.shape[:2]
+                frames = FramesAhead(decoder, avatar, config, max_ahead=self._decoder.max_ahead)
+                async with closing(frames.run(_checked(blocks))) as decoded:
+                    async for frame_index, frame in decoded:
+                        if frame_encoder is None and isinstance(frame, np.ndarray):
+                            height, width = frame.shape[:2]  # the first frame tells the size
                             frame_encoder = await self._pool.run(
                                 make_frame_encoder, config, width_px=width, height_px=height
                             )
-                        yield await self._encode(pixels, frame_index, frame_encoder)
-                    next_frame = block.start_frame + len(rows)
+                        yield await self._encode(frame, frame_index, frame_encoder)
             finally:
                 if frame_encoder is not None:
                     frame_encoder.close()
@@ -149,10 +173,19 @@ class RendererEngine:
         return await self._decoder.prepare(latents, look)
 
     async def _encode(
-        self, pixels: Uint8Array, frame_index: int, frame_encoder: FrameEncoder
+        self,
+        frame: Uint8Array | EncodedPicture | None,
+        frame_index: int,
+        frame_encoder: FrameEncoder | None,
     ) -> RenderedFrame:
-        picture = await self._pool.run(frame_encoder.encode, pixels)
-        height, width = pixels.shape[:2]
+        if frame is None:
+            return RenderedFrame(frame_index=frame_index, data=b"", key_frame=False)
+        if isinstance(frame, EncodedPicture):  # by a server, which makes frames of one size
+            height, width, picture = FRAME_SIZE_PX, FRAME_SIZE_PX, frame
+        else:
+            assert frame_encoder is not None
+            height, width = frame.shape[:2]
+            picture = await self._pool.run(frame_encoder.encode, frame)
         return RenderedFrame(
             frame_index=frame_index,
             data=picture.data,
@@ -176,6 +209,16 @@ def look_of(config: RenderConfig) -> FrameLook:
         colour_rgb=background.colour_rgb,
         picture=fit_backdrop(decode_image(background.picture)) if is_picture else None,
     )
+
+
+async def _checked(blocks: AsyncIterator[MotionBlock]) -> AsyncIterator[MotionBlock]:
+    """Give blocks that go on in time and can be shown."""
+    next_frame = 0
+    async with closing(blocks):
+        async for block in blocks:
+            _check_block(block, next_frame)
+            next_frame = block.start_frame + len(block.values)
+            yield replace(block, values=clamp_motion(block.values))
 
 
 def _check_block(block: MotionBlock, next_frame: int) -> None:

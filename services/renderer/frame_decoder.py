@@ -1,23 +1,64 @@
-"""Where frames are decoded: the seam beside which a Triton backend fits."""
+"""Where frames are decoded: the seam between the engine and its backends."""
 
 from __future__ import annotations
 
-from typing import Generic, Protocol, TypeVar
+import time
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
+from parlante.errors import Expired
+from parlante.media.frame_encoding import EncodedPicture
 from parlante.media.frame_encoding import warm_up as warm_up_encoding
 from parlante.models.decoder import Decoder, PreparedAvatar
 from parlante.models.frame_look import FrameLook
-from parlante.types import AvatarLatents, Float32Array, Uint8Array
+from parlante.types import AvatarLatents, Float32Array, RenderConfig, Uint8Array
 from services.renderer.avatar_cache import Sized
 from services.renderer.worker_pool import WorkerPool
 
-__all__ = ["FrameDecoder", "InProcessDecoder"]
+if TYPE_CHECKING:
+    from parlante.models.face_retouch import FaceRetouch
+
+__all__ = ["FrameDecoder", "InProcessDecoder", "StreamDecoder"]
 
 A = TypeVar("A", bound=Sized)
+Contra = TypeVar("Contra", contravariant=True)
+
+
+class StreamDecoder(Protocol, Generic[Contra]):
+    """Decodes the frames of one stream."""
+
+    async def decode(
+        self, avatar: Contra, motion: Float32Array, deadline_s: float | None
+    ) -> Uint8Array | EncodedPicture:
+        """Render one frame.
+
+        Args:
+            avatar: From `FrameDecoder.prepare`.
+            motion: float32 [60].
+            deadline_s: By the event loop's clock; None waits as long as it takes.
+
+        Returns:
+            RGB, uint8 [H, W, 3], with alpha [H, W, 4], or the picture, if the stream's encoding
+            is one that the decoder makes itself.
+
+        Raises:
+            Expired: FRAME_LATE, the deadline passed.
+        """
+        ...
+
+
+NO_FACE_NET: Final = "none"
 
 
 class FrameDecoder(Protocol, Generic[A]):
-    """Decodes frames of avatars that it has prepared."""
+    """Decodes frames of avatars that it has prepared.
+
+    Attributes:
+        max_ahead: Frames of a stream that may be on the way at once.
+    """
+
+    max_ahead: int
 
     async def warm_up(self) -> None:
         """Return once a first frame would be as fast as any other."""
@@ -32,8 +73,8 @@ class FrameDecoder(Protocol, Generic[A]):
         """
         ...
 
-    async def decode(self, avatar: A, motion: Float32Array) -> Uint8Array:
-        """Render motion float32 [60] to uint8 [H, W, 3], RGB, or [H, W, 4] with alpha."""
+    def open(self, config: RenderConfig) -> AbstractAsyncContextManager[StreamDecoder[A]]:
+        """Begin a stream; raises `Overloaded` when it has no room."""
         ...
 
     async def aclose(self) -> None:
@@ -46,11 +87,17 @@ class InProcessDecoder:
 
     Args:
         pool: Threads to run on.
+        face_net: Network that retouches frames; see `open_retouch`.
+
+    Raises:
+        FailedPrecondition: The network's weights are missing.
     """
 
-    def __init__(self, pool: WorkerPool) -> None:
+    max_ahead = 1
+
+    def __init__(self, pool: WorkerPool, *, face_net: str = NO_FACE_NET) -> None:
         self._pool = pool
-        self._decoder = Decoder()
+        self._decoder = Decoder(_open(face_net))
 
     async def warm_up(self) -> None:
         """Compile the pixel loops, or load them from their cache."""
@@ -61,9 +108,32 @@ class InProcessDecoder:
         """Make an avatar ready, off the event loop."""
         return await self._pool.run(self._decoder.prepare, latents, look)
 
-    async def decode(self, avatar: PreparedAvatar, motion: Float32Array) -> Uint8Array:
+    @asynccontextmanager
+    async def open(self, config: RenderConfig) -> AsyncIterator[InProcessDecoder]:
+        """Give itself: streams share the threads, and whoever serves the engine counts them."""
+        yield self
+
+    async def decode(
+        self, avatar: PreparedAvatar, motion: Float32Array, deadline_s: float | None
+    ) -> Uint8Array:
         """Render one frame, off the event loop."""
-        return await self._pool.run(self._decoder.render, avatar, motion)
+        return await self._pool.run(self._render, avatar, motion, deadline_s)
 
     async def aclose(self) -> None:
         """Nothing to free: scratch memory goes with the threads."""
+
+    def _render(
+        self, avatar: PreparedAvatar, motion: Float32Array, deadline_s: float | None
+    ) -> Uint8Array:
+        # The event loop's clock is this one.
+        if deadline_s is not None and time.monotonic() > deadline_s:
+            raise Expired("the frame came too late to be shown", reason="FRAME_LATE")
+        return self._decoder.render(avatar, motion)
+
+
+def _open(face_net: str) -> FaceRetouch | None:
+    if face_net == NO_FACE_NET:  # needs no torch
+        return None
+    from parlante.models.face_retouch import open_retouch
+
+    return open_retouch(face_net)

@@ -134,12 +134,27 @@ def test_nothing_knows_the_evaluation_but_the_command_line() -> None:
     assert _violations(rest, "parlante.evaluation") == {}
 
 
+def test_synthetic_heads_know_no_network_and_are_not_served() -> None:
+    assert _violations(_modules("parlante/synth"), *NETWORK, "torch", "parlante.training") == {}
+    served = [
+        path
+        for path in _modules("parlante", "services", "gateway")
+        if not path.startswith(("parlante/synth/", "parlante/cli/", "parlante/training/"))
+    ]
+    assert _violations(served, "parlante.synth", "moderngl") == {}
+
+
 def test_the_judge_knows_nothing_of_the_generator() -> None:
-    """Only the fit on synthetic speech does: it is named after what it leans on."""
+    """Only the fit on synthetic speech does: it is named after what it leans on.
+
+    The judge of drawn faces knows the decoder, which it judges, but no motion model either.
+    """
     paths = [path for path in _modules("parlante/evaluation") if "sync_fit" not in path]
     models = ("motion_dit", "motion_space", "motion_weights", "audio_features")
     generator = [f"parlante.models.{name}" for name in models]
-    assert _violations(paths, *generator, "parlante.diffusion", "torch") == {}
+    assert _violations(paths, *generator, "parlante.diffusion") == {}
+    of_videos = [path for path in paths if not path.startswith("parlante/evaluation/face/")]
+    assert _violations(of_videos, "torch") == {}
 
 
 _BLOCKED_IMPORT = """

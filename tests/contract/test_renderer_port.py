@@ -1,9 +1,9 @@
-"""What every renderer does, embedded or remote."""
+"""What every renderer does: fake or real, in process or on Triton, embedded or remote."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from parlante.aio import closing
 from parlante.errors import InvalidInput, NotFound
 from parlante.fleet.renderer import FleetRenderer
 from parlante.ports import Encoder, Renderer
+from parlante.triton.client import TritonClient
 from parlante.types import (
     MOTION_DIM,
     FrameEncoding,
@@ -21,33 +22,78 @@ from parlante.types import (
     RenderConfig,
     RenderedFrame,
 )
+from services.renderer.engine import RendererEngine
 from tests.fakes.encoder import FakeEncoder, portrait_bytes
+from tests.fakes.faces import FaceEncoder, RightFrames
 from tests.fakes.fleet import fake_pool
 from tests.fakes.renderer import FakeRenderer, read_marker
 from tests.fakes.stages import serve_fakes
 from tests.fakes.wire import forever
 
+IsFrameOf = Callable[[bytes, str, float], bool]
+
 
 @dataclass(frozen=True)
 class Rendering:
-    """A renderer and where its avatars come from."""
+    """A renderer, where its avatars come from, and how its JPEG frames are recognised.
+
+    Attributes:
+        is_frame_of: Tells whether a frame is of an avatar's key and of motion of one value.
+    """
 
     renderer: Renderer
     encoder: Encoder
+    is_frame_of: IsFrameOf
 
 
-@pytest_asyncio.fixture(params=["fake", "remote", "fleet"])
+def _is_marked(data: bytes, key: str, value: float) -> bool:
+    marker = read_marker(data)
+    return marker.avatar_key == key and float(marker.motion[0]) == value
+
+
+def _is_right() -> IsFrameOf:
+    """Compare with what this process makes of the same latents and motion, byte by byte."""
+    right, found = RightFrames(), dict[tuple[str, float], bytes]()
+
+    def check(data: bytes, key: str, value: float) -> bool:
+        if (key, value) not in found:
+            found[key, value] = right.jpeg(key, np.full(MOTION_DIM, value, np.float32))
+        return data == found[key, value]
+
+    return check
+
+
+@pytest_asyncio.fixture(
+    params=[
+        "fake",
+        "remote",
+        "fleet",
+        "inprocess",
+        pytest.param("triton", marks=pytest.mark.triton),
+    ]
+)
 async def rendering(request: pytest.FixtureRequest) -> AsyncIterator[Rendering]:
     """One implementation of the port after the other."""
     if request.param == "fake":
         encoder = FakeEncoder()
-        yield Rendering(FakeRenderer(encoder), encoder)
-        return
-    async with serve_fakes() as stages, fake_pool("renderer", stages) as pool:
-        if request.param == "fleet":
-            yield Rendering(FleetRenderer(pool), stages.encoder)
+        yield Rendering(FakeRenderer(encoder), encoder, _is_marked)
+    elif request.param in ("remote", "fleet"):
+        async with serve_fakes() as stages, fake_pool("renderer", stages) as pool:
+            is_fleet = request.param == "fleet"
+            renderer = FleetRenderer(pool) if is_fleet else stages.remote_renderer
+            yield Rendering(renderer, stages.encoder, _is_marked)
+    else:
+        faces = FaceEncoder()
+        if request.param == "inprocess":
+            engine = RendererEngine.create(faces)
         else:
-            yield Rendering(stages.remote_renderer, stages.encoder)
+            server = request.getfixturevalue("triton_server")
+            engine = RendererEngine.on_triton(faces, [TritonClient(server.grpc_address)])
+        try:
+            await engine.warm_up()
+            yield Rendering(engine, faces, _is_right())
+        finally:
+            await engine.aclose()
 
 
 def _block(start_frame: int, num_frames: int, *, value: float = 0.0) -> MotionBlock:
@@ -133,9 +179,8 @@ async def test_two_avatars_at_once_do_not_mix(rendering: Rendering) -> None:
         *(_run(rendering, config, own) for config, own in zip(configs, blocks, strict=True))
     )
     for config, frames, value in zip(configs, runs, (0.25, 0.75), strict=True):
-        markers = [read_marker(frame.data) for frame in frames]
-        assert {marker.avatar_key for marker in markers} == {config.avatar_key}
-        assert {float(marker.motion[0]) for marker in markers} == {value}
+        assert len(frames) == 20
+        assert all(rendering.is_frame_of(frame.data, config.avatar_key, value) for frame in frames)
 
 
 async def test_error_of_the_motion_comes_through(rendering: Rendering) -> None:

@@ -77,6 +77,7 @@ class FakeEncoder:
             source_width_px=640,
             source_height_px=480,
             latent_bytes=self._latents[key].num_bytes,
+            framing=(selection or FaceSelection()).framing,
         )
         self._avatars[name] = info
         return replace(info, from_cache=cached)

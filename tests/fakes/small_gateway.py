@@ -76,7 +76,7 @@ async def small_gateway(
 
 
 class GreyRenderer:
-    """Real H.264 or RGB24: grey pictures, as bright as the mouth is open."""
+    """Real H.264 or RGBA32: grey pictures, as bright as the mouth is open."""
 
     async def stream(
         self, config: RenderConfig, motion: AsyncIterator[MotionBlock]
@@ -92,8 +92,8 @@ class GreyRenderer:
                 for offset, row in enumerate(block.values):
                     index = block.start_frame + offset
                     shade = int(np.clip(row[MOTION_INDEX["jawOpen"]] * 255, 0, 255))
-                    if config.encoding is FrameEncoding.RGB24:
-                        data = bytes([shade]) * (512 * 512 * 3)
+                    if config.encoding is FrameEncoding.RGBA32:
+                        data = bytes([shade, shade, shade, 255]) * (512 * 512)
                         yield RenderedFrame(frame_index=index, data=data, key_frame=True)
                         continue
                     image = np.full((512, 512), shade, dtype=np.uint8)

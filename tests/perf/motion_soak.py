@@ -22,7 +22,8 @@ from parlante.models.motion_weights import load_weights
 from parlante.training.evaluate import aperture
 from parlante.types import FRAME_RATE_HZ, MODEL_SAMPLE_RATE_HZ, MotionConfig
 from services.motion import checkpoint, session
-from services.motion.session import SamplerConfig, SessionState
+from services.motion.drawing import SamplerConfig
+from services.motion.session import SessionState
 
 
 def set_clock(state: SessionState, hours: int, rate_hz: int) -> SessionState:

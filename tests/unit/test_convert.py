@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,15 +14,19 @@ from parlante import convert
 from parlante.errors import InternalError, InvalidInput
 from parlante.types import (
     EMOTIONS,
+    FRAME_SIZES_PX,
     MAX_GAZE_RAD,
     MAX_HEAD_POSE_RAD,
     MOTION_DIM,
     AudioChunk,
     AvatarInfo,
+    Background,
+    BackgroundKind,
     Controls,
     Driving,
     FaceChoice,
     FrameEncoding,
+    Framing,
     HeadPose,
     ListeningChunk,
     MotionBlock,
@@ -82,6 +88,15 @@ def test_motion_config_round_trip(config: MotionConfig) -> None:
         encoding=st.sampled_from(FrameEncoding),
         jpeg_quality=st.integers(1, 100),
         h264_bitrate_kbps=st.integers(100, 20_000),
+        frame_size_px=st.sampled_from((0, *FRAME_SIZES_PX)),
+        background=st.builds(
+            Background,
+            kind=st.sampled_from(
+                [kind for kind in BackgroundKind if kind is not BackgroundKind.TRANSPARENT]
+            ),
+            colour_rgb=st.tuples(*[st.integers(0, 255)] * 3),
+            picture=st.binary(min_size=1, max_size=20),
+        ),
     )
 )
 def test_render_config_round_trip(config: RenderConfig) -> None:
@@ -99,6 +114,7 @@ def test_render_config_round_trip(config: RenderConfig) -> None:
         source_height_px=st.integers(0, 2**31 - 1),
         latent_bytes=_COUNT,
         from_cache=st.booleans(),
+        framing=st.sampled_from(Framing),
     )
 )
 def test_avatar_round_trip(info: AvatarInfo) -> None:
@@ -214,6 +230,64 @@ def test_empty_render_config_has_defaults_but_needs_an_avatar() -> None:
     assert config == RenderConfig(avatar_key=KEY)
     with pytest.raises(InvalidInput, match="64 lower-case hex"):
         convert.render_config_from_proto(renderer_pb2.RenderStreamConfig())
+
+
+def test_larger_frames_get_more_bits_by_default() -> None:
+    rates = [
+        convert.render_config_from_proto(
+            renderer_pb2.RenderStreamConfig(avatar_key=KEY, frame_size_px=size)
+        ).h264_bitrate_kbps
+        for size in (256, 512, 768, 1024)
+    ]
+    assert rates[1] == 1500
+    assert rates == sorted(set(rates))
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ({"frame_size_px": 300}, "BAD_FRAME_SIZE"),
+        ({"frame_size_px": -1}, "BAD_FRAME_SIZE"),
+        ({"frame_size_px": 100_000}, "BAD_FRAME_SIZE"),
+        ({"background": {"kind": 99}}, "UNKNOWN_ENUM_VALUE"),
+        ({"background": {"kind": 3, "colour_rgb": -1}}, "BAD_COLOUR"),
+        ({"background": {"kind": 3, "colour_rgb": 1 << 24}}, "BAD_COLOUR"),
+        ({"background": {"kind": 4}}, "BACKGROUND_PICTURE_REQUIRED"),
+        ({"background": {"kind": 4, "picture": b"x" * (960 * 1024 + 1)}}, "IMAGE_TOO_LARGE"),
+        ({"background": {"kind": 5}}, "ENCODING_WITHOUT_ALPHA"),
+    ],
+)
+def test_looks_that_cannot_be_are_refused(message: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        convert.render_config_from_proto(renderer_pb2.RenderStreamConfig(avatar_key=KEY, **message))
+    assert caught.value.reason == reason
+
+
+def test_an_unknown_framing_is_refused_of_a_client_and_taken_of_a_server() -> None:
+    with pytest.raises(InvalidInput):
+        convert.face_selection_from_proto(0, 0, 99)
+    avatar = encoder_pb2.Avatar(name="a", key=KEY, framing=99)  # type: ignore[arg-type]
+    assert convert.avatar_from_proto(avatar).framing is Framing.HEAD
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((640, 480), (640, 480)),
+        ((1281, 721), (1280, 720)),
+        ((3840, 2160), (1920, 1080)),
+        ((1080, 1920), (1080, 1920)),
+        ((8000, 1000), (1920, 240)),
+        ((5000, 5000), (1080, 1080)),
+        ((1, 1), (2, 2)),
+    ],
+)
+def test_whole_pictures_have_even_frames_within_1080p(
+    size: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    config = RenderConfig(avatar_key=KEY)
+    assert config.frame_size_of(Framing.FULL, *size) == expected
+    assert config.frame_size_of(Framing.SHOULDERS, *size) == (512, 512)
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from parlante.models.audio_features import HOPS_PER_FRAME, NUM_FEATURES
+from parlante.models.audio_features import HOPS_PER_FRAME, LOOK_AHEAD_HOPS, NUM_FEATURES
 
 _HOP_DILATIONS: Final = (1, 2)  # kernel 5, at 100 Hz, where bursts are
 _PAIR_DILATIONS: Final = (1, 2, 2)  # kernel 5, at 50 Hz
-_FRAME_DILATIONS: Final = (1, 2, 3, 2)  # kernel 3, at 25 Hz
+_FRAME_DILATIONS: Final = (1, 2, 3)  # kernel 3, at 25 Hz
+# How many frames of sound each look-ahead shows beyond the base one.
+_AHEAD_FRAMES: Final = tuple(hops // HOPS_PER_FRAME for hops in LOOK_AHEAD_HOPS)
+_WINDOW_PAST: Final = 3  # frames before the current one that `_Aligned` sees at once
+_WINDOW: Final = _WINDOW_PAST + max(_AHEAD_FRAMES) + 1
 HOP_CONTEXT: Final = 4 * sum(_HOP_DILATIONS) + 8 * sum(_PAIR_DILATIONS)  # 52 hops of the past
-FRAME_CONTEXT: Final = 2 * sum(_FRAME_DILATIONS)  # 16 frames of the past
-CONTEXT_HOPS: Final = HOP_CONTEXT + FRAME_CONTEXT * HOPS_PER_FRAME  # 116
+_FRAME_REACH: Final = _WINDOW - 1 + 2 * sum(_FRAME_DILATIONS)  # 19 frames of the past
+# Even, as streams go by blocks of two frames.
+FRAME_CONTEXT: Final = _FRAME_REACH + _FRAME_REACH % 2
+CONTEXT_HOPS: Final = HOP_CONTEXT + FRAME_CONTEXT * HOPS_PER_FRAME  # 132
 
 
 class _Residual(nn.Module):
@@ -70,49 +76,93 @@ class _ChannelNorm(nn.Module):
         return normed * self.scale
 
 
+class _Aligned(nn.Module):
+    """One code per motion frame, whatever the look-ahead: sound not yet heard is left out.
+
+    A stream with a long look-ahead hears a frame's sound earlier than one with a short one. The
+    same weights belong to the same sound all the same, so that each look-ahead learns from all
+    others (telling one stack by an embedding how far the sound is shifted learnt several times
+    more slowly, and the longest look-ahead worst).
+
+    Args:
+        width: Of the codes.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = _ChannelNorm(width)
+        conv = nn.Conv1d(width, width, _WINDOW)
+        self.weight, self.bias = conv.weight, nn.Parameter(torch.zeros(len(_AHEAD_FRAMES), width))
+        self.mix = nn.Conv1d(width, width, 1)
+
+    def forward(self, x: Tensor, look: Tensor) -> Tensor:
+        """Frames [B, C, N] that end with the look-ahead -> [B, C, N - _WINDOW + 1]."""
+        normed = self.norm(x)
+        if len(look) == 1 or bool((look == look[0]).all()):
+            return self._read(normed, int(look[0]))
+        out = x.new_empty(x.shape[0], x.shape[1], x.shape[2] - _WINDOW + 1)
+        for index in sorted(set(look.tolist())):
+            rows = (look == index).nonzero()[:, 0]
+            out = out.index_copy(0, rows, self._read(normed[rows], index))
+        return out
+
+    def _read(self, x: Tensor, look: int) -> Tensor:
+        hidden = max(_AHEAD_FRAMES) - _AHEAD_FRAMES[look]
+        taps = F.pad(self.weight[:, :, : _WINDOW - hidden], (hidden, 0))
+        # Longer pieces than a live block's: oneDNN; see `_convolve`.
+        if x.shape[2] > _SHORT:
+            y = F.conv1d(x, taps, self.bias[look])
+        else:
+            rows = x.unfold(2, _WINDOW, 1).permute(0, 2, 1, 3).flatten(2)
+            y = F.linear(rows, taps.flatten(1), self.bias[look]).transpose(1, 2)
+        return _convolve(self.mix, F.gelu(y))
+
+
 class AudioEncoder(nn.Module):
     """Mel features at 100 Hz -> speech code at 25 Hz.
 
-    How much of the future the features show is told to it, as the same sound means another frame.
-
     Args:
         width: Of the code.
-        num_look_aheads: How many look-aheads there are to choose from.
     """
 
-    def __init__(self, width: int, num_look_aheads: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         narrow = max(8, width * 3 // 5)  # the fast steps are many, and need less
         self.embed = nn.Conv1d(NUM_FEATURES, narrow, 1)
-        self.look = nn.Embedding(num_look_aheads, narrow + width)
-        nn.init.zeros_(self.look.weight)
         self.hops = nn.Sequential(*(_Residual(narrow, 5, d) for d in _HOP_DILATIONS))
         self.pair = nn.Conv1d(narrow, width, 2, stride=2)
         self.pairs = nn.Sequential(*(_Residual(width, 5, d) for d in _PAIR_DILATIONS))
         self.pool = nn.Conv1d(width, width, 2, stride=2)
+        self.aligned = _Aligned(width)
         self.frames = nn.Sequential(*(_Residual(width, 3, d) for d in _FRAME_DILATIONS))
         self.norm = _ChannelNorm(width)
 
     def forward(self, features: Tensor, look: Tensor) -> Tensor:
         """Encode features [B, CONTEXT_HOPS + 4 T, NUM_FEATURES] into [B, T, width]."""
-        return self.read_frames(self.read_hops(features, look), look)
+        return self.read_frames(self.read_hops(features), look)
 
-    def read_hops(self, features: Tensor, look: Tensor) -> Tensor:
-        """First half.
+    def read_hops(self, features: Tensor) -> Tensor:
+        """First half, which is the same for every look-ahead.
 
         Args:
             features: [B, HOP_CONTEXT + 4 T, NUM_FEATURES].
-            look: int64 [B], which look-ahead.
 
         Returns:
             Half-encoded frames [B, width, T].
         """
-        early = self.look(look)[:, : self.embed.out_channels]
-        x = _convolve(self.embed, features.transpose(1, 2)) + early[:, :, None]
+        x = _convolve(self.embed, features.transpose(1, 2))
         return _convolve(self.pool, self.pairs(_convolve(self.pair, self.hops(x))))
 
     def read_frames(self, frames: Tensor, look: Tensor) -> Tensor:
-        """Second half: frames [B, width, FRAME_CONTEXT + T] -> [B, T, width]."""
-        late = self.look(look)[:, self.embed.out_channels :]
-        x: Tensor = self.norm(self.frames(frames + late[:, :, None]))
+        """Second half.
+
+        Args:
+            frames: [B, width, FRAME_CONTEXT + T].
+            look: int64 [B], index into `LOOK_AHEAD_HOPS`.
+
+        Returns:
+            [B, T, width].
+        """
+        needed = frames[:, :, FRAME_CONTEXT - _FRAME_REACH :]
+        x: Tensor = self.norm(self.frames(self.aligned(needed, look)))
         return x.transpose(1, 2)

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from parlante.models.face_channels import APERTURE_PER_JAW_OPEN, LOWER_DOWN, UPPER_UP
-from parlante.models.motion_space import MOUTH, REST_DEAD_ZONE
+from parlante.models.motion_channels import REST_DEAD_ZONE
+from parlante.models.motion_space import MOUTH
 from parlante.training.videos.calibration import CHANNELS, channel_shapes, resting_shape
 from parlante.training.videos.cleaning import Segment
 from parlante.training.videos.measures import LIPS_AND_BROWS, MEASURE_INDEX

@@ -27,7 +27,7 @@ def fake_gateway(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         options.setdefault("renderer", GreyRenderer())
 
         @asynccontextmanager
-        async def target(server: str | None) -> AsyncIterator[str]:
+        async def target(server: str | None, *, face_net: str | None = None) -> AsyncIterator[str]:
             async with small_gateway(**options) as gateway:
                 yield gateway.target
 

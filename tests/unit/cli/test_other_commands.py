@@ -20,7 +20,7 @@ from tests.fakes.small_gateway import small_gateway
 
 Run = Callable[..., tuple[int, str, str]]
 
-COMMANDS = ["talk", "serve", "avatars", "doctor", "bench", "train", "demo"]
+COMMANDS = ["talk", "serve", "avatars", "doctor", "bench", "train", "synth", "demo"]
 
 
 # --- parlante ----------------------------------------------------------------------------------
@@ -159,7 +159,9 @@ def test_commands_keep_avatars_in_the_users_cache(
 
 def test_bench_ends_with_its_figures(parlante: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     @asynccontextmanager
-    async def embedded(store: Path) -> AsyncIterator[EmbeddedGateway]:
+    async def embedded(
+        store: Path, *, face_net: str | None = None
+    ) -> AsyncIterator[EmbeddedGateway]:
         async with small_gateway() as gateway:
             stages = Stages(
                 encoder=gateway.encoder, motion=gateway.motion, renderer=gateway.renderer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -18,11 +19,14 @@ import av
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 
 from parlante.errors import SessionAborted
-from parlante.types import Driving
+from parlante.media.image import decode_image, shrink_image
+from parlante.types import MAX_BACKGROUND_BYTES, BackgroundKind, Driving, FrameEncoding
 from tests.fakes.encoder import portrait_bytes
 from tests.fakes.motion import FakeMotion
+from tests.fakes.renderer import FakeRenderer
 
 Run = Callable[..., tuple[int, str, str]]
 pytestmark = pytest.mark.usefixtures("fake_gateway")
@@ -265,3 +269,88 @@ def test_talk_ends_cleanly_on_ctrl_c(portrait: Path, speech: Path, tmp_path: Pat
     assert err.strip().splitlines()[-1] == "parlante: error: interrupted"
     assert "Traceback" not in err
     assert not list(tmp_path.glob("*.mp4")) + list(tmp_path.glob(".out-*"))
+
+
+# --- what frames look like ---------------------------------------------------------------------
+
+
+def look_of_run(
+    parlante: Run, fake_gateway: Callable[..., None], *arguments: object
+) -> tuple[int, str, FakeRenderer]:
+    """Run `talk` over a renderer that remembers; its marked frames are no video, so it fails."""
+    renderer = FakeRenderer()
+    fake_gateway(renderer=renderer)
+    code, _, err = parlante("talk", *arguments)
+    return code, err, renderer
+
+
+def test_talk_passes_size_background_and_framing(
+    parlante: Run,
+    fake_gateway: Callable[..., None],
+    portrait: Path,
+    speech: Path,
+    tmp_path: Path,
+) -> None:
+    base = ("--portrait", portrait, "--audio", speech, "--output", tmp_path / "o.webm")
+    for options, kind, encoding in (
+        (("--background", "transparent"), BackgroundKind.TRANSPARENT, FrameEncoding.RGBA32),
+        (("--background", "blurred"), BackgroundKind.BLURRED, FrameEncoding.RGBA32),
+        (("--background", "#20A040"), BackgroundKind.COLOUR, FrameEncoding.RGBA32),
+        (("--background", portrait), BackgroundKind.PICTURE, FrameEncoding.RGBA32),
+    ):
+        _, _, renderer = look_of_run(parlante, fake_gateway, *base, "--size", 256, *options)
+        config = renderer.configs[-1]
+        assert (config.frame_size_px, config.background.kind) == (256, kind)
+        assert config.encoding is encoding
+        if kind is BackgroundKind.COLOUR:
+            assert config.background.colour_rgb == (0x20, 0xA0, 0x40)
+        if kind is BackgroundKind.PICTURE:
+            assert config.background.picture == portrait.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--background", "transparent"), "OUTPUT_WITHOUT_ALPHA"),
+        (("--background", "no-such-file.jpg"), "BAD_OPTION"),
+        (("--background", "#12345"), "BAD_OPTION"),
+        (("--size", "300"), "BAD_FRAME_SIZE"),
+        (("--framing", "full", "--size", "512"), "FRAME_SIZE_FIXED"),
+        (("--framing", "full", "--background", "blurred"), "BACKGROUND_FIXED"),
+    ],
+)
+def test_talk_refuses_looks_that_do_not_fit(
+    parlante: Run,
+    portrait: Path,
+    speech: Path,
+    tmp_path: Path,
+    options: tuple[str, ...],
+    reason: str,
+) -> None:
+    output = tmp_path / "o.mp4"
+    code, _, err = parlante(
+        "talk", "--portrait", portrait, "--audio", speech, "--output", output, *options
+    )
+    assert (code, f"[{reason}]" in err) == (2, True), err
+
+
+def test_talk_writes_vp9_where_the_output_says_so(
+    parlante: Run, portrait: Path, speech: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "o.webm"
+    code, _, err = parlante("talk", "--portrait", portrait, "--audio", speech, "--output", output)
+    assert (code, err) == (0, "")
+    with av.open(str(output)) as container:
+        names = [stream.codec_context.name for stream in container.streams]
+    assert names == ["vp9", "opus"]
+
+
+def test_a_large_background_picture_is_scaled_down_to_fit_a_message(tmp_path: Path) -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (1500, 2200, 3), np.uint8)
+    path = tmp_path / "noise.png"
+    Image.fromarray(picture).save(path)
+    assert path.stat().st_size > MAX_BACKGROUND_BYTES
+    small = shrink_image(path.read_bytes(), 1024)
+    with Image.open(io.BytesIO(small)) as made:
+        assert min(made.size) == 1024
+    assert decode_image(small).shape[0] == 1024

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from parlante.errors import AlreadyExists, InvalidInput, NotFound, Unavailable
-from parlante.types import AvatarInfo, AvatarLatents
+from parlante.types import AvatarInfo, AvatarLatents, Framing
 from services.encoder.store import AvatarStore, check_name
 
 KEY_A, KEY_B = "aa" * 32, "bb" * 32
@@ -216,3 +216,16 @@ def test_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     with pytest.raises(Unavailable) as caught:
         AvatarStore(tmp_path / "file" / "store")
     assert caught.value.reason == "STORE_UNWRITABLE"
+
+
+def test_framing_is_kept_and_entries_without_one_show_the_head(
+    store: AvatarStore, tmp_path: Path
+) -> None:
+    store.bind(replace(info("wide"), framing=Framing.SHOULDERS))
+    assert store.load_info("wide").framing is Framing.SHOULDERS
+    path = tmp_path / "store" / "names" / "wide.json"
+    path.write_text(path.read_text().replace(', "framing": "shoulders"', ""))
+    assert store.load_info("wide").framing is Framing.HEAD
+    path.write_text("[]")
+    with pytest.raises(NotFound):
+        store.load_info("wide")

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from parlante.errors import PortraitRejected
+from parlante.media import image as image_module
 from parlante.media.image import BACKDROP_RGB, MAX_IMAGE_BYTES, decode_image
 from parlante.types import Uint8Array
 
@@ -204,3 +205,23 @@ def test_decompression_bomb_is_refused_by_its_header(kind: str) -> None:
     if kind == "PNG":
         huge = huge[:29] + zlib.crc32(huge[12:29]).to_bytes(4, "big") + huge[33:]
     assert refusal(huge) == "IMAGE_TOO_LARGE"
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "CMYK", "I;16"])
+def test_pictures_above_the_working_size_are_shrunk(
+    monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setattr(image_module, "WORKING_PIXELS", 5000)
+    ramp = np.tile(np.linspace(0, 255, 120, dtype=np.uint8), (90, 1))
+    picture = Image.fromarray(ramp)
+    if mode == "I;16":
+        picture = Image.fromarray(ramp.astype(np.uint16) * 257)
+    elif mode != "L":
+        picture = picture.convert("RGB").convert(mode)
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG" if mode == "CMYK" else "PNG")
+    decoded = decode_image(stream.getvalue())
+    assert decoded.shape == (45, 60, 3)
+    wanted = np.linspace(0, 255, 120).reshape(60, 2).mean(1)
+    worst = np.abs(decoded[20, :, 0].astype(float) - wanted).max()
+    assert worst < (30 if mode in ("P", "CMYK") else 4)

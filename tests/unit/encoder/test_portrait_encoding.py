@@ -19,7 +19,7 @@ from parlante.models.face_tracker import FaceLandmarks, FaceTracker
 from parlante.models.inpaint import fill_background
 from parlante.models.matting import guided_filter
 from parlante.models.portrait_encoder import PortraitEncoder, bundle_digest, content_key
-from parlante.types import MOTION_INDEX, AvatarLatents, FaceSelection, Uint8Array
+from parlante.types import MOTION_INDEX, AvatarLatents, FaceSelection, Framing, Uint8Array
 
 
 @pytest.fixture(scope="module")
@@ -223,3 +223,65 @@ def test_beyond_the_border_lies_background(cut_at_the_hair: AvatarLatents) -> No
     away = matte == 0
     assert away.mean() > 0.5
     np.testing.assert_allclose(image[away], background[away], atol=2)
+
+
+# --- framings and fineness ---------------------------------------------------------------------
+
+
+def test_shoulders_are_framed_wider(astronaut_face: FaceLandmarks) -> None:
+    head = plan_crop(astronaut_face.points, 10_000, 10_000)
+    wide = plan_crop(astronaut_face.points, 10_000, 10_000, Framing.SHOULDERS)
+    assert wide.size_px == pytest.approx(1.5 * head.size_px, rel=0.01)
+    # A picture that shows no more is framed as far as it goes.
+    tight = plan_crop(astronaut_face.points, 300, 300, Framing.SHOULDERS)
+    assert tight.size_px == pytest.approx(300.0)
+
+
+def test_framings_have_keys_of_their_own(astronaut: Uint8Array) -> None:
+    keys = {content_key(astronaut, FaceSelection(framing=f), "d") for f in Framing}
+    assert len(keys) == len(Framing)
+
+
+def test_a_full_picture_lies_under_its_crop_pixel_by_pixel(
+    tracker: FaceTracker, astronaut: Uint8Array
+) -> None:
+    latents = PortraitEncoder().encode(astronaut, FaceSelection(framing=Framing.FULL))
+    picture, placement = latents.tensors["picture"], latents.tensors["placement"]
+    np.testing.assert_array_equal(picture, astronaut)
+    left, top, size = placement.tolist()
+    assert size % 32 == 0
+    assert left == round(left)
+    assert top == round(top)
+    part = picture[: int(top + size), int(left) : int(left + size)]
+    crop = cv2.resize(
+        latents.tensors["image"], (int(size), int(size)), interpolation=cv2.INTER_AREA
+    )
+    difference = np.abs(crop[int(-top) :].astype(int) - part)
+    assert np.median(difference) <= 3.0
+
+
+def test_a_large_portrait_keeps_its_fine_pixels_and_a_small_one_has_none(
+    tracker: FaceTracker, astronaut: Uint8Array
+) -> None:
+    encoder = PortraitEncoder()
+    assert "image_fine" not in encoder.encode(astronaut, FaceSelection()).tensors
+    large = cv2.resize(astronaut[:300, 80:380], (1800, 1800), interpolation=cv2.INTER_CUBIC)
+    latents = encoder.encode(np.asarray(large, np.uint8), FaceSelection())
+    fine = latents.tensors["image_fine"]
+    assert fine.shape == (1024, 1024, 3)
+    small = cv2.resize(fine, (512, 512), interpolation=cv2.INTER_AREA).astype(int)
+    assert np.abs(small - latents.tensors["image"]).mean() < 1.5
+    assert latents.num_bytes <= 8 * 1024 * 1024
+
+
+def test_a_noisy_background_is_continued_without_streaks_and_with_its_noise() -> None:
+    rng = np.random.default_rng(0)
+    noisy = np.clip(120 + rng.normal(0, 30, (256, 256, 3)), 0, 255).astype(np.uint8)
+    matte = np.zeros((256, 256), np.float32)
+    matte[64:192, 64:192] = 1.0
+    filled = fill_background(noisy, matte)[80:176, 80:176].astype(np.float32)
+    broad = cv2.GaussianBlur(filled, (0, 0), 6.0)
+    assert broad.std(axis=(0, 1)).max() < 6.0  # single pixels drawn out: 10 and more
+    assert filled.std() == pytest.approx(30.0, rel=0.35)
+    colour = filled - filled.mean(axis=-1, keepdims=True)
+    assert colour.std() > 12.0

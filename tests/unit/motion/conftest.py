@@ -11,8 +11,8 @@ import torch
 
 from parlante.models.motion_dit import MotionDiT, MotionDiTConfig
 from parlante.types import AudioChunk, MotionConfig, MotionInput
+from services.motion.drawing import SamplerConfig
 from services.motion.engine import MotionEngine
-from services.motion.session import SamplerConfig
 
 torch.set_num_threads(1)
 

@@ -17,6 +17,7 @@ from parlante.models.audio_features import (
     normalise,
 )
 from parlante.models.layers.causal_conv import CONTEXT_HOPS, FRAME_CONTEXT, HOP_CONTEXT
+from parlante.models.motion_channels import to_channels
 from parlante.models.motion_dit import NUM_GROUPS, NUM_READ
 from parlante.models.motion_space import (
     CONDITION_DIM,
@@ -24,11 +25,10 @@ from parlante.models.motion_space import (
     LATENT_DIM,
     LATENT_INDEX,
     LATENT_SCALE,
-    PoseState,
     head_latents,
-    to_channels,
 )
 from parlante.models.motion_weights import load_weights, save_weights
+from parlante.models.pose_state import PoseState
 from parlante.types import MOTION_INDEX, Controls, Driving, HeadPose
 from services.motion.session import half_encode
 
@@ -77,7 +77,7 @@ def test_live_audio_windows_equal_the_whole_clip(tiny_model):
     whole, mouth, _ = tiny_model.read_audio(features, LOOK)
     torch.testing.assert_close(tiny_model.mouth_of(whole), mouth)
     begin = CONTEXT_HOPS + 16
-    half = tiny_model.audio_encoder.read_hops(features[:, :begin], LOOK)
+    half = tiny_model.audio_encoder.read_hops(features[:, :begin])
     window = features[:, begin - HOP_CONTEXT : begin + 8]
     part, _ = tiny_model.read_audio_live(window, half[:, :, -FRAME_CONTEXT:], LOOK)
     torch.testing.assert_close(part, whole[:, 4:6], atol=1e-5, rtol=1e-4)

@@ -11,8 +11,8 @@ from parlante.errors import FailedPrecondition, InvalidInput, Unavailable
 from parlante.media.resample import Resampler
 from parlante.types import AudioChunk, Controls, ControlUpdate, MotionConfig
 from services.motion import session
+from services.motion.drawing import SamplerConfig
 from services.motion.engine import MotionEngine
-from services.motion.session import SamplerConfig
 from tests.perf.motion_soak import set_clock
 
 

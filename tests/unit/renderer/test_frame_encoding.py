@@ -9,7 +9,7 @@ import pytest
 
 from parlante.errors import FailedPrecondition, InvalidInput
 from parlante.media.frame_encoding import KEY_FRAME_INTERVAL, H264Encoder, make_frame_encoder
-from parlante.types import FrameEncoding, RenderConfig
+from parlante.types import Background, BackgroundKind, FrameEncoding, RenderConfig
 
 
 def make(encoding, **options):
@@ -128,3 +128,55 @@ def test_h264_refuses_another_size():
     with pytest.raises(InvalidInput):
         encoder.encode(np.zeros((256, 256, 3), np.uint8))
     encoder.close()
+
+
+@pytest.fixture
+def clear(portrait):
+    """The portrait with its matte as alpha."""
+    return np.dstack([portrait.image, portrait.matte])
+
+
+def test_png_keeps_every_pixel_and_alpha(portrait, clear):
+    for pixels, order in ((portrait.image, [2, 1, 0]), (clear, [2, 1, 0, 3])):
+        data = make(FrameEncoding.PNG).encode(pixels).data
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(decoded[..., order], pixels)
+
+
+def test_webp_keeps_alpha_and_is_far_smaller_than_png(clear, psnr_db):
+    picture = make(FrameEncoding.WEBP, jpeg_quality=80).encode(clear)
+    decoded = cv2.imdecode(np.frombuffer(picture.data, np.uint8), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(decoded[..., 3], clear[..., 3])
+    person = clear[..., 3] == 255
+    assert psnr_db(decoded[..., 2::-1][..., :3], clear[..., :3], person) > 28.0
+    assert len(picture.data) < 0.3 * len(make(FrameEncoding.PNG).encode(clear).data)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "order"),
+    [(FrameEncoding.RGBA32, [0, 1, 2, 3]), (FrameEncoding.BGRA32, [2, 1, 0, 3])],
+)
+def test_raw_formats_with_room_keep_alpha(clear, encoding, order):
+    data = make(encoding).encode(clear).data
+    np.testing.assert_array_equal(
+        np.frombuffer(data, np.uint8).reshape(512, 512, 4)[..., order], clear
+    )
+
+
+@pytest.mark.parametrize("encoding", [e for e in FrameEncoding if not e.has_alpha])
+def test_an_encoding_without_alpha_refuses_a_transparent_background(encoding):
+    background = Background(kind=BackgroundKind.TRANSPARENT)
+    with pytest.raises(InvalidInput) as caught:
+        RenderConfig(avatar_key="a", encoding=encoding, background=background)
+    assert caught.value.reason == "ENCODING_WITHOUT_ALPHA"
+
+
+def test_h264_takes_pictures_that_are_not_square():
+    encoder = H264Encoder(width_px=320, height_px=180)
+    pixels = np.zeros((180, 320, 3), np.uint8)
+    pixels[:, :160] = (200, 40, 40)
+    frames = decode_h264([encoder.encode(pixels).data])
+    encoder.close()
+    assert (frames[0].width, frames[0].height) == (320, 180)
+    with pytest.raises(InvalidInput):
+        H264Encoder(width_px=320, height_px=180).encode(pixels[:, :100])

@@ -98,3 +98,30 @@ def test_picture_without_any_contrast_is_rendered(decoder, smiling, latents_of, 
     plain = replace(smiling, image=np.full_like(smiling.image, level))
     frame = decoder.render(decoder.prepare(latents_of(plain)), motion(jawOpen=0.3))
     assert frame.shape == (512, 512, 3)
+
+
+@pytest.fixture(scope="module")
+def gaping(decoder, draw, latents_of):
+    """A mouth open by 0.45 IOD."""
+    drawn = draw(gap=0.45)
+    return drawn, decoder.prepare(latents_of(drawn))
+
+
+def test_a_gaping_mouth_is_shut_by_its_jaw(gaping, motion):
+    drawn, avatar = gaping
+    shut = avatar.rig.displace(motion(mouthClose=1.0), avatar.mesh.vertices)
+    rise = (avatar.mesh.vertices - shut)[fm.CHIN, 1] / drawn.iod_px
+    assert rise > 0.15  # lips alone would leave the chin where it is
+    gaps = shut[list(fm.LOWER_LIP_ROWS[0]), 1] - shut[list(fm.UPPER_LIP_ROWS[0]), 1]
+    assert np.abs(gaps).max() < 0.04 * drawn.iod_px
+
+
+def test_a_gaping_mouth_opens_as_asked_from_a_shut_one(gaping, motion):
+    _, avatar = gaping
+    wide = avatar.rig.apertures(motion(jawOpen=0.6)).max()
+    assert wide == pytest.approx(0.01 + 0.6 * 0.5, abs=0.05)
+
+
+def test_parted_lips_keep_their_jaw(decoder, draw, latents_of):
+    avatar = decoder.prepare(latents_of(draw(gap=0.07)))
+    assert np.abs(avatar.rig.jaw_rest).max() == 0.0

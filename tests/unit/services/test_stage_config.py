@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from parlante import settings
+from parlante.diffusion.guidance import GuidanceScales
 from parlante.errors import InvalidInput
 from parlante.rpc.server import ServerConfig
 from parlante.settings import default_store_dir
@@ -33,6 +34,11 @@ def test_the_folder_of_a_speech_encoder_is_read() -> None:
     assert config.speech_encoder == Path("a/b")
 
 
+def test_guidance_is_read() -> None:
+    config = settings.load(MotionServiceConfig, ["--guidance", "emotion=1.5, gaze=0"], env={})
+    assert config.guidance_scales == GuidanceScales(emotion=1.5, gaze=0.0)
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_variables_that_kubernetes_makes_do_no_harm(stage: type[ServerConfig]) -> None:
     address = "tcp://10.0.0.1:50051"
@@ -47,6 +53,11 @@ def test_variables_that_kubernetes_makes_do_no_harm(stage: type[ServerConfig]) -
         (EncoderServiceConfig, {"upload_timeout_s": 0}),
         (EncoderServiceConfig, {"memory_mib": 0}),
         (MotionServiceConfig, {"max_streams": 0}),
+        (MotionServiceConfig, {"guidance": "emotion"}),
+        (MotionServiceConfig, {"guidance": "mood=1.5"}),
+        (MotionServiceConfig, {"guidance": "gaze=5"}),
+        (MotionServiceConfig, {"guidance": "gaze=nan"}),
+        (MotionServiceConfig, {"guidance": "gaze=1,gaze=2"}),
         (RendererServiceConfig, {"max_streams": 0}),
         (RendererServiceConfig, {"encoder": " "}),
         (RendererServiceConfig, {"port": -1}),

@@ -3,14 +3,9 @@
 import numpy as np
 import pytest
 
-from parlante.models.motion_space import (
-    FACE,
-    LATENT_SCALE,
-    MOUTH,
-    PoseState,
-    head_latents,
-    to_channels,
-)
+from parlante.models.motion_channels import to_channels
+from parlante.models.motion_space import FACE, LATENT_SCALE, MOUTH, head_latents
+from parlante.models.pose_state import PoseState
 from parlante.training.videos.calibration import CHANNELS, channel_shapes, invert
 from parlante.training.videos.cleaning import cut_segments
 from parlante.training.videos.lips import UNSEEN_APERTURE, opening_of

@@ -1,0 +1,139 @@
+"""The decoder on Triton: requests -> one batch of rows -> responses.
+
+What a row is and how it is decoded is the library's (`parlante.models.frame_batch`), the same code
+that renders in process; here is only what Triton needs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb
+
+from parlante.models.frame_batch import BatchDecoder
+from parlante.triton.layout import MISS, STORE, FrameRow, RowResult, RowStatus, unpack_latents
+from parlante.types import FRAME_SIZE_PX, AvatarLatents
+
+_MAX_THREADS = 4
+
+
+class TritonPythonModel:
+    """Decodes what the dynamic batcher has put together; one per process."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load the decoder; the model is not ready before this and the warm-up are done."""
+        parameters = json.loads(args["model_config"])["parameters"]
+
+        def setting(name: str) -> int:
+            return int(parameters[name]["string_value"])
+
+        num_cores = len(os.sched_getaffinity(0))
+        self._decoder = BatchDecoder(
+            _fetch_latents,
+            num_threads=setting("DECODE_THREADS") or min(_MAX_THREADS, num_cores),
+            max_avatars=setting("MAX_AVATARS"),
+            max_avatar_bytes=setting("MAX_AVATAR_MB") * 1024 * 1024,
+        )
+        self._decoder.warm_up()
+        self._metrics = _Metrics()
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Decode the rows of all requests as one batch."""
+        start_s = time.perf_counter()
+        rows = [_rows_of(request) for request in requests]
+        results = iter(self._decoder.decode([row for own in rows for row in own]))
+        responses = [
+            _response([next(results) for _ in own], request.requested_output_names())
+            for request, own in zip(requests, rows, strict=True)
+        ]
+        self._metrics.note(sum(map(len, rows)), time.perf_counter() - start_s, self._decoder)
+        return responses
+
+    def finalize(self) -> None:
+        """End the threads."""
+        self._decoder.close()
+
+
+class _Metrics:
+    """Custom metrics; the families must be kept, or their metrics fail every batch."""
+
+    def __init__(self) -> None:
+        counter, gauge = pb.MetricFamily.COUNTER, pb.MetricFamily.GAUGE
+        self._families = []
+
+        def make(name: str, description: str, kind: Any) -> Any:
+            family = pb.MetricFamily(name=name, description=description, kind=kind)
+            self._families.append(family)
+            return family.Metric(labels={})
+
+        self._frames = make("parlante_decoder_frames", "Rows decoded", counter)
+        self._batches = make("parlante_decoder_batches", "Batches decoded", counter)
+        self._busy_s = make("parlante_decoder_busy_seconds", "Time within batches", counter)
+        self._misses = make("parlante_decoder_avatar_misses", "Avatars fetched", counter)
+        self._avatars = make("parlante_decoder_avatars", "Avatars held prepared", gauge)
+        self._bytes = make("parlante_decoder_avatar_bytes", "Memory of those avatars", gauge)
+        self._num_misses = 0
+
+    def note(self, num_rows: int, duration_s: float, decoder: BatchDecoder) -> None:
+        """Count a batch."""
+        self._frames.increment(num_rows)
+        self._batches.increment(1)
+        self._busy_s.increment(duration_s)
+        self._misses.increment(decoder.num_misses - self._num_misses)
+        self._num_misses = decoder.num_misses
+        self._avatars.set(decoder.num_avatars)
+        self._bytes.set(decoder.avatar_bytes)
+
+
+def _rows_of(request: Any) -> list[FrameRow]:
+    keys, motion, quality = (
+        pb.get_input_tensor_by_name(request, name).as_numpy()
+        for name in ("AVATAR", "MOTION", "QUALITY")
+    )
+    return [
+        # "replace": a key that is no text is one that nobody has stored.
+        FrameRow(avatar_key=key.decode("utf-8", "replace"), motion=row, jpeg_quality=int(wanted))
+        for key, row, wanted in zip(keys[:, 0], motion, quality[:, 0], strict=True)
+    ]
+
+
+def _response(results: list[RowResult], wanted: list[str]) -> Any:
+    outputs = []
+    if "STATUS" in wanted:
+        status = np.array([[result.status] for result in results], np.int32)
+        outputs.append(pb.Tensor("STATUS", status))
+    if "PICTURE" in wanted:
+        pictures = np.array([[result.jpeg] for result in results], np.object_)
+        outputs.append(pb.Tensor("PICTURE", pictures))
+    if "FRAME" in wanted:
+        outputs.append(pb.Tensor("FRAME", _pixels(results)))
+    return pb.InferenceResponse(outputs)
+
+
+def _pixels(results: list[RowResult]) -> Any:
+    pixels = np.zeros((len(results), FRAME_SIZE_PX, FRAME_SIZE_PX, 3), np.uint8)
+    for target, result in zip(pixels, results, strict=True):
+        if result.status is RowStatus.OK and result.pixels is not None:
+            target[:] = result.pixels
+    return pixels
+
+
+def _fetch_latents(key: str) -> AvatarLatents | None:
+    """Ask the store for latents; it may not be loaded, or may have lost them."""
+    call = pb.InferenceRequest(
+        model_name=STORE,
+        requested_output_names=["LATENTS_OUT"],
+        inputs=[pb.Tensor("AVATAR", np.array([key.encode()], np.object_))],
+    )
+    answer = call.exec()
+    if answer.has_error():
+        # Calls between models turn every code into INTERNAL; the message tells a miss.
+        if MISS not in answer.error().message():
+            pb.Logger.log_warn(f"the avatar store failed: {answer.error().message()[:200]}")
+        return None
+    # A copy: the buffer dies with the answer.
+    return unpack_latents(pb.get_output_tensor_by_name(answer, "LATENTS_OUT").as_numpy().tobytes())

@@ -1,0 +1,152 @@
+"""Batches of regions: drawn from a cache, with colour and side changed at random.
+
+Colour is changed alike in the portrait, the frame and the answer: a network must take skin and
+light from the portrait, not from what synthetic people look like. Axes: B batch, S side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from parlante.models.face_net import RegionInput
+from parlante.models.face_regions import FRAME_SIGNED, MOUTH_SIGNED
+from parlante.training.face.cache import RegionData
+
+__all__ = ["RegionBatch", "draw_batch", "take_batch"]
+
+SIGNED: Final[dict[str, tuple[tuple[int, ...], tuple[int, ...]]]] = {
+    "mouth": MOUTH_SIGNED,
+    "frame": FRAME_SIGNED,
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RegionBatch:
+    """B samples of one region.
+
+    Attributes:
+        region: The frame that was drawn.
+        portrait: The same region of the portrait.
+        answer: [B, 3, S, S] in [0, 1].
+        labels: uint8 [B, S, S].
+        num_twins: The first 2 K samples are K pairs of twins, one after the other; this is K.
+    """
+
+    region: RegionInput
+    portrait: RegionInput
+    answer: Tensor
+    labels: Tensor
+    num_twins: int
+
+
+def draw_batch(
+    data: RegionData,
+    name: str,
+    chosen: npt.NDArray[np.int64],
+    size: int,
+    rng: np.random.Generator,
+    *,
+    twins: float = 0.25,
+) -> RegionBatch:
+    """Draw a batch with changed colours.
+
+    Args:
+        data: The region.
+        name: Of the region.
+        chosen: Samples to draw from.
+        size: B.
+        rng: Source of all that is random.
+        twins: Share of the batch that are twins, as far as there are any.
+    """
+    picked = rng.choice(chosen, size)
+    num_twins = int(twins * size / 2)
+    pairs = picked[data.twin[picked] >= 0][:num_twins]
+    num_twins = len(pairs)
+    rows = np.empty(size, np.int64)
+    rows[: 2 * num_twins : 2] = pairs
+    rows[1 : 2 * num_twins : 2] = data.twin[pairs]
+    rows[2 * num_twins :] = picked[2 * num_twins :]
+    groups = np.arange(size)
+    groups[1 : 2 * num_twins : 2] -= 1  # twins have one colour and one side
+    batch = take_batch(data, rows, num_twins=num_twins)
+    batch = _recoloured(batch, groups, rng)
+    if name in SIGNED and rng.random() < 0.5:
+        batch = _mirrored(batch, *SIGNED[name])
+    return batch
+
+
+def take_batch(data: RegionData, rows: npt.NDArray[np.int64], *, num_twins: int = 0) -> RegionBatch:
+    """Take samples as they are."""
+    arrays, looks = data.arrays, data.portrait[rows]
+    maps = _floats(arrays["maps"][rows])
+    condition = _floats(arrays["condition"][rows])
+    allow = _floats(arrays["allow"][rows]).div_(255.0)
+    region = RegionInput(_colours(arrays["rgb"][rows]), maps, allow, condition)
+    look_maps = _floats(arrays["look_maps"][looks])
+    portrait = RegionInput(_colours(arrays["look_rgb"][looks]), look_maps, allow, condition)
+    answer = _colours(arrays["answer"][rows])
+    labels = torch.from_numpy(np.array(arrays["labels"][rows]))
+    return RegionBatch(region, portrait, answer, labels, num_twins)
+
+
+def _floats(array: npt.NDArray[np.generic]) -> Tensor:
+    return torch.from_numpy(np.asarray(array, np.float32))
+
+
+def _colours(array: npt.NDArray[np.uint8]) -> Tensor:
+    """uint8 [B, S, S, 3] -> [B, 3, S, S] in [0, 1], channels last in memory."""
+    return torch.from_numpy(np.array(array)).permute(0, 3, 1, 2).float().div_(255.0)
+
+
+def _recoloured(
+    batch: RegionBatch, groups: npt.NDArray[np.int64], rng: np.random.Generator
+) -> RegionBatch:
+    """Another exposure, contrast, colour of light and saturation per sample."""
+    size = len(groups)
+    gamma = np.exp(rng.normal(0.0, 0.22, (size, 1)))
+    gain = np.exp(rng.normal(0.0, 0.12, (size, 1)) + rng.normal(0.0, 0.07, (size, 3)))
+    saturation = np.clip(rng.normal(1.0, 0.25, size), 0.0, 1.8)
+    saturation[rng.random(size) < 0.04] = 0.0
+    gamma, gain, saturation = gamma[groups], gain[groups], saturation[groups]
+    luma = np.array([0.299, 0.587, 0.114])
+    matrix = saturation[:, None, None] * np.eye(3) + (1 - saturation)[:, None, None] * luma
+    matrix = gain[:, :, None] * matrix
+    mix = torch.from_numpy(matrix.astype(np.float32))
+    power = torch.from_numpy(gamma.astype(np.float32))[..., None, None]
+
+    def change(rgb: Tensor) -> Tensor:
+        bent = rgb.clamp(1e-4, 1.0).pow(power)
+        mixed = torch.einsum("bij,bjhw->bihw", mix, bent)
+        return mixed.clamp(0.0, 1.0).contiguous(memory_format=torch.channels_last)
+
+    return RegionBatch(
+        batch.region._replace(rgb=change(batch.region.rgb)),
+        batch.portrait._replace(rgb=change(batch.portrait.rgb)),
+        change(batch.answer),
+        batch.labels,
+        batch.num_twins,
+    )
+
+
+def _mirrored(
+    batch: RegionBatch, conditions: tuple[int, ...], maps: tuple[int, ...]
+) -> RegionBatch:
+    def flip(region: RegionInput) -> RegionInput:
+        condition, planes = region.condition.clone(), region.maps.flip(-1)
+        condition[:, list(conditions)] *= -1.0
+        planes[:, list(maps)] *= -1.0
+        return RegionInput(region.rgb.flip(-1), planes, region.allow.flip(-1), condition)
+
+    return RegionBatch(
+        flip(batch.region),
+        flip(batch.portrait),
+        batch.answer.flip(-1),
+        batch.labels.flip(-1),
+        batch.num_twins,
+    )

@@ -1,0 +1,110 @@
+"""The config of a run that trains the face network."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from parlante.errors import InvalidInput
+from parlante.models.face_net import FaceNetConfig
+from parlante.models.face_regions import REGIONS_VERSION
+from parlante.training.face.losses import LossWeights
+
+__all__ = ["FaceTrainingConfig", "read_face_config"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaceTrainingConfig:
+    """A whole run.
+
+    Attributes:
+        model: Size of the network.
+        losses: Weights of the parts of the loss.
+        num_steps: Optimiser steps; each sees a batch of every region.
+        mouth_batch: Samples of the mouth per step.
+        eye_batch: Of single eyes.
+        frame_batch: Of whole frames.
+        learning_rate: Peak, reached after `warmup_steps`, then falling as a cosine.
+        warmup_steps: See above.
+        weight_decay: Of AdamW.
+        average_decay: Of the moving average of weights that is kept.
+        part_steps: Steps that train the network which sees likeness, before the rest.
+        likeness_every: Likeness is part of every so many steps.
+        num_portraits: Portraits per subject; see `make_pairs`.
+        twins: Share of pairs that come twice, with other noise of the landmarks.
+        photo_share: Share of a batch that photos give, when there are any.
+        held_out: One subject in so many is not trained on.
+        checkpoint_steps: How often state is written.
+        seed: Of everything.
+
+    Raises:
+        InvalidInput: A number is out of range.
+    """
+
+    model: FaceNetConfig = field(default_factory=FaceNetConfig)
+    losses: LossWeights = field(default_factory=LossWeights)
+    num_steps: int = 6000
+    mouth_batch: int = 12
+    eye_batch: int = 16
+    frame_batch: int = 3
+    learning_rate: float = 2e-3
+    warmup_steps: int = 100
+    weight_decay: float = 0.01
+    average_decay: float = 0.998
+    part_steps: int = 400
+    likeness_every: int = 3
+    num_portraits: int = 2
+    twins: float = 0.35
+    photo_share: float = 0.15
+    held_out: int = 20
+    checkpoint_steps: int = 250
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("num_steps", "mouth_batch", "eye_batch", "frame_batch", "num_portraits"):
+            if getattr(self, name) < 1:
+                raise _bad(name, "at least 1", getattr(self, name))
+        if self.held_out < 2:
+            raise _bad("held_out", "at least 2", self.held_out)
+        for name in ("twins", "photo_share", "average_decay"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise _bad(name, "in [0, 1)", getattr(self, name))
+
+    def cache_settings(self, sources: list[str]) -> dict[str, Any]:
+        """What the pairs depend on, as JSON values."""
+        return {
+            "regions": REGIONS_VERSION,
+            "num_portraits": self.num_portraits,
+            "twins": self.twins,
+            "seed": self.seed,
+            "sources": sources,
+        }
+
+    def to_json(self) -> str:
+        """The config as it is read again."""
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+
+def _bad(name: str, wanted: str, got: object) -> InvalidInput:
+    return InvalidInput(f"{name} must be {wanted}; got {got}", reason="BAD_CONFIG", field=name)
+
+
+def read_face_config(path: Path) -> FaceTrainingConfig:
+    """Read a config from JSON: the fields of `FaceTrainingConfig`, nested.
+
+    Raises:
+        InvalidInput: There is no such file, or it is no config.
+    """
+    try:
+        fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        model = FaceNetConfig.from_dict(fields.pop("model", {}))
+        losses = LossWeights(**fields.pop("losses", {}))
+        return FaceTrainingConfig(model=model, losses=losses, **fields)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise InvalidInput(
+            f"{path} is no config of a run of the face network ({error}); see docs/training.md",
+            reason="BAD_CONFIG",
+            field="config",
+        ) from error

@@ -1,0 +1,261 @@
+"""The training loop of the face network: resumable, and reproducible from its config.
+
+Every step draws from generators seeded by (seed, step), so a resumed run continues exactly as an
+unbroken one.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from parlante.models.face_features import PartNet, load_part_net, save_part_net
+from parlante.models.face_net import FaceNet, RegionNet
+from parlante.models.face_weights import save_face_net
+from parlante.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from parlante.training.face.batches import draw_batch, take_batch
+from parlante.training.face.cache import REGIONS, RegionData
+from parlante.training.face.config import FaceTrainingConfig
+from parlante.training.face.losses import region_loss
+from parlante.training.face.sources import NO_LABEL
+
+__all__ = ["FaceData", "train_face"]
+
+logger = logging.getLogger(__name__)
+
+TEST_SAMPLES = 48
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceData:
+    """What a run draws from.
+
+    Attributes:
+        main: Regions of synthetic heads or videos, or of both.
+        photos: Regions of photos; None without any.
+    """
+
+    main: Sequence[Mapping[str, RegionData]]
+    photos: Mapping[str, RegionData] | None = None
+
+
+def train_face(
+    config: FaceTrainingConfig,
+    data: FaceData,
+    out: Path,
+    *,
+    start: Mapping[str, Tensor] | None = None,
+    parts: Path | None = None,
+) -> Path:
+    """Train, or go on with a run that was cut off.
+
+    Args:
+        config: The run.
+        data: Pairs.
+        out: Folder for checkpoint and weights.
+        start: Weights to begin with; None begins with random ones.
+        parts: Weights of the network that sees likeness; None trains one, on part labels.
+
+    Returns:
+        Path of the weights, float16 safetensors.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "config.json").write_text(config.to_json(), "utf-8")
+    torch.manual_seed(config.seed)
+    part_net = _part_net(config, data, out / "features.safetensors", parts)
+    net = FaceNet(config.model)
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if start is not None:
+        net.load_state_dict(start)
+    average = {name: tensor.detach().clone() for name, tensor in net.state_dict().items()}
+    optimizer = torch.optim.AdamW(
+        net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
+    first = 0
+    if (stored := load_checkpoint(out / "checkpoint.pt")) is not None:
+        net.load_state_dict(stored.model)
+        optimizer.load_state_dict(stored.optimizer)
+        average, first = stored.average, stored.step
+        logger.info("resumed at step %d", first)
+    splits = _splits(config, data)
+    path = out / "face.safetensors"
+    started = time.monotonic()
+    reports: dict[str, list[tuple[float, float]]] = {name: [] for name in REGIONS}
+    for step in range(first, config.num_steps):
+        likeness = part_net if step % config.likeness_every == 0 else None
+        _step(net, optimizer, config, splits, likeness, step, reports)
+        decay = min(config.average_decay, (1.0 + step) / (10.0 + step))
+        with torch.no_grad():
+            for name, tensor in net.state_dict().items():
+                average[name].lerp_(tensor, 1.0 - decay)
+        if (step + 1) % 50 == 0:
+            _tell(step + 1, reports, (time.monotonic() - started) / (step + 1 - first))
+        if (step + 1) % config.checkpoint_steps == 0 or step + 1 == config.num_steps:
+            state = Checkpoint(step + 1, net.state_dict(), average, optimizer.state_dict())
+            save_checkpoint(state, out / "checkpoint.pt")
+            save_face_net(average, config.model, path)
+            logger.info("step %d held out: %s", step + 1, _test(config, average, splits))
+    if not path.exists():
+        save_face_net(average, config.model, path)
+    return path
+
+
+# --- data ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Split:
+    """One source of one region: samples to train and to test on, and its share of a batch."""
+
+    data: RegionData
+    training: npt.NDArray[np.int64]
+    testing: npt.NDArray[np.int64]
+    share: float
+
+
+def _splits(config: FaceTrainingConfig, data: FaceData) -> dict[str, list[_Split]]:
+    """Hold out every so many'th portrait of the main sources; photos are only trained on."""
+    photo_share = config.photo_share if data.photos is not None else 0.0
+    splits: dict[str, list[_Split]] = {}
+    for name in REGIONS:
+        total = sum(len(source[name]) for source in data.main)
+        parts = []
+        for source in data.main:
+            region = source[name]
+            portraits = region.portrait // (2 if name == "eyes" else 1)
+            # Portraits of one subject lie together: blocks of them are held out, not single ones.
+            block = portraits // max(1, config.num_portraits)
+            is_test = block % config.held_out == config.held_out - 1
+            rows = np.arange(len(region))
+            if not is_test.any():
+                is_test = rows >= len(region) - max(1, len(region) // config.held_out)
+            share = (1.0 - photo_share) * len(region) / total
+            parts.append(_Split(region, rows[~is_test], rows[is_test], share))
+        if data.photos is not None:
+            region = data.photos[name]
+            rows = np.arange(len(region))
+            parts.append(_Split(region, rows, rows[:0], photo_share))
+        splits[name] = parts
+    return splits
+
+
+# --- steps ---------------------------------------------------------------------------------
+
+
+def _step(
+    net: FaceNet,
+    optimizer: torch.optim.Optimizer,
+    config: FaceTrainingConfig,
+    splits: dict[str, list[_Split]],
+    part_net: PartNet | None,
+    step: int,
+    reports: dict[str, list[tuple[float, float]]],
+) -> None:
+    rate = config.learning_rate * _schedule(step, config)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad(set_to_none=True)
+    sizes = {"mouth": config.mouth_batch, "eyes": config.eye_batch, "frame": config.frame_batch}
+    for name, region_net in _region_nets(net).items():
+        rng = np.random.default_rng((config.seed, 1 + REGIONS.index(name), step))
+        chosen = splits[name]
+        split = chosen[int(rng.choice(len(chosen), p=[part.share for part in chosen]))]
+        batch = draw_batch(split.data, name, split.training, sizes[name], rng)
+        seen_by = None if name == "frame" else part_net
+        loss, report = region_loss(region_net, batch, seen_by, config.losses)
+        loss.backward()  # type: ignore[no-untyped-call]
+        reports[name].append((report["before"], report["after"]))
+        torch.nn.utils.clip_grad_norm_(region_net.parameters(), 1.0)
+    optimizer.step()
+
+
+def _region_nets(net: FaceNet) -> dict[str, RegionNet]:
+    """The networks that there are, by region."""
+    nets = {"mouth": net.mouth, "eyes": net.eye}
+    return nets if net.frame is None else nets | {"frame": net.frame}
+
+
+def _schedule(step: int, config: FaceTrainingConfig) -> float:
+    if step < config.warmup_steps:
+        return (step + 1) / config.warmup_steps
+    done = (step - config.warmup_steps) / max(1, config.num_steps - config.warmup_steps)
+    return 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def _tell(step: int, reports: dict[str, list[tuple[float, float]]], rate_s: float) -> None:
+    parts = []
+    for name, values in reports.items():
+        if not values:
+            continue
+        before, after = np.mean(values, axis=0) * 255.0
+        parts.append(f"{name} {before:.2f} -> {after:.2f}")
+        values.clear()
+    logger.info("step %d error %s, %.2f s per step", step, ", ".join(parts), rate_s)
+
+
+@torch.no_grad()
+def _test(
+    config: FaceTrainingConfig, average: Mapping[str, Tensor], splits: dict[str, list[_Split]]
+) -> str:
+    """Error before and after on samples that are not trained on, levels of 255."""
+    net = FaceNet(config.model)
+    net.load_state_dict(average)
+    parts = []
+    for name, region_net in _region_nets(net).items():
+        values = []
+        for split in splits[name]:
+            step = max(1, len(split.testing) // TEST_SAMPLES)
+            for rows in np.array_split(split.testing[::step], 6):
+                if len(rows):
+                    batch = take_batch(split.data, rows)
+                    _, report = region_loss(region_net, batch, None, config.losses)
+                    values.append((report["before"], report["after"]))
+        before, after = np.mean(values, axis=0) * 255.0
+        parts.append(f"{name} {before:.2f} -> {after:.2f}")
+    return ", ".join(parts)
+
+
+# --- likeness ------------------------------------------------------------------------------
+
+
+def _part_net(
+    config: FaceTrainingConfig, data: FaceData, path: Path, given: Path | None
+) -> PartNet:
+    """The network that sees likeness: the given one, that of the run before, or a new one."""
+    if given is not None:
+        return load_part_net(given)
+    if not path.exists():
+        save_part_net(_train_parts(config, data), path)
+    return load_part_net(path)
+
+
+def _train_parts(config: FaceTrainingConfig, data: FaceData) -> PartNet:
+    net = PartNet()
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3)
+    for step in range(config.part_steps):
+        for index, name in enumerate(("mouth", "eyes")):
+            rng = np.random.default_rng((config.seed, 11 + index, step))
+            source = data.main[int(rng.integers(len(data.main)))][name]
+            batch = draw_batch(source, name, np.arange(len(source)), 12, rng, twins=0.0)
+            scores = net(batch.answer)
+            labels = batch.labels[:, ::2, ::2].long()
+            if not (labels != NO_LABEL).any():
+                continue
+            loss = F.cross_entropy(scores, labels, ignore_index=NO_LABEL)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        if (step + 1) % 100 == 0:
+            logger.info("parts: step %d loss %.3f", step + 1, float(loss.detach()))
+    return net

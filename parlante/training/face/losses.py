@@ -1,0 +1,82 @@
+"""What the face network is trained on. Axes: B batch, S side of a region."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from parlante.models.face_features import PartNet
+from parlante.models.face_net import RegionNet
+from parlante.training.face.batches import RegionBatch
+
+__all__ = ["LossWeights", "region_loss"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossWeights:
+    """Weights of the parts of the loss, against that of colour.
+
+    Attributes:
+        gradient: Of the slopes of the picture.
+        likeness: Of what a network that names parts sees.
+        twins: Of the difference between frames that differ only in the noise of landmarks.
+        restraint: Of masks and shades where the frame was right already.
+        right: Error below which a frame counts as right, 1 = full scale.
+    """
+
+    gradient: float = 1.0
+    likeness: float = 0.02
+    twins: float = 0.3
+    restraint: float = 0.02
+    right: float = 0.03
+
+
+def region_loss(
+    net: RegionNet, batch: RegionBatch, parts: PartNet | None, weights: LossWeights
+) -> tuple[Tensor, dict[str, float]]:
+    """Loss of one region.
+
+    Args:
+        net: Of the region.
+        batch: Samples.
+        parts: Sees likeness; None leaves that out.
+        weights: Of the parts.
+
+    Returns:
+        The loss, and the mean error of colour before and after within what may be changed.
+    """
+    change, mask, shade = net(batch.region, net.look(batch.portrait))
+    drawn, answer = batch.region.rgb, batch.answer
+    made = drawn + change
+    allow = F.interpolate(batch.region.allow, size=drawn.shape[-2:], mode="bilinear")
+    counts = allow[:, :1] + 0.3 * allow[:, 1:] + 1e-3
+    total = counts.sum()
+    error = (made - answer).abs().mean(1, keepdim=True)
+    before = (drawn - answer).abs().mean(1, keepdim=True)
+    colour = (counts * error).sum() / total
+    loss = colour + weights.gradient * _gradient_loss(made - answer, counts)
+    is_right = torch.exp(-before / weights.right)
+    held = (is_right * (mask + shade.abs().mean(1, keepdim=True))).sum() / total
+    loss = loss + weights.restraint * held
+    if parts is not None:
+        loss = loss + weights.likeness * parts.distance(made, answer, counts).mean()
+    if batch.num_twins:
+        first, second = made[: 2 * batch.num_twins : 2], made[1 : 2 * batch.num_twins : 2]
+        loss = (
+            loss
+            + weights.twins * (counts[: 2 * batch.num_twins : 2] * (first - second)).abs().mean()
+        )
+    with torch.no_grad():
+        report = {"before": float((counts * before).sum() / total), "after": float(colour)}
+    return loss, report
+
+
+def _gradient_loss(difference: Tensor, counts: Tensor) -> Tensor:
+    """Mean error of the slopes to the right and down."""
+    right = (difference[..., 1:] - difference[..., :-1]).abs().mean(1, keepdim=True)
+    down = (difference[..., 1:, :] - difference[..., :-1, :]).abs().mean(1, keepdim=True)
+    weighted = (right * counts[..., 1:]).sum() + (down * counts[..., 1:, :]).sum()
+    return weighted / counts.sum()

@@ -1,0 +1,83 @@
+"""Train the face network on synthetic heads, videos and photos: all that the command does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from parlante.errors import InvalidInput
+from parlante.models.face_features import DEFAULT_FEATURES
+from parlante.models.face_tracker import FaceTracker
+from parlante.models.face_weights import load_face_net
+from parlante.training.face.config import FaceTrainingConfig
+from parlante.training.face.loop import FaceData, train_face
+from parlante.training.face.prepare import prepare_photos, prepare_synthetic, prepare_videos
+
+__all__ = ["DEFAULT_CONFIG", "train_on_pictures"]
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_CONFIG: Final = Path(__file__).parents[1] / "configs" / "face_nano.json"
+
+
+def train_on_pictures(
+    config: FaceTrainingConfig,
+    out: Path,
+    *,
+    synth: Path | None = None,
+    videos: Path | None = None,
+    portraits: Path | None = None,
+    start: Path | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Path:
+    """Make the pairs that are not there yet, then train, or go on with a run that was cut off.
+
+    Args:
+        config: The run.
+        out: Pairs, checkpoint and weights.
+        synth: Folder of synthetic heads.
+        videos: Folder of talking videos.
+        portraits: Folder of photos whose skin is to be left alone.
+        start: Weights to begin with; None begins with random ones.
+        tell: Called with lines for the user.
+
+    Returns:
+        Path of the weights.
+
+    Raises:
+        InvalidInput: There is nothing to train on.
+        FailedPrecondition: The weights or the tracker's files are missing.
+    """
+    if synth is None and videos is None:
+        raise InvalidInput(
+            "the face network needs synthetic heads or videos; give --synth DIR, --videos DIR or "
+            "both",
+            reason="BAD_OPTION",
+            field="synth",
+        )
+    state = None
+    if start is not None:
+        net, _ = load_face_net(start)
+        if net.config != config.model:
+            raise InvalidInput(
+                f"{start.name} is of another size than the config's model; name others, or none",
+                reason="FACE_WEIGHTS_UNUSABLE",
+                field="start",
+            )
+        state = net.state_dict()
+    tracker = FaceTracker()
+    pairs = out / "pairs"
+    main = []
+    if synth is not None:
+        main.append(prepare_synthetic(synth, pairs / "synth", config, tracker))
+    if videos is not None:
+        main.append(prepare_videos(videos, pairs / "videos", config, tracker))
+    photos = None
+    if portraits is not None:
+        photos = prepare_photos(portraits, pairs / "portraits", config, tracker)
+    tell(f"{sum(len(source['frame']) for source in main)} pairs of pictures")
+    # Without part labels there is nothing to train the network of likeness on.
+    parts = DEFAULT_FEATURES if synth is None else None
+    return train_face(config, FaceData(main, photos), out, start=state, parts=parts)

@@ -1,0 +1,279 @@
+"""Calls one Triton server: frames, latents, repair. The one place that knows tritonclient."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+import tritonclient.grpc.aio as triton
+from tritonclient.utils import InferenceServerException
+
+from parlante.triton.faults import Fault, TritonFault
+from parlante.triton.layout import (
+    DECODER,
+    FRAME_BYTES,
+    MAX_ROWS,
+    PROBE_KEY,
+    STORE,
+    FrameRow,
+    RowResult,
+    RowStatus,
+)
+from parlante.triton.regions import Region
+from parlante.types import FRAME_SIZE_PX, MOTION_DIM, Uint8Array
+
+__all__ = ["TritonClient", "connect"]
+
+logger = logging.getLogger(__name__)
+
+_FRAME_SHAPE: Final = (FRAME_SIZE_PX, FRAME_SIZE_PX, 3)
+_REPAIR_TIMEOUT_S: Final = 60.0
+_UNLOAD_S: Final = 1.0
+_REGION_TIMEOUT_S: Final = 2.0
+_MAX_IDLE_REGIONS: Final = 4
+# A server that comes back is noticed soon; gRPC's own back-off would grow to two minutes.
+_CHANNEL_OPTIONS: Final = (
+    ("grpc.max_send_message_length", 128 * 1024 * 1024),
+    ("grpc.max_receive_message_length", 128 * 1024 * 1024),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+
+
+class TritonClient:
+    """One server.
+
+    Args:
+        address: ``HOST:PORT`` of its gRPC endpoint.
+        shared_memory: Try to receive pixels through shared memory; a server on another host refuses
+            that, and they come within the messages from then on.
+    """
+
+    def __init__(self, address: str, *, shared_memory: bool = True) -> None:
+        self.address = address
+        self._client = triton.InferenceServerClient(address, channel_args=list(_CHANNEL_OPTIONS))
+        self._shared_memory = shared_memory
+        self._idle: list[Region] = []
+        self._retired: set[str] = set()  # the server may still write to them
+
+    @property
+    def uses_shared_memory(self) -> bool:
+        """False once the server has refused it, or there was no room."""
+        return self._shared_memory
+
+    async def decode(self, rows: Sequence[FrameRow], *, timeout_s: float) -> list[RowResult]:
+        """Decode rows that all ask for JPEGs, or all for pixels.
+
+        Args:
+            rows: 1 to `MAX_ROWS`.
+            timeout_s: Deadline.
+
+        Raises:
+            TritonFault: The call failed as a whole; nothing is known of any row.
+        """
+        if rows[0].jpeg_quality:
+            answer = await self._infer(rows, ["STATUS", "PICTURE"], timeout_s)
+            return _pictures(answer)
+        region = await self._take_region()
+        if region is None:
+            answer = await self._infer(rows, ["STATUS", "FRAME"], timeout_s)
+            return _frames(answer, answer.as_numpy("FRAME"))
+        try:
+            answer = await self._infer(rows, ["STATUS", "FRAME"], timeout_s, region)
+        except BaseException:
+            self._retire(region)
+            raise
+        pixels = region.copy_pixels((len(rows), *_FRAME_SHAPE))
+        self._idle.append(region)
+        return _frames(answer, pixels)
+
+    async def store(self, key: str, latents: Uint8Array, *, timeout_s: float) -> None:
+        """Store latents, uint8 [N] from `pack_latents`, under a key; raises `TritonFault`."""
+        inputs = [
+            _input("AVATAR", np.array([key.encode()], np.object_), "BYTES"),
+            _input("LATENTS", latents, "UINT8"),
+        ]
+        with _translated():
+            await self._client.infer(
+                STORE,
+                inputs,
+                outputs=[triton.InferRequestedOutput("LATENTS_OUT")],
+                client_timeout=timeout_s,
+            )
+
+    async def probe(self, *, timeout_s: float) -> None:
+        """Have a real frame made; health endpoints stay green over dead models.
+
+        Raises:
+            TritonFault: No frame came.
+        """
+        motion = np.zeros(MOTION_DIM, np.float32)
+        row = FrameRow(avatar_key=PROBE_KEY, motion=motion, jpeg_quality=1)
+        (result,) = await self.decode([row], timeout_s=timeout_s)
+        if result.status is not RowStatus.OK:
+            raise TritonFault(Fault.UNREACHABLE, f"a probe gave {result.status.name}")
+
+    async def reload(self, model: str) -> None:
+        """Unload and load a model: what brings back one whose process has died.
+
+        Raises:
+            TritonFault: The server refuses; it must run with ``--model-control-mode=explicit``.
+        """
+        with _translated():
+            # Loading alone does nothing while the server thinks that it is loaded.
+            await self._client.unload_model(model, client_timeout=_REPAIR_TIMEOUT_S)
+            await self._until_unloaded(model)
+            await self._client.load_model(model, client_timeout=_REPAIR_TIMEOUT_S)
+
+    async def forget_regions(self) -> None:
+        """Give up all regions, after a restart or a freeze of the server."""
+        for region in self._idle:
+            self._retire(region)
+        self._idle.clear()
+        for name in tuple(self._retired):
+            with contextlib.suppress(InferenceServerException):
+                await self._client.unregister_system_shared_memory(
+                    name, client_timeout=_REGION_TIMEOUT_S
+                )
+            self._retired.discard(name)
+
+    async def aclose(self) -> None:
+        """Free the regions on both sides and close the channel."""
+        await self.forget_regions()
+        await self._client.close()
+
+    async def _until_unloaded(self, model: str) -> None:
+        """Wait a little: a model whose process has died stays UNLOADING for ever."""
+        until_s = asyncio.get_running_loop().time() + _UNLOAD_S
+        while asyncio.get_running_loop().time() < until_s:
+            index = await self._client.get_model_repository_index(client_timeout=_REPAIR_TIMEOUT_S)
+            states = [entry.state for entry in index.models if entry.name == model]
+            if not {"READY", "UNLOADING", "LOADING"} & set(states):
+                return
+            await asyncio.sleep(0.05)
+
+    async def _infer(
+        self,
+        rows: Sequence[FrameRow],
+        outputs: list[str],
+        timeout_s: float,
+        region: Region | None = None,
+    ) -> Any:
+        assert 1 <= len(rows) <= MAX_ROWS, len(rows)
+        keys = np.array([[row.avatar_key.encode()] for row in rows], np.object_)
+        quality = np.array([[row.jpeg_quality] for row in rows], np.int32)
+        inputs = [
+            _input("AVATAR", keys, "BYTES"),
+            _input("MOTION", np.stack([row.motion for row in rows]), "FP32"),
+            _input("QUALITY", quality, "INT32"),
+        ]
+        wanted = [triton.InferRequestedOutput(name) for name in outputs]
+        if region is not None:
+            wanted[-1].set_shared_memory(region.name, len(rows) * FRAME_BYTES)
+        with _translated():
+            return await self._client.infer(
+                DECODER, inputs, outputs=wanted, client_timeout=timeout_s
+            )
+
+    async def _take_region(self) -> Region | None:
+        if self._idle:
+            return self._idle.pop()
+        if not self._shared_memory:
+            return None
+        try:
+            region = Region(MAX_ROWS * FRAME_BYTES)
+        except OSError as error:
+            self._do_without(str(error))
+            return None
+        try:
+            await self._client.register_system_shared_memory(
+                region.name, region.name, region.num_bytes, client_timeout=_REGION_TIMEOUT_S
+            )
+        except InferenceServerException as error:
+            self._retire(region)
+            fault = _fault_of(error)
+            if fault.kind in (Fault.UNREACHABLE, Fault.TIMED_OUT):
+                raise fault from error
+            self._do_without(str(fault))
+            return None
+        except BaseException:
+            self._retire(region)
+            raise
+        region.unlink()  # both sides have it open
+        return region
+
+    def _do_without(self, why: str) -> None:
+        self._shared_memory = False
+        logger.warning(
+            "frames come within messages, not through shared memory",
+            extra={"server": self.address, "detail": why[:200]},
+        )
+
+    def _retire(self, region: Region) -> None:
+        """Never use a region again: a call that we gave up may still write to it."""
+        region.close()
+        self._retired.add(region.name)
+
+
+def connect(addresses: str) -> list[TritonClient]:
+    """Make the clients of servers, ``HOST:PORT[,HOST:PORT...]``; needs a running event loop."""
+    return [TritonClient(address.strip()) for address in addresses.split(",")]
+
+
+def _input(name: str, value: Any, datatype: str) -> Any:
+    tensor = triton.InferInput(name, list(value.shape), datatype)
+    tensor.set_data_from_numpy(value)
+    return tensor
+
+
+def _pictures(answer: Any) -> list[RowResult]:
+    pictures = answer.as_numpy("PICTURE")[:, 0]
+    return [
+        RowResult(status=status, jpeg=picture)
+        for status, picture in zip(_statuses(answer), pictures, strict=True)
+    ]
+
+
+def _frames(answer: Any, pixels: Uint8Array) -> list[RowResult]:
+    return [
+        RowResult(status=status, pixels=frame if status is RowStatus.OK else None)
+        for status, frame in zip(_statuses(answer), pixels, strict=True)
+    ]
+
+
+def _statuses(answer: Any) -> list[RowStatus]:
+    return [RowStatus(int(value)) for value in answer.as_numpy("STATUS")[:, 0]]
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """Turn errors of tritonclient, which carry texts more than codes, into `TritonFault`."""
+    try:
+        yield
+    except InferenceServerException as error:
+        raise _fault_of(error) from None
+
+
+def _fault_of(error: InferenceServerException) -> TritonFault:
+    text = str(error.message() or "")[:300]
+    status = str(error.status() or "").removeprefix("StatusCode.")
+    return TritonFault(_kind_of(status, text), f"{status} {text}")
+
+
+def _kind_of(status: str, text: str) -> Fault:
+    if status == "DEADLINE_EXCEEDED":
+        return Fault.TIMED_OUT
+    if "shared memory pool" in text:
+        return Fault.SHARED_MEMORY
+    if "Stub process" in text or "not healthy" in text:
+        return Fault.MODEL_DEAD
+    if "Unable to find shared memory region" in text or "Invalid shared memory region" in text:
+        return Fault.REGION_LOST
+    if status in ("UNAVAILABLE", "CANCELLED") or "unknown model" in text or "not ready" in text:
+        return Fault.UNREACHABLE
+    return Fault.REFUSED

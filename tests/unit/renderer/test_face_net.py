@@ -1,0 +1,149 @@
+"""The network that retouches frames: what it may change, and what it must leave."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from parlante.errors import FailedPrecondition
+from parlante.models import face_mesh as fm
+from parlante.models.decoder import Decoder
+from parlante.models.face_net import FaceInput, FaceLook, FaceNet, FaceNetConfig, RegionNetConfig
+from parlante.models.face_regions import cut_regions
+from parlante.models.face_retouch import FaceRetouch, open_retouch, portrait_frame, stack
+from parlante.models.face_weights import load_face_net, save_face_net
+from parlante.models.frame_geometry import geometry_from_motion, geometry_of_portrait
+
+TINY = FaceNetConfig(
+    mouth=RegionNetConfig(widths=(8, 12), blocks=(1, 1), code=8),
+    eye=RegionNetConfig(widths=(8,), blocks=(1,), code=8),
+    frame=RegionNetConfig(shrink=8, widths=(8, 12), blocks=(1, 1), code=8, has_shade=False),
+)
+
+
+def make_net(seed: int = 0, *, mask: float = 4.0) -> FaceNet:
+    """A net that lays on much, so that whatever it may change is seen to change."""
+    torch.manual_seed(seed)
+    net = FaceNet(TINY).eval()
+    with torch.no_grad():
+        for part in filter(None, (net.mouth, net.eye, net.frame)):
+            side = part.detail.bias.shape[0] // 4
+            part.detail.bias[3 * side :] = mask
+            if part.shade is not None:
+                part.shade.bias.fill_(-0.5)
+    return net
+
+
+@pytest.fixture(scope="module")
+def retouching() -> Decoder:
+    return Decoder(FaceRetouch(make_net()))
+
+
+@pytest.fixture(scope="module")
+def retouched(retouching, latents):
+    return retouching.prepare(latents)
+
+
+def batch_of(decoder, avatar, *motions) -> tuple[FaceInput, FaceLook]:
+    regions = []
+    for values in motions:
+        geometry = geometry_from_motion(avatar, values)
+        regions.append(cut_regions(avatar, geometry, decoder.draw(avatar, geometry)))
+    portrait = cut_regions(avatar, geometry_of_portrait(avatar), portrait_frame(avatar))
+    return stack(regions), stack([portrait] * len(motions))
+
+
+def test_still_frame_is_the_photo_to_the_bit(decoder, avatar, retouching, retouched, motion):
+    frame = retouching.render(retouched, motion())
+    assert (frame == decoder.render(avatar, motion())).all()
+
+
+def test_open_mouth_is_retouched_and_the_forehead_is_not(
+    decoder, avatar, retouching, retouched, motion, face_box
+):
+    values = motion(jawOpen=0.5)
+    change = np.abs(
+        retouching.render(retouched, values).astype(int) - decoder.render(avatar, values)
+    ).max(-1)
+    assert change[face_box(fm.INNER_LIPS)].max() > 20
+    assert change[:160].max() == 0
+    assert change[face_box((*fm.RIGHT_EYE, *fm.LEFT_EYE))].max() == 0
+
+
+def test_blink_of_one_eye_leaves_the_other(
+    decoder, avatar, retouching, retouched, motion, face_box
+):
+    values = motion(eyeBlinkLeft=1.0)
+    change = np.abs(
+        retouching.render(retouched, values).astype(int) - decoder.render(avatar, values)
+    ).max(-1)
+    assert change[face_box(fm.LEFT_EYE)].max() > 20
+    assert change[face_box(fm.RIGHT_EYE)].max() == 0
+    assert change[face_box(fm.INNER_LIPS)].max() == 0
+
+
+def test_mirrored_eyes_are_retouched_alike(decoder, avatar, motion):
+    frames, _ = batch_of(decoder, avatar, motion(eyeBlink=0.7))
+    right, left = frames.eyes.maps
+    assert torch.allclose(right[0], left[0], atol=0.25)  # the drawn face is symmetric
+    assert frames.eyes.condition[0, 0] == pytest.approx(frames.eyes.condition[1, 0])
+
+
+def test_avatars_of_a_batch_do_not_meet(decoder, avatar, motion):
+    net = make_net()
+    both, portraits = batch_of(decoder, avatar, motion(jawOpen=0.4), motion(headYaw=0.2))
+    alone, portrait = batch_of(decoder, avatar, motion(jawOpen=0.4))
+    with torch.inference_mode():
+        together = net(both, net.look(portraits))
+        single = net(alone, net.look(portrait))
+    for many, one in zip(together, single, strict=True):
+        assert torch.allclose(many[: len(one)], one, atol=1e-5)
+
+
+def test_network_can_be_exported(decoder, avatar, motion):
+    net = make_net()
+    frames, portraits = batch_of(decoder, avatar, motion(jawOpen=0.4), motion(eyeBlink=1.0))
+    with torch.no_grad():
+        look = net.look(portraits)
+        exported = torch.export.export(net, (frames, look)).module()
+        wanted, got = net(frames, look), exported(frames, look)
+    for first, second in zip(wanted, got, strict=True):
+        assert torch.allclose(first, second, atol=1e-5)
+
+
+def test_nothing_is_allowed_far_from_lips_and_lids(decoder, avatar, motion):
+    frames, _ = batch_of(decoder, avatar, motion(jawOpen=0.5, eyeBlink=1.0))
+    detail, distance = frames.mouth.allow[:, 0], frames.mouth.maps[:, 0] / 10.0
+    assert detail[distance > 0.051].max() == 0.0
+    assert detail[distance < 0.0].min() > 0.99
+    border = frames.mouth.allow[:, 1]
+    assert max(border[:, 0].max(), border[:, :, 0].max()) < 0.01
+
+
+def test_weights_survive_a_file(tmp_path):
+    net = make_net()
+    save_face_net(net.state_dict(), net.config, tmp_path / "face.safetensors")
+    loaded, digest = load_face_net(tmp_path / "face.safetensors")
+    assert loaded.config == net.config
+    assert len(digest) == 64
+    for name, tensor in net.state_dict().items():
+        assert torch.allclose(loaded.state_dict()[name], tensor, atol=2e-3), name
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights at all"])
+def test_broken_weights_are_refused(tmp_path, content):
+    path = tmp_path / "face.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(FailedPrecondition) as caught:
+        open_retouch(str(path))
+    assert caught.value.reason == "FACE_WEIGHTS_UNUSABLE"
+
+
+def test_missing_weights_are_refused(tmp_path):
+    with pytest.raises(FailedPrecondition, match="parlante train face"):
+        open_retouch(str(tmp_path / "none.safetensors"))
+
+
+def test_no_retouching_can_be_chosen():
+    assert open_retouch("none") is None
