@@ -88,6 +88,7 @@ class Pipeline:
 
     Attributes:
         delay_ms: Algorithmic delay of the session's motion; 0 = not known.
+        num_dropped: Frames dropped since the start of the session.
     """
 
     def __init__(
@@ -130,7 +131,7 @@ class Pipeline:
         self._motion_ended = False
         self._rendering: deque[PendingFrame] = deque()
         self._num_rendered = 0
-        self._num_dropped = 0
+        self.num_dropped = 0
         self._last_notice_us: int | None = None
         self._last_late_us = 0
         self._motion_asked_us = self._renderer_asked_us = clock.monotonic_us()
@@ -161,14 +162,10 @@ class Pipeline:
         self._num_committed_samples = position
         self._num_generated = resumed.next_frame
         self._num_rendered = request.last_seq
-        self._num_dropped = resumed.num_dropped
+        # Of a server that died, the client knows more than the last point.
+        self.num_dropped = max(resumed.num_dropped, request.num_dropped)
         self._first_frame = request.next_frame
         self._first_motion_frame = request.next_motion_frame
-
-    @property
-    def num_dropped(self) -> int:
-        """Frames dropped since the start of the session."""
-        return self._num_dropped
 
     @property
     def motion_log(self) -> MotionLog:
@@ -357,7 +354,7 @@ class Pipeline:
             media_offset_us=pending.frame_index * FRAME_DURATION_US,
             rendered=rendered,
             utterance_id=pending.utterance_id,
-            num_dropped=self._num_dropped,
+            num_dropped=self.num_dropped,
         )
         self._outbox.put(frame, self._clock.monotonic_us())
 
@@ -383,7 +380,7 @@ class Pipeline:
     def _note_dropped(self, frames: list[PendingFrame], reason: DropReason) -> None:
         if not frames:
             return
-        self._num_dropped += len(frames)
+        self.num_dropped += len(frames)
         self._meter.frames_dropped(len(frames), reason)
         now_us = self._clock.monotonic_us()
         if (
@@ -395,6 +392,6 @@ class Pipeline:
                 type=EventType.FRAMES_DROPPED,
                 media_offset_us=frames[0].frame_index * FRAME_DURATION_US,
                 utterance_id=frames[0].utterance_id,
-                detail=f"{self._num_dropped} frames so far; {_HINTS[reason]}",
+                detail=f"{self.num_dropped} frames so far; {_HINTS[reason]}",
             )
             self._outbox.put(notice, now_us)

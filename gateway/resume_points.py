@@ -7,12 +7,12 @@ from typing import Final
 from gateway.pipeline import Pipeline
 from gateway.resume import ResumeSealer, SessionSnapshot
 from gateway.timeline import Timeline
-from gateway.values import ResumePoint, ResumeRequest, SessionSettings
+from gateway.values import PlayedAudio, ResumePoint, ResumeRequest, SessionSettings
 from parlante import telemetry
 from parlante.clock import Clock
 from parlante.errors import FailedPrecondition, InvalidInput, Unavailable
 
-__all__ = ["MAX_CATCH_UP_US", "ResumePoints", "leaving_error", "open_token", "state_mismatch"]
+__all__ = ["ResumePoints", "leaving_error", "open_token"]
 
 INTERVAL_MS: Final = 1_000
 # Media time that a session may have been away and is made up for; the rest is a pause.
@@ -33,9 +33,6 @@ class ResumePoints:
         pipeline: Of the session.
         resumed: The state that the session goes on from; None for a new one.
         request: How its client goes on with it.
-
-    Attributes:
-        avatar_key: Content key of the avatar; set before the first point.
     """
 
     def __init__(
@@ -49,8 +46,10 @@ class ResumePoints:
         resumed: SessionSnapshot | None,
         request: ResumeRequest | None,
     ) -> None:
-        self.avatar_key = ""
         self._sealer = sealer
+        self._avatar_key = ""
+        self._resumed = resumed
+        self._request = request
         self._session_id = session_id
         self._settings = settings
         self._timeline = timeline
@@ -65,6 +64,25 @@ class ResumePoints:
     def is_on(self) -> bool:
         """True when the session makes points."""
         return self._sealer is not None
+
+    def begin(self, avatar_key: str) -> None:
+        """Note the avatar, before the first point; raises `FailedPrecondition` for another one."""
+        if self._resumed is not None and self._resumed.avatar_key != avatar_key:
+            raise state_mismatch("avatar")
+        self._avatar_key = avatar_key
+
+    @property
+    def elapsed_us(self) -> int:
+        """Media time that has passed at the start; the time a resumed session was away counts."""
+        if self._request is None:
+            return 0
+        position_us = self._timeline.offset_us(self._timeline.position_sample)
+        return position_us + min(self._request.elapsed_us, MAX_CATCH_UP_US)
+
+    def wants_audio(self, audio: PlayedAudio) -> bool:
+        """Tell whether audio is returned that the client has not got from another gateway."""
+        since = self._request.next_audio_sample if self._request else 0
+        return self._settings.return_audio and audio.start_sample >= since
 
     def message_came(self) -> None:
         """Count a message of the client that takes effect now."""
@@ -92,7 +110,7 @@ class ResumePoints:
         timeline = self._timeline.snapshot
         snapshot = SessionSnapshot(
             session_id=self._session_id,
-            avatar_key=self.avatar_key,
+            avatar_key=self._avatar_key,
             sample_rate_hz=self._settings.sample_rate_hz,
             seed=self._settings.seed,
             delay_budget_ms=self._settings.delay_budget_ms,

@@ -21,13 +21,7 @@ from gateway.meter import SessionMeter
 from gateway.outbox import Outbox
 from gateway.pipeline import MAX_WAITING_MESSAGES, Pipeline
 from gateway.resume import ResumeSealer
-from gateway.resume_points import (
-    MAX_CATCH_UP_US,
-    ResumePoints,
-    leaving_error,
-    open_token,
-    state_mismatch,
-)
+from gateway.resume_points import ResumePoints, leaving_error, open_token
 from gateway.stages import Stages, named_stage
 from gateway.steering import SteeringQueue
 from gateway.timeline import Step, Timeline, frame_start_sample
@@ -153,9 +147,8 @@ class Session:
         size_px = frame_size_within(self._settings.render_config(avatar.key), avatar, self._limits)
         frames = not self._settings.no_frames
         async with self._stages.admitted(avatar.key, frames=frames) as stages:
-            self._points.avatar_key = avatar.key
-            self._check_resumed_avatar(avatar.key)
-            self._meter.start_us = self._clock.monotonic_us() - self._elapsed_us()
+            self._points.begin(avatar.key)
+            self._meter.start_us = self._clock.monotonic_us() - self._points.elapsed_us
             await send(self._started(avatar, size_px))
             try:
                 async with asyncio.TaskGroup() as tasks:
@@ -221,17 +214,6 @@ class Session:
         )
 
     # --- from the client ---------------------------------------------------------------------
-
-    def _check_resumed_avatar(self, avatar_key: str) -> None:
-        if self._resumed is not None and self._resumed.avatar_key != avatar_key:
-            raise state_mismatch("avatar")
-
-    def _elapsed_us(self) -> int:
-        """Media time that has passed; of a resumed session with the time it was away."""
-        if self._resumed is None or self._request is None:
-            return 0
-        position_us = self._timeline.offset_us(self._timeline.position_sample)
-        return position_us + min(self._request.elapsed_us, MAX_CATCH_UP_US)
 
     async def _read(self, inputs: AsyncIterator[SessionInput]) -> None:
         while True:
@@ -354,7 +336,7 @@ class Session:
         for item in step.items:
             if isinstance(item, PlayedAudio):
                 self._pipeline.mark(item)
-            if isinstance(item, Event) or self._wants_audio(item):
+            if isinstance(item, Event) or self._points.wants_audio(item):
                 self._put(item)
         if len(step.samples):
             controls = self._steering.take_due(step.start_sample)
@@ -362,11 +344,6 @@ class Session:
                 self._pipeline.push_controls(controls)
             self._pipeline.push_audio(step.start_sample, step.samples)
         self._put_point(force=any(isinstance(item, Event) for item in step.items))
-
-    def _wants_audio(self, audio: PlayedAudio) -> bool:
-        """Tell whether audio is returned that the client has not got from another gateway."""
-        since = self._request.next_audio_sample if self._request else 0
-        return self._settings.return_audio and audio.start_sample >= since
 
     def _put_point(self, *, force: bool) -> None:
         point = self._points.make(force=force)

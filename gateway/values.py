@@ -128,6 +128,7 @@ class ResumeRequest:
         next_audio_sample: Where its returned audio goes on.
         num_replayed: Messages that it sends again.
         num_repeated: How many of those, the first ones, had been counted.
+        num_dropped: Frames dropped as far as the client knows.
     """
 
     token: bytes = field(repr=False)
@@ -138,6 +139,7 @@ class ResumeRequest:
     next_audio_sample: int = 0
     num_replayed: int = 0
     num_repeated: int = 0
+    num_dropped: int = 0
 
 
 # --- from the client ---------------------------------------------------------------------------

@@ -111,6 +111,7 @@ def resume_from_proto(config: gateway_pb2.SessionConfig) -> ResumeRequest | None
         message.next_motion_offset_us,
         message.next_audio_sample,
         message.repeated_message_count,
+        message.dropped_frame_count,
     )
     if (
         not 1 <= len(message.resume_token) <= MAX_TOKEN_BYTES
@@ -134,6 +135,7 @@ def resume_from_proto(config: gateway_pb2.SessionConfig) -> ResumeRequest | None
         next_audio_sample=message.next_audio_sample,
         num_replayed=message.replayed_message_count,
         num_repeated=message.repeated_message_count,
+        num_dropped=message.dropped_frame_count,
     )
 
 

@@ -17,4 +17,4 @@ for stage in encoder motion renderer gateway; do
   kubectl -n parlante rollout status "deployment/parlante-$stage" --timeout=10m
 done
 echo "kubectl -n parlante port-forward deployment/parlante-gateway 50050:50050"
-echo "parlante avatars --server localhost:50050 list"
+echo "parlante avatars list --server localhost:50050"

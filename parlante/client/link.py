@@ -43,6 +43,7 @@ class Progress:
     point: gateway_pb2.ResumePoint | None = None
     point_s: float = 0.0
     last_seq: int = 0
+    num_dropped: int = 0
     next_frame_us: int = 0
     next_motion_us: int = 0
     next_audio_sample: int = 0
@@ -56,7 +57,7 @@ class Progress:
         """Note an item; False for one that came before."""
         match item:
             case Frame():
-                self.last_seq = item.seq
+                self.last_seq, self.num_dropped = item.seq, item.dropped_frame_count
                 self.next_frame_us = item.media_offset_us + FRAME_DURATION_US
             case MotionSample():
                 self.next_motion_us = item.media_offset_us + FRAME_DURATION_US
@@ -88,6 +89,7 @@ class Progress:
             next_audio_sample=self.next_audio_sample,
             replayed_message_count=len(replay.messages),
             repeated_message_count=replay.num_repeated,
+            dropped_frame_count=self.num_dropped,
         )
         return resume, list(replay.messages)
 

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from parlante.convert import avatar_from_proto, frame_encoding_from_proto
+from parlante.errors import InvalidInput
 from parlante.types import AvatarInfo, Float32Array, FrameEncoding, Int16Array
 from parlante.v1 import gateway_pb2
 
@@ -231,3 +232,23 @@ def _event(message: gateway_pb2.SessionEvent) -> Event:
         interrupted=message.interrupted,
         detail=message.detail,
     )
+
+
+def as_samples(samples: Int16Array | bytes) -> Int16Array:
+    """Read audio of a caller, int16 [S]; raises `InvalidInput`."""
+    if isinstance(samples, bytes | bytearray | memoryview):
+        if len(samples) % 2:
+            raise InvalidInput(
+                f"16-bit audio has an even number of bytes; got {len(samples)}",
+                reason="ODD_BYTE_COUNT",
+                field="samples",
+            )
+        return np.frombuffer(samples, dtype="<i2").astype(np.int16, copy=False)
+    if samples.dtype != np.int16 or samples.ndim != 1:
+        raise InvalidInput(
+            f"audio must be int16 [S], one channel; got {samples.dtype} {list(samples.shape)}; "
+            "scale floats by 32767 and mix channels first",
+            reason="BAD_AUDIO_ARRAY",
+            field="samples",
+        )
+    return samples

@@ -9,8 +9,6 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Final
 
-import numpy as np
-
 from parlante.aio import Channel, ChannelClosed, cancel_and_wait
 from parlante.client.link import Link, OpenCall, Progress, is_recoverable
 from parlante.client.messages import (
@@ -18,6 +16,7 @@ from parlante.client.messages import (
     Pacing,
     SessionInfo,
     SessionItem,
+    as_samples,
     item_from_proto,
     session_info_from_proto,
 )
@@ -142,7 +141,7 @@ class Session:
             InvalidInput: Not 16-bit samples.
             ParlanteError: The session has ended; the error says why.
         """
-        values = _as_samples(samples)
+        values = as_samples(samples)
         rate_hz = self.info.sample_rate_hz
         message_ms = _MESSAGE_MS if self._pacing is Pacing.LIVE else _BURST_MESSAGE_MS
         step = rate_hz * message_ms // 1000
@@ -179,7 +178,7 @@ class Session:
             FailedPrecondition: The session is a burst.
             ParlanteError: The session has ended; the error says why.
         """
-        values = _as_samples(samples)
+        values = as_samples(samples)
         if self._pacing is not Pacing.LIVE:
             raise FailedPrecondition(
                 "an avatar listens in live pacing only; open a session with Pacing.LIVE",
@@ -386,22 +385,3 @@ def _ended() -> ParlanteError:
     return Unavailable(
         "the session has ended or was finished; open a new one", reason="SESSION_ENDED"
     )
-
-
-def _as_samples(samples: Int16Array | bytes) -> Int16Array:
-    if isinstance(samples, bytes | bytearray | memoryview):
-        if len(samples) % 2:
-            raise InvalidInput(
-                f"16-bit audio has an even number of bytes; got {len(samples)}",
-                reason="ODD_BYTE_COUNT",
-                field="samples",
-            )
-        return np.frombuffer(samples, dtype="<i2").astype(np.int16, copy=False)
-    if samples.dtype != np.int16 or samples.ndim != 1:
-        raise InvalidInput(
-            f"audio must be int16 [S], one channel; got {samples.dtype} {list(samples.shape)}; "
-            "scale floats by 32767 and mix channels first",
-            reason="BAD_AUDIO_ARRAY",
-            field="samples",
-        )
-    return samples

@@ -26,49 +26,49 @@ from parlante.v1 import common_pb2 as parlante_dot_v1_dot_common__pb2
 from parlante.v1 import encoder_pb2 as parlante_dot_v1_dot_encoder__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19parlante/v1/gateway.proto\x12\x0bparlante.v1\x1a\x18parlante/v1/common.proto\x1a\x19parlante/v1/encoder.proto\"\x9e\x05\n\rSessionConfig\x12\x15\n\x0b\x61vatar_name\x18\x01 \x01(\tH\x00\x12\x12\n\x08portrait\x18\x02 \x01(\x0cH\x00\x12,\n\x0b\x66\x61\x63\x65_choice\x18\x03 \x01(\x0e\x32\x17.parlante.v1.FaceChoice\x12\x32\n\x0e\x61udio_encoding\x18\x04 \x01(\x0e\x32\x1a.parlante.v1.AudioEncoding\x12\x16\n\x0esample_rate_hz\x18\x05 \x01(\x05\x12\x33\n\x0f\x66rame_encodings\x18\x06 \x03(\x0e\x32\x1a.parlante.v1.FrameEncoding\x12\x14\n\x0cjpeg_quality\x18\x07 \x01(\x05\x12\x19\n\x11h264_bitrate_kbps\x18\x08 \x01(\x05\x12\x0c\n\x04seed\x18\t \x01(\x03\x12\'\n\x08\x63ontrols\x18\n \x01(\x0b\x32\x15.parlante.v1.Controls\x12#\n\x06pacing\x18\x0b \x01(\x0e\x32\x13.parlante.v1.Pacing\x12\x14\n\x0creturn_audio\x18\x0c \x01(\x08\x12\x15\n\rreturn_motion\x18\r \x01(\x08\x12\x11\n\tno_frames\x18\x0e \x01(\x08\x12\x1c\n\x14max_frames_in_flight\x18\x0f \x01(\x05\x12\x17\n\x0f\x64\x65lay_budget_ms\x18\x10 \x01(\x05\x12\x11\n\tresumable\x18\x11 \x01(\x08\x12\'\n\x06resume\x18\x12 \x01(\x0b\x32\x17.parlante.v1.ResumeFrom\x12\x15\n\rframe_size_px\x18\x14 \x01(\x05\x12+\n\nbackground\x18\x15 \x01(\x0b\x32\x17.parlante.v1.Background\x12%\n\x07\x66raming\x18\x16 \x01(\x0e\x32\x14.parlante.v1.FramingB\x08\n\x06\x61vatar\"\xe6\x01\n\nResumeFrom\x12\x14\n\x0cresume_token\x18\x01 \x01(\x0c\x12\x12\n\nelapsed_us\x18\x02 \x01(\x03\x12\x16\n\x0elast_frame_seq\x18\x03 \x01(\x03\x12\x1c\n\x14next_frame_offset_us\x18\x04 \x01(\x03\x12\x1d\n\x15next_motion_offset_us\x18\x05 \x01(\x03\x12\x19\n\x11next_audio_sample\x18\x06 \x01(\x03\x12\x1e\n\x16replayed_message_count\x18\x07 \x01(\x05\x12\x1e\n\x16repeated_message_count\x18\x08 \x01(\x05\"F\n\nAudioInput\x12\x14\n\x0cstart_sample\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x14\n\x0cutterance_id\x18\x03 \x01(\t\"\x1e\n\x0eListeningInput\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"Q\n\rControlUpdate\x12\'\n\x08\x63ontrols\x18\x01 \x01(\x0b\x32\x15.parlante.v1.Controls\x12\x17\n\x0f\x61pply_offset_us\x18\x02 \x01(\x03\"&\n\x0e\x45ndOfUtterance\x12\x14\n\x0cutterance_id\x18\x01 \x01(\t\"!\n\tInterrupt\x12\x14\n\x0cutterance_id\x18\x01 \x01(\t\"d\n\x0ePlaybackReport\x12\x16\n\x0elast_frame_seq\x18\x01 \x01(\x03\x12\x17\n\x0fmedia_offset_us\x18\x02 \x01(\x03\x12!\n\x19jitter_buffer_frame_count\x18\x03 \x01(\x05\"\xec\x02\n\x0f\x43onverseRequest\x12,\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1a.parlante.v1.SessionConfigH\x00\x12(\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x17.parlante.v1.AudioInputH\x00\x12-\n\x07\x63ontrol\x18\x03 \x01(\x0b\x32\x1a.parlante.v1.ControlUpdateH\x00\x12\x37\n\x10\x65nd_of_utterance\x18\x04 \x01(\x0b\x32\x1b.parlante.v1.EndOfUtteranceH\x00\x12+\n\tinterrupt\x18\x05 \x01(\x0b\x32\x16.parlante.v1.InterruptH\x00\x12/\n\x08playback\x18\x06 \x01(\x0b\x32\x1b.parlante.v1.PlaybackReportH\x00\x12\x30\n\tlistening\x18\x07 \x01(\x0b\x32\x1b.parlante.v1.ListeningInputH\x00\x42\t\n\x07message\"\xd0\x02\n\x0eSessionStarted\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12*\n\x06\x63onfig\x18\x02 \x01(\x0b\x32\x1a.parlante.v1.SessionConfig\x12#\n\x06\x61vatar\x18\x03 \x01(\x0b\x32\x13.parlante.v1.Avatar\x12\x32\n\x0e\x66rame_encoding\x18\x04 \x01(\x0e\x32\x1a.parlante.v1.FrameEncoding\x12\x10\n\x08width_px\x18\x05 \x01(\x05\x12\x11\n\theight_px\x18\x06 \x01(\x05\x12\x15\n\rframe_rate_hz\x18\x07 \x01(\x05\x12\x1c\n\x14\x61lgorithmic_delay_ms\x18\x08 \x01(\x05\x12\x1a\n\x12max_audio_ahead_ms\x18\t \x01(\x05\x12\x17\n\x0fmotion_channels\x18\n \x03(\t\x12\x16\n\x0eserver_version\x18\x0b \x01(\t\"\x94\x01\n\nVideoFrame\x12\x0b\n\x03seq\x18\x01 \x01(\x03\x12\x17\n\x0fmedia_offset_us\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x11\n\tkey_frame\x18\x04 \x01(\x08\x12\x0c\n\x04idle\x18\x05 \x01(\x08\x12\x14\n\x0cutterance_id\x18\x06 \x01(\t\x12\x1b\n\x13\x64ropped_frame_count\x18\x07 \x01(\x03\"`\n\x0b\x41udioOutput\x12\x17\n\x0fmedia_offset_us\x18\x01 \x01(\x03\x12\x14\n\x0cstart_sample\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x14\n\x0cutterance_id\x18\x04 \x01(\t\"E\n\x0cMotionOutput\x12\x17\n\x0fmedia_offset_us\x18\x01 \x01(\x03\x12\x0e\n\x06values\x18\x02 \x03(\x02\x12\x0c\n\x04idle\x18\x03 \x01(\x08\"\x88\x01\n\x0cSessionEvent\x12$\n\x04type\x18\x01 \x01(\x0e\x32\x16.parlante.v1.EventType\x12\x17\n\x0fmedia_offset_us\x18\x02 \x01(\x03\x12\x14\n\x0cutterance_id\x18\x03 \x01(\t\x12\x13\n\x0binterrupted\x18\x04 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\"z\n\x0bResumePoint\x12\x14\n\x0cresume_token\x18\x01 \x01(\x0c\x12\x17\n\x0fmedia_offset_us\x18\x02 \x01(\x03\x12\x14\n\x0c\x61udio_sample\x18\x03 \x01(\x03\x12\x15\n\rmessage_count\x18\x04 \x01(\x03\x12\x0f\n\x07go_away\x18\x05 \x01(\x08\"\xb5\x02\n\x10\x43onverseResponse\x12\x36\n\x0fsession_started\x18\x01 \x01(\x0b\x32\x1b.parlante.v1.SessionStartedH\x00\x12(\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x17.parlante.v1.VideoFrameH\x00\x12)\n\x05\x61udio\x18\x03 \x01(\x0b\x32\x18.parlante.v1.AudioOutputH\x00\x12+\n\x06motion\x18\x04 \x01(\x0b\x32\x19.parlante.v1.MotionOutputH\x00\x12*\n\x05\x65vent\x18\x05 \x01(\x0b\x32\x19.parlante.v1.SessionEventH\x00\x12\x30\n\x0cresume_point\x18\x06 \x01(\x0b\x32\x18.parlante.v1.ResumePointH\x00\x42\t\n\x07message*C\n\x06Pacing\x12\x16\n\x12PACING_UNSPECIFIED\x10\x00\x12\x0f\n\x0bPACING_LIVE\x10\x01\x12\x10\n\x0cPACING_BURST\x10\x02*\xde\x01\n\tEventType\x12\x1a\n\x16\x45VENT_TYPE_UNSPECIFIED\x10\x00\x12 \n\x1c\x45VENT_TYPE_UTTERANCE_STARTED\x10\x01\x12!\n\x1d\x45VENT_TYPE_UTTERANCE_FINISHED\x10\x02\x12\x1a\n\x16\x45VENT_TYPE_INTERRUPTED\x10\x03\x12\x1d\n\x19\x45VENT_TYPE_AUDIO_UNDERRUN\x10\x04\x12\x1d\n\x19\x45VENT_TYPE_FRAMES_DROPPED\x10\x05\x12\x16\n\x12\x45VENT_TYPE_GO_AWAY\x10\x06\x32]\n\x0eGatewayService\x12K\n\x08\x43onverse\x12\x1c.parlante.v1.ConverseRequest\x1a\x1d.parlante.v1.ConverseResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19parlante/v1/gateway.proto\x12\x0bparlante.v1\x1a\x18parlante/v1/common.proto\x1a\x19parlante/v1/encoder.proto\"\x9e\x05\n\rSessionConfig\x12\x15\n\x0b\x61vatar_name\x18\x01 \x01(\tH\x00\x12\x12\n\x08portrait\x18\x02 \x01(\x0cH\x00\x12,\n\x0b\x66\x61\x63\x65_choice\x18\x03 \x01(\x0e\x32\x17.parlante.v1.FaceChoice\x12\x32\n\x0e\x61udio_encoding\x18\x04 \x01(\x0e\x32\x1a.parlante.v1.AudioEncoding\x12\x16\n\x0esample_rate_hz\x18\x05 \x01(\x05\x12\x33\n\x0f\x66rame_encodings\x18\x06 \x03(\x0e\x32\x1a.parlante.v1.FrameEncoding\x12\x14\n\x0cjpeg_quality\x18\x07 \x01(\x05\x12\x19\n\x11h264_bitrate_kbps\x18\x08 \x01(\x05\x12\x0c\n\x04seed\x18\t \x01(\x03\x12\'\n\x08\x63ontrols\x18\n \x01(\x0b\x32\x15.parlante.v1.Controls\x12#\n\x06pacing\x18\x0b \x01(\x0e\x32\x13.parlante.v1.Pacing\x12\x14\n\x0creturn_audio\x18\x0c \x01(\x08\x12\x15\n\rreturn_motion\x18\r \x01(\x08\x12\x11\n\tno_frames\x18\x0e \x01(\x08\x12\x1c\n\x14max_frames_in_flight\x18\x0f \x01(\x05\x12\x17\n\x0f\x64\x65lay_budget_ms\x18\x10 \x01(\x05\x12\x11\n\tresumable\x18\x11 \x01(\x08\x12\'\n\x06resume\x18\x12 \x01(\x0b\x32\x17.parlante.v1.ResumeFrom\x12\x15\n\rframe_size_px\x18\x14 \x01(\x05\x12+\n\nbackground\x18\x15 \x01(\x0b\x32\x17.parlante.v1.Background\x12%\n\x07\x66raming\x18\x16 \x01(\x0e\x32\x14.parlante.v1.FramingB\x08\n\x06\x61vatar\"\x83\x02\n\nResumeFrom\x12\x14\n\x0cresume_token\x18\x01 \x01(\x0c\x12\x12\n\nelapsed_us\x18\x02 \x01(\x03\x12\x16\n\x0elast_frame_seq\x18\x03 \x01(\x03\x12\x1c\n\x14next_frame_offset_us\x18\x04 \x01(\x03\x12\x1d\n\x15next_motion_offset_us\x18\x05 \x01(\x03\x12\x19\n\x11next_audio_sample\x18\x06 \x01(\x03\x12\x1e\n\x16replayed_message_count\x18\x07 \x01(\x05\x12\x1e\n\x16repeated_message_count\x18\x08 \x01(\x05\x12\x1b\n\x13\x64ropped_frame_count\x18\t \x01(\x03\"F\n\nAudioInput\x12\x14\n\x0cstart_sample\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x14\n\x0cutterance_id\x18\x03 \x01(\t\"\x1e\n\x0eListeningInput\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"Q\n\rControlUpdate\x12\'\n\x08\x63ontrols\x18\x01 \x01(\x0b\x32\x15.parlante.v1.Controls\x12\x17\n\x0f\x61pply_offset_us\x18\x02 \x01(\x03\"&\n\x0e\x45ndOfUtterance\x12\x14\n\x0cutterance_id\x18\x01 \x01(\t\"!\n\tInterrupt\x12\x14\n\x0cutterance_id\x18\x01 \x01(\t\"d\n\x0ePlaybackReport\x12\x16\n\x0elast_frame_seq\x18\x01 \x01(\x03\x12\x17\n\x0fmedia_offset_us\x18\x02 \x01(\x03\x12!\n\x19jitter_buffer_frame_count\x18\x03 \x01(\x05\"\xec\x02\n\x0f\x43onverseRequest\x12,\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1a.parlante.v1.SessionConfigH\x00\x12(\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x17.parlante.v1.AudioInputH\x00\x12-\n\x07\x63ontrol\x18\x03 \x01(\x0b\x32\x1a.parlante.v1.ControlUpdateH\x00\x12\x37\n\x10\x65nd_of_utterance\x18\x04 \x01(\x0b\x32\x1b.parlante.v1.EndOfUtteranceH\x00\x12+\n\tinterrupt\x18\x05 \x01(\x0b\x32\x16.parlante.v1.InterruptH\x00\x12/\n\x08playback\x18\x06 \x01(\x0b\x32\x1b.parlante.v1.PlaybackReportH\x00\x12\x30\n\tlistening\x18\x07 \x01(\x0b\x32\x1b.parlante.v1.ListeningInputH\x00\x42\t\n\x07message\"\xd0\x02\n\x0eSessionStarted\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12*\n\x06\x63onfig\x18\x02 \x01(\x0b\x32\x1a.parlante.v1.SessionConfig\x12#\n\x06\x61vatar\x18\x03 \x01(\x0b\x32\x13.parlante.v1.Avatar\x12\x32\n\x0e\x66rame_encoding\x18\x04 \x01(\x0e\x32\x1a.parlante.v1.FrameEncoding\x12\x10\n\x08width_px\x18\x05 \x01(\x05\x12\x11\n\theight_px\x18\x06 \x01(\x05\x12\x15\n\rframe_rate_hz\x18\x07 \x01(\x05\x12\x1c\n\x14\x61lgorithmic_delay_ms\x18\x08 \x01(\x05\x12\x1a\n\x12max_audio_ahead_ms\x18\t \x01(\x05\x12\x17\n\x0fmotion_channels\x18\n \x03(\t\x12\x16\n\x0eserver_version\x18\x0b \x01(\t\"\x94\x01\n\nVideoFrame\x12\x0b\n\x03seq\x18\x01 \x01(\x03\x12\x17\n\x0fmedia_offset_us\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x11\n\tkey_frame\x18\x04 \x01(\x08\x12\x0c\n\x04idle\x18\x05 \x01(\x08\x12\x14\n\x0cutterance_id\x18\x06 \x01(\t\x12\x1b\n\x13\x64ropped_frame_count\x18\x07 \x01(\x03\"`\n\x0b\x41udioOutput\x12\x17\n\x0fmedia_offset_us\x18\x01 \x01(\x03\x12\x14\n\x0cstart_sample\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x14\n\x0cutterance_id\x18\x04 \x01(\t\"E\n\x0cMotionOutput\x12\x17\n\x0fmedia_offset_us\x18\x01 \x01(\x03\x12\x0e\n\x06values\x18\x02 \x03(\x02\x12\x0c\n\x04idle\x18\x03 \x01(\x08\"\x88\x01\n\x0cSessionEvent\x12$\n\x04type\x18\x01 \x01(\x0e\x32\x16.parlante.v1.EventType\x12\x17\n\x0fmedia_offset_us\x18\x02 \x01(\x03\x12\x14\n\x0cutterance_id\x18\x03 \x01(\t\x12\x13\n\x0binterrupted\x18\x04 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\"z\n\x0bResumePoint\x12\x14\n\x0cresume_token\x18\x01 \x01(\x0c\x12\x17\n\x0fmedia_offset_us\x18\x02 \x01(\x03\x12\x14\n\x0c\x61udio_sample\x18\x03 \x01(\x03\x12\x15\n\rmessage_count\x18\x04 \x01(\x03\x12\x0f\n\x07go_away\x18\x05 \x01(\x08\"\xb5\x02\n\x10\x43onverseResponse\x12\x36\n\x0fsession_started\x18\x01 \x01(\x0b\x32\x1b.parlante.v1.SessionStartedH\x00\x12(\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x17.parlante.v1.VideoFrameH\x00\x12)\n\x05\x61udio\x18\x03 \x01(\x0b\x32\x18.parlante.v1.AudioOutputH\x00\x12+\n\x06motion\x18\x04 \x01(\x0b\x32\x19.parlante.v1.MotionOutputH\x00\x12*\n\x05\x65vent\x18\x05 \x01(\x0b\x32\x19.parlante.v1.SessionEventH\x00\x12\x30\n\x0cresume_point\x18\x06 \x01(\x0b\x32\x18.parlante.v1.ResumePointH\x00\x42\t\n\x07message*C\n\x06Pacing\x12\x16\n\x12PACING_UNSPECIFIED\x10\x00\x12\x0f\n\x0bPACING_LIVE\x10\x01\x12\x10\n\x0cPACING_BURST\x10\x02*\xde\x01\n\tEventType\x12\x1a\n\x16\x45VENT_TYPE_UNSPECIFIED\x10\x00\x12 \n\x1c\x45VENT_TYPE_UTTERANCE_STARTED\x10\x01\x12!\n\x1d\x45VENT_TYPE_UTTERANCE_FINISHED\x10\x02\x12\x1a\n\x16\x45VENT_TYPE_INTERRUPTED\x10\x03\x12\x1d\n\x19\x45VENT_TYPE_AUDIO_UNDERRUN\x10\x04\x12\x1d\n\x19\x45VENT_TYPE_FRAMES_DROPPED\x10\x05\x12\x16\n\x12\x45VENT_TYPE_GO_AWAY\x10\x06\x32]\n\x0eGatewayService\x12K\n\x08\x43onverse\x12\x1c.parlante.v1.ConverseRequest\x1a\x1d.parlante.v1.ConverseResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parlante.v1.gateway_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PACING']._serialized_start=2966
-  _globals['_PACING']._serialized_end=3033
-  _globals['_EVENTTYPE']._serialized_start=3036
-  _globals['_EVENTTYPE']._serialized_end=3258
+  _globals['_PACING']._serialized_start=2995
+  _globals['_PACING']._serialized_end=3062
+  _globals['_EVENTTYPE']._serialized_start=3065
+  _globals['_EVENTTYPE']._serialized_end=3287
   _globals['_SESSIONCONFIG']._serialized_start=96
   _globals['_SESSIONCONFIG']._serialized_end=766
   _globals['_RESUMEFROM']._serialized_start=769
-  _globals['_RESUMEFROM']._serialized_end=999
-  _globals['_AUDIOINPUT']._serialized_start=1001
-  _globals['_AUDIOINPUT']._serialized_end=1071
-  _globals['_LISTENINGINPUT']._serialized_start=1073
-  _globals['_LISTENINGINPUT']._serialized_end=1103
-  _globals['_CONTROLUPDATE']._serialized_start=1105
-  _globals['_CONTROLUPDATE']._serialized_end=1186
-  _globals['_ENDOFUTTERANCE']._serialized_start=1188
-  _globals['_ENDOFUTTERANCE']._serialized_end=1226
-  _globals['_INTERRUPT']._serialized_start=1228
-  _globals['_INTERRUPT']._serialized_end=1261
-  _globals['_PLAYBACKREPORT']._serialized_start=1263
-  _globals['_PLAYBACKREPORT']._serialized_end=1363
-  _globals['_CONVERSEREQUEST']._serialized_start=1366
-  _globals['_CONVERSEREQUEST']._serialized_end=1730
-  _globals['_SESSIONSTARTED']._serialized_start=1733
-  _globals['_SESSIONSTARTED']._serialized_end=2069
-  _globals['_VIDEOFRAME']._serialized_start=2072
-  _globals['_VIDEOFRAME']._serialized_end=2220
-  _globals['_AUDIOOUTPUT']._serialized_start=2222
-  _globals['_AUDIOOUTPUT']._serialized_end=2318
-  _globals['_MOTIONOUTPUT']._serialized_start=2320
-  _globals['_MOTIONOUTPUT']._serialized_end=2389
-  _globals['_SESSIONEVENT']._serialized_start=2392
-  _globals['_SESSIONEVENT']._serialized_end=2528
-  _globals['_RESUMEPOINT']._serialized_start=2530
-  _globals['_RESUMEPOINT']._serialized_end=2652
-  _globals['_CONVERSERESPONSE']._serialized_start=2655
-  _globals['_CONVERSERESPONSE']._serialized_end=2964
-  _globals['_GATEWAYSERVICE']._serialized_start=3260
-  _globals['_GATEWAYSERVICE']._serialized_end=3353
+  _globals['_RESUMEFROM']._serialized_end=1028
+  _globals['_AUDIOINPUT']._serialized_start=1030
+  _globals['_AUDIOINPUT']._serialized_end=1100
+  _globals['_LISTENINGINPUT']._serialized_start=1102
+  _globals['_LISTENINGINPUT']._serialized_end=1132
+  _globals['_CONTROLUPDATE']._serialized_start=1134
+  _globals['_CONTROLUPDATE']._serialized_end=1215
+  _globals['_ENDOFUTTERANCE']._serialized_start=1217
+  _globals['_ENDOFUTTERANCE']._serialized_end=1255
+  _globals['_INTERRUPT']._serialized_start=1257
+  _globals['_INTERRUPT']._serialized_end=1290
+  _globals['_PLAYBACKREPORT']._serialized_start=1292
+  _globals['_PLAYBACKREPORT']._serialized_end=1392
+  _globals['_CONVERSEREQUEST']._serialized_start=1395
+  _globals['_CONVERSEREQUEST']._serialized_end=1759
+  _globals['_SESSIONSTARTED']._serialized_start=1762
+  _globals['_SESSIONSTARTED']._serialized_end=2098
+  _globals['_VIDEOFRAME']._serialized_start=2101
+  _globals['_VIDEOFRAME']._serialized_end=2249
+  _globals['_AUDIOOUTPUT']._serialized_start=2251
+  _globals['_AUDIOOUTPUT']._serialized_end=2347
+  _globals['_MOTIONOUTPUT']._serialized_start=2349
+  _globals['_MOTIONOUTPUT']._serialized_end=2418
+  _globals['_SESSIONEVENT']._serialized_start=2421
+  _globals['_SESSIONEVENT']._serialized_end=2557
+  _globals['_RESUMEPOINT']._serialized_start=2559
+  _globals['_RESUMEPOINT']._serialized_end=2681
+  _globals['_CONVERSERESPONSE']._serialized_start=2684
+  _globals['_CONVERSERESPONSE']._serialized_end=2993
+  _globals['_GATEWAYSERVICE']._serialized_start=3289
+  _globals['_GATEWAYSERVICE']._serialized_end=3382
 # @@protoc_insertion_point(module_scope)

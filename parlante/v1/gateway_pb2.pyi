@@ -82,7 +82,7 @@ class SessionConfig(_message.Message):
     def __init__(self, avatar_name: _Optional[str] = ..., portrait: _Optional[bytes] = ..., face_choice: _Optional[_Union[_encoder_pb2.FaceChoice, str]] = ..., audio_encoding: _Optional[_Union[_common_pb2.AudioEncoding, str]] = ..., sample_rate_hz: _Optional[int] = ..., frame_encodings: _Optional[_Iterable[_Union[_common_pb2.FrameEncoding, str]]] = ..., jpeg_quality: _Optional[int] = ..., h264_bitrate_kbps: _Optional[int] = ..., seed: _Optional[int] = ..., controls: _Optional[_Union[_common_pb2.Controls, _Mapping]] = ..., pacing: _Optional[_Union[Pacing, str]] = ..., return_audio: _Optional[bool] = ..., return_motion: _Optional[bool] = ..., no_frames: _Optional[bool] = ..., max_frames_in_flight: _Optional[int] = ..., delay_budget_ms: _Optional[int] = ..., resumable: _Optional[bool] = ..., resume: _Optional[_Union[ResumeFrom, _Mapping]] = ..., frame_size_px: _Optional[int] = ..., background: _Optional[_Union[_common_pb2.Background, _Mapping]] = ..., framing: _Optional[_Union[_encoder_pb2.Framing, str]] = ...) -> None: ...
 
 class ResumeFrom(_message.Message):
-    __slots__ = ("resume_token", "elapsed_us", "last_frame_seq", "next_frame_offset_us", "next_motion_offset_us", "next_audio_sample", "replayed_message_count", "repeated_message_count")
+    __slots__ = ("resume_token", "elapsed_us", "last_frame_seq", "next_frame_offset_us", "next_motion_offset_us", "next_audio_sample", "replayed_message_count", "repeated_message_count", "dropped_frame_count")
     RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
     ELAPSED_US_FIELD_NUMBER: _ClassVar[int]
     LAST_FRAME_SEQ_FIELD_NUMBER: _ClassVar[int]
@@ -91,6 +91,7 @@ class ResumeFrom(_message.Message):
     NEXT_AUDIO_SAMPLE_FIELD_NUMBER: _ClassVar[int]
     REPLAYED_MESSAGE_COUNT_FIELD_NUMBER: _ClassVar[int]
     REPEATED_MESSAGE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_FRAME_COUNT_FIELD_NUMBER: _ClassVar[int]
     resume_token: bytes
     elapsed_us: int
     last_frame_seq: int
@@ -99,7 +100,8 @@ class ResumeFrom(_message.Message):
     next_audio_sample: int
     replayed_message_count: int
     repeated_message_count: int
-    def __init__(self, resume_token: _Optional[bytes] = ..., elapsed_us: _Optional[int] = ..., last_frame_seq: _Optional[int] = ..., next_frame_offset_us: _Optional[int] = ..., next_motion_offset_us: _Optional[int] = ..., next_audio_sample: _Optional[int] = ..., replayed_message_count: _Optional[int] = ..., repeated_message_count: _Optional[int] = ...) -> None: ...
+    dropped_frame_count: int
+    def __init__(self, resume_token: _Optional[bytes] = ..., elapsed_us: _Optional[int] = ..., last_frame_seq: _Optional[int] = ..., next_frame_offset_us: _Optional[int] = ..., next_motion_offset_us: _Optional[int] = ..., next_audio_sample: _Optional[int] = ..., replayed_message_count: _Optional[int] = ..., repeated_message_count: _Optional[int] = ..., dropped_frame_count: _Optional[int] = ...) -> None: ...
 
 class AudioInput(_message.Message):
     __slots__ = ("start_sample", "data", "utterance_id")

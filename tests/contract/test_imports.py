@@ -79,7 +79,7 @@ def test_nothing_knows_driving_but_the_command_line() -> None:
 
 
 def test_network_code_knows_no_models() -> None:
-    paths = [*_modules("parlante/rpc"), "parlante/convert.py"]
+    paths = [*_modules("parlante/rpc", "parlante/fleet"), "parlante/convert.py"]
     models = ("parlante.models", "parlante.diffusion", "parlante.training")
     assert _violations(paths, *models, *HEAVY) == {}
 
@@ -130,6 +130,11 @@ def test_engines_know_no_network() -> None:
 def test_only_the_wiring_imports_services() -> None:
     paths = [path for path in _modules("gateway") if path != "gateway/wiring.py"]
     assert _violations(paths, "services") == {}
+
+
+def test_nothing_below_the_fleet_knows_it() -> None:
+    below = _modules("parlante/rpc", "parlante/models", "parlante/media", "parlante/client")
+    assert _violations(below, "parlante.fleet") == {}
 
 
 def test_served_code_imports_no_training() -> None:
@@ -201,7 +206,8 @@ def _import_without(blocked: tuple[str, ...], *modules: str) -> str:
 
 def test_gateway_and_client_import_without_any_stages_libraries() -> None:
     modules = ("gateway.__main__", "gateway.wiring", "parlante.client", "parlante.rpc.remote")
-    assert _import_without(HEAVY, *modules) == "[]"
+    # Nor what only a fleet on Kubernetes or with a shared cache has.
+    assert _import_without((*HEAVY, "kubernetes", "redis", "aiohttp"), *modules) == "[]"
 
 
 def test_the_block_holds_against_a_module_that_needs_torch() -> None:

@@ -62,7 +62,7 @@ class FakeRenderer:
         encoder: Where latents come from; None accepts any key.
         frame_bytes: Size that frames are padded to.
         delay_s: Wait before each frame.
-        fail_at_frame: Raise `error` instead of this frame.
+        fail_at_frame: Raise `error` instead of this frame or the first after it.
         error: What to raise.
 
     Attributes:
@@ -122,7 +122,7 @@ class FakeRenderer:
                 frame_index = block.start_frame + offset
                 if self.delay_s:
                     await asyncio.sleep(self.delay_s)
-                if self.error is not None and frame_index == self.fail_at_frame:
+                if self.error is not None and frame_index >= (self.fail_at_frame or 0):
                     raise self.error
                 if frame_index in self.late_frames:
                     yield RenderedFrame(frame_index=frame_index, data=b"", key_frame=False)

@@ -117,9 +117,13 @@ async def test_motion_goes_on_as_if_nothing_had_happened(name: str) -> None:
 
 async def test_motion_goes_on_twice_when_it_must() -> None:
     async with serve_fleet(3, _stages) as replicas:
-        for replica in replicas[1:]:
-            replica.motion.error, replica.motion.fail_at_frame = Unavailable("gone"), 30
-        blocks = await _move_once(replicas, _break)
+
+        def break_two(serving: FakeStages) -> None:
+            _break(serving)
+            other = next(replica for replica in replicas if replica is not serving)
+            other.motion.error, other.motion.fail_at_frame = Unavailable("gone"), 30
+
+        blocks = await _move_once(replicas, break_two)
     _check_whole(blocks, await _undisturbed())
 
 
