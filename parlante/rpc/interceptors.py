@@ -119,6 +119,9 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 await context.abort_with_status(status_of(error))
             except grpc.aio.AbortError:
                 raise
+            except grpc.aio.InternalError:  # the transport's: it may know before `done` does
+                logger.debug("the other side is gone", extra={"method": method})
+                raise
             except Exception:
                 if context.done():  # nobody is left to tell; the transport's error is its echo
                     logger.debug("call failed after its end", extra={"method": method})

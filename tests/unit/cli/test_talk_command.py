@@ -246,7 +246,7 @@ def test_talk_ends_cleanly_on_ctrl_c(portrait: Path, speech: Path, tmp_path: Pat
         from tests.fakes.motion import FakeMotion
 
         @asynccontextmanager
-        async def target(server):
+        async def target(server, face_net=None):
             async with small_gateway(
                 renderer=GreyRenderer(), motion=FakeMotion(delay_s=0.2)
             ) as gateway:

@@ -26,8 +26,10 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         made.append(("videos", folder, config, options["start"]))
         return out / "motion.safetensors"
 
-    def on_speech(config: Any, out: Path, start: Path | None, corpus_cache: Path) -> Path:
-        made.append(("speech", config, start, corpus_cache))
+    def on_speech(
+        config: Any, out: Path, start: Path | None, corpus_cache: Path, aligner: Path | None
+    ) -> Path:
+        made.append(("speech", config, start, aligner))
         return out / "motion.safetensors"
 
     monkeypatch.setattr("parlante.training.videos.run.train_on_videos", on_videos)
@@ -48,8 +50,21 @@ def test_train_on_speech_starts_from_nothing(
     code, out, _ = parlante("train", "motion", "--config", config, "--out", tmp_path / "out")
     assert code == 0
     assert out.strip() == f"weights in {tmp_path / 'out' / 'motion.safetensors'}"
-    ((kind, read, start, _),) = calls
-    assert (kind, read.num_steps, start) == ("speech", 3, None)
+    ((kind, read, start, aligner),) = calls
+    assert (kind, read.num_steps, start, aligner) == ("speech", 3, None, None)
+
+
+def test_train_on_speech_takes_an_aligner(
+    parlante: Run, calls: list[tuple[Any, ...]], config: Path, tmp_path: Path
+) -> None:
+    weights = tmp_path / "reader.safetensors"
+    command = ("train", "motion", "--config", config, "--out", tmp_path / "out")
+    code, _, err = parlante(*command, "--align-with", weights)
+    assert code != 0
+    assert "FILE_NOT_FOUND" in err
+    weights.write_bytes(b"")
+    assert parlante(*command, "--align-with", weights)[0] == 0
+    assert calls[-1][3] == weights
 
 
 def test_train_on_videos_starts_from_the_packaged_weights(
