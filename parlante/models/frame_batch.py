@@ -10,7 +10,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import cv2
 import numpy as np
@@ -20,6 +20,9 @@ from parlante.media.frame_encoding import JpegEncoder
 from parlante.models.decoder import Decoder, PreparedAvatar, mean_face_latents
 from parlante.triton.layout import PROBE_KEY, FrameRow, RowResult, RowStatus
 from parlante.types import MOTION_DIM, AvatarLatents
+
+if TYPE_CHECKING:
+    from parlante.models.face_retouch import FaceRetouch
 
 __all__ = ["BatchDecoder"]
 
@@ -40,6 +43,7 @@ class BatchDecoder:
         num_threads: Rows of a batch that are decoded at once, >= 1.
         max_avatars: Prepared avatars to keep; the least recently used go first.
         max_avatar_bytes: Bound on their memory.
+        retouch: Network that retouches frames, as of a renderer that decodes in process.
     """
 
     def __init__(
@@ -49,9 +53,10 @@ class BatchDecoder:
         num_threads: int,
         max_avatars: int = MAX_AVATARS,
         max_avatar_bytes: int = MAX_AVATAR_BYTES,
+        retouch: FaceRetouch | None = None,
     ) -> None:
         self._fetch = fetch
-        self._decoder = Decoder()
+        self._decoder = Decoder(retouch)
         self._shelf = _Shelf(max_avatars, max_avatar_bytes)
         # A frame is one thread's work; OpenCV's own threads would only fight over the cores.
         self._rows = ThreadPoolExecutor(

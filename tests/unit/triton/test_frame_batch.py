@@ -7,7 +7,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import torch
 
+from parlante.models.decoder import Decoder
+from parlante.models.face_net import FaceNet, FaceNetConfig, RegionNetConfig
+from parlante.models.face_retouch import FaceRetouch
 from parlante.models.frame_batch import BatchDecoder
 from parlante.triton.layout import PROBE_KEY, FrameRow, RowResult, RowStatus
 from parlante.types import AvatarLatents
@@ -106,3 +110,22 @@ def test_the_least_recently_used_avatar_goes_first(shelf: Shelf, decoder: BatchD
     shelf.latents.clear()
     statuses = [until_ready(decoder, row(key)).status.name for key in [PROBE_KEY, *KEYS]]
     assert statuses == ["OK", "AVATAR_MISSING", "OK", "OK"]
+
+
+def test_frames_are_retouched_by_the_face_network(shelf: Shelf) -> None:
+    torch.manual_seed(0)
+    region = RegionNetConfig(widths=(8,), blocks=(1,), code=8)
+    net = FaceNet(FaceNetConfig(mouth=region, eye=region, frame=None)).eval()
+    with torch.no_grad():  # lay on much
+        net.mouth.detail.bias[3 * net.mouth.detail.bias.shape[0] // 4 :] = 4.0
+    retouch = FaceRetouch(net)
+    shelf.latents[KEYS[0]] = face_latents(KEYS[0])
+    decoder = BatchDecoder(shelf.fetch, num_threads=2, retouch=retouch)
+    try:
+        result = until_ready(decoder, row(KEYS[0], 7, quality=0))
+    finally:
+        decoder.close()
+    alone = Decoder(retouch)
+    avatar = alone.prepare(face_latents(KEYS[0]))
+    np.testing.assert_array_equal(result.pixels, alone.render(avatar, row_of(7)))
+    assert (result.pixels != RightFrames().pixels(KEYS[0], row_of(7))).any()

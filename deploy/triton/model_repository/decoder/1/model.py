@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb
 
+from parlante.models.face_files import weights_of
 from parlante.models.frame_batch import BatchDecoder
 from parlante.triton.layout import MISS, STORE, FrameRow, RowResult, RowStatus, unpack_latents
 from parlante.types import FRAME_SIZE_PX, AvatarLatents
@@ -31,12 +32,15 @@ class TritonPythonModel:
         def setting(name: str) -> int:
             return int(parameters[name]["string_value"])
 
+        face_net = parameters["FACE_NET"]["string_value"]
+
         num_cores = len(os.sched_getaffinity(0))
         self._decoder = BatchDecoder(
             _fetch_latents,
             num_threads=setting("DECODE_THREADS") or min(_MAX_THREADS, num_cores),
             max_avatars=setting("MAX_AVATARS"),
             max_avatar_bytes=setting("MAX_AVATAR_MB") * 1024 * 1024,
+            retouch=_open_retouch(face_net),
         )
         self._decoder.warm_up()
         self._metrics = _Metrics()
@@ -56,6 +60,15 @@ class TritonPythonModel:
     def finalize(self) -> None:
         """End the threads."""
         self._decoder.close()
+
+
+def _open_retouch(face_net: str) -> Any:
+    if face_net == "none" or (face_net == "auto" and not weights_of("nano").is_file()):
+        return None
+    # Imported here: torch is 150 MB of memory that frames without the network do not need.
+    from parlante.models.face_retouch import open_retouch
+
+    return open_retouch(face_net)
 
 
 class _Metrics:
