@@ -34,7 +34,6 @@ _FRAME_SHAPE: Final = (FRAME_SIZE_PX, FRAME_SIZE_PX, 3)
 _REPAIR_TIMEOUT_S: Final = 60.0
 _UNLOAD_S: Final = 1.0
 _REGION_TIMEOUT_S: Final = 2.0
-_MAX_IDLE_REGIONS: Final = 4
 # A server that comes back is noticed soon; gRPC's own back-off would grow to two minutes.
 _CHANNEL_OPTIONS: Final = (
     ("grpc.max_send_message_length", 128 * 1024 * 1024),

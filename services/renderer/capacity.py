@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Final, Protocol
+from contextlib import contextmanager
+from typing import Final
 
 from parlante import telemetry
 from parlante.errors import Overloaded
 from parlante.types import FRAME_RATE_HZ
 
-__all__ = ["Admission", "Doorkeeper", "OpenDoor", "RateMeter", "Struggle"]
+__all__ = ["Admission", "RateMeter", "Struggle"]
 
 # Of what a saturated server makes; the rest absorbs bursts and what the measurement is off.
 HEADROOM: Final = 0.85
@@ -99,22 +99,6 @@ class Struggle:
             self._done.popleft()
         num_late = sum(late for _, late in self._done)
         return num_late >= max(_MIN_LATE_FRAMES, MAX_LATE_SHARE * len(self._done))
-
-
-class Doorkeeper(Protocol):
-    """Lets streams in."""
-
-    def hold(self) -> AbstractContextManager[None]:
-        """Count a stream for the length of a with block; raises `Overloaded`."""
-        ...
-
-
-class OpenDoor:
-    """Lets everybody in: the servicer or the gateway counts."""
-
-    def hold(self) -> AbstractContextManager[None]:
-        """Do nothing."""
-        return nullcontext()
 
 
 class Admission:

@@ -22,13 +22,13 @@ from parlante.types import (
     RenderConfig,
     RenderedFrame,
 )
-from services.renderer.capacity import OpenDoor
 from services.renderer.engine import RendererEngine
 from tests.fakes.encoder import FakeEncoder, portrait_bytes
 from tests.fakes.faces import FaceEncoder, RightFrames
 from tests.fakes.fleet import fake_pool
 from tests.fakes.renderer import FakeRenderer, read_marker
 from tests.fakes.stages import serve_fakes
+from tests.fakes.triton import OpenDoor
 from tests.fakes.wire import forever
 
 IsFrameOf = Callable[[bytes, str, float], bool]

@@ -15,10 +15,10 @@ from parlante.aio import closing
 from parlante.triton.client import TritonClient
 from parlante.triton.server import TritonServer
 from parlante.types import FrameEncoding, MotionBlock, RenderConfig
-from services.renderer.capacity import OpenDoor
 from services.renderer.engine import RendererEngine
 from tests.fakes.encoder import portrait_bytes
 from tests.fakes.faces import FaceEncoder, RightFrames, row_of
+from tests.fakes.triton import OpenDoor
 
 NUM_ROWS = 12
 FRAME_S = 0.04
