@@ -34,6 +34,7 @@ class RawSession:
         self.call = call
         self.num_samples = 0
         self.got: list[gateway_pb2.ConverseResponse] = []
+        self._reading: asyncio.Task[gateway_pb2.ConverseResponse] | None = None
 
     async def configure(self, **config: Any) -> gateway_pb2.SessionStarted:
         """Send the configuration, with a portrait unless told otherwise; give the answer."""
@@ -60,8 +61,20 @@ class RawSession:
             self.num_samples += rate_hz // 50
 
     async def receive(self) -> gateway_pb2.ConverseResponse:
-        """Read one message."""
-        response = await self.call.read()
+        """Read one message.
+
+        A read that was given up goes on, and is what the next one waits for: cancelling it would
+        cancel the call, and a call with two reads at once never ends.
+        """
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read())
+        return await asyncio.shield(self._reading)
+
+    async def _read(self) -> gateway_pb2.ConverseResponse:
+        try:
+            response = await self.call.read()
+        finally:
+            self._reading = None
         if response is grpc.aio.EOF:
             raise EOFError
         self.got.append(response)
@@ -78,13 +91,9 @@ class RawSession:
         try:
             async with asyncio.timeout(duration_s):
                 while True:
-                    # Shielded: a cancelled read cancels the call.
-                    await asyncio.shield(self._reading())
+                    await self.receive()
         except TimeoutError:
             pass
-
-    async def _reading(self) -> None:
-        await self.receive()
 
     async def read_all(self, *, timeout_s: float = 10.0) -> None:
         """Read to the end of the call, which must be OK."""
