@@ -10,6 +10,7 @@ from typing import Final
 from gateway.limits import SessionLimits
 from parlante.errors import InvalidInput
 from parlante.fleet.endpoints import check_target
+from parlante.renderers import IN_PROCESS, TRITON
 from parlante.rpc.server import ServerConfig, bad_setting
 from parlante.rpc.tls import TlsFiles
 from parlante.settings import about
@@ -19,8 +20,6 @@ __all__ = ["GatewayConfig"]
 DEFAULT_PORT: Final = 50050
 EMBEDDED: Final = "embedded"
 REMOTE: Final = "remote"
-IN_PROCESS: Final = "inprocess"
-TRITON: Final = "triton"
 _DEFAULTS: Final = SessionLimits()
 # Live sessions of the engines on the CPU: 3 run well on two busy cores, 6 do not
 # (tests/perf/gateway_live.py). A gateway alone only passes messages on.

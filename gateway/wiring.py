@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gateway.config import EMBEDDED, TRITON, GatewayConfig
+from gateway.config import EMBEDDED, GatewayConfig
 from gateway.limits import SessionLimits, check_frame_size
 from gateway.stages import Stages
 from parlante.aio import cancel_and_wait, closing
@@ -25,6 +25,7 @@ from parlante.fleet.pool import ReplicaPool
 from parlante.fleet.relay import Patience
 from parlante.fleet.renderer import FleetRenderer
 from parlante.ports import Encoder, Renderer
+from parlante.renderers import TRITON
 from parlante.rpc.server import Service
 from parlante.rpc.slots import Slots
 from parlante.settings import default_store_dir

@@ -8,7 +8,7 @@ in `parlante.rpc.latents`.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -51,6 +51,15 @@ DEFAULT_JPEG_QUALITY: Final = 85
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _KEY = re.compile(r"[0-9a-f]{64}")
 
+
+M = TypeVar("M")
+
+
+def _numbers_of(members: dict[int, M]) -> dict[M, int]:
+    """The other way round; 0, "unspecified", is only ever read."""
+    return {member: number for number, member in members.items() if number != 0}
+
+
 _ENCODINGS: Final[dict[int, FrameEncoding]] = {
     common_pb2.FRAME_ENCODING_UNSPECIFIED: FrameEncoding.JPEG,
     common_pb2.FRAME_ENCODING_JPEG: FrameEncoding.JPEG,
@@ -62,23 +71,21 @@ _ENCODINGS: Final[dict[int, FrameEncoding]] = {
     common_pb2.FRAME_ENCODING_PNG: FrameEncoding.PNG,
     common_pb2.FRAME_ENCODING_WEBP: FrameEncoding.WEBP,
 }
-_ENCODING_NUMBERS: Final = {
-    encoding: number for number, encoding in _ENCODINGS.items() if number != 0
-}
+_ENCODING_NUMBERS: Final = _numbers_of(_ENCODINGS)
 _CHOICES: Final[dict[int, FaceChoice]] = {
     encoder_pb2.FACE_CHOICE_UNSPECIFIED: FaceChoice.ONLY,
     encoder_pb2.FACE_CHOICE_ONLY: FaceChoice.ONLY,
     encoder_pb2.FACE_CHOICE_LARGEST: FaceChoice.LARGEST,
     encoder_pb2.FACE_CHOICE_INDEX: FaceChoice.INDEX,
 }
-_CHOICE_NUMBERS: Final = {choice: number for number, choice in _CHOICES.items() if number != 0}
+_CHOICE_NUMBERS: Final = _numbers_of(_CHOICES)
 _FRAMINGS: Final[dict[int, Framing]] = {
     encoder_pb2.FRAMING_UNSPECIFIED: Framing.HEAD,
     encoder_pb2.FRAMING_HEAD: Framing.HEAD,
     encoder_pb2.FRAMING_SHOULDERS: Framing.SHOULDERS,
     encoder_pb2.FRAMING_FULL: Framing.FULL,
 }
-_FRAMING_NUMBERS: Final = {framing: number for number, framing in _FRAMINGS.items() if number != 0}
+_FRAMING_NUMBERS: Final = _numbers_of(_FRAMINGS)
 _BACKGROUNDS: Final[dict[int, BackgroundKind]] = {
     common_pb2.BACKGROUND_KIND_UNSPECIFIED: BackgroundKind.KEPT,
     common_pb2.BACKGROUND_KIND_KEPT: BackgroundKind.KEPT,
@@ -87,14 +94,14 @@ _BACKGROUNDS: Final[dict[int, BackgroundKind]] = {
     common_pb2.BACKGROUND_KIND_PICTURE: BackgroundKind.PICTURE,
     common_pb2.BACKGROUND_KIND_TRANSPARENT: BackgroundKind.TRANSPARENT,
 }
-_BACKGROUND_NUMBERS: Final = {kind: number for number, kind in _BACKGROUNDS.items() if number != 0}
+_BACKGROUND_NUMBERS: Final = _numbers_of(_BACKGROUNDS)
 _DRIVINGS: Final[dict[int, Driving]] = {
     common_pb2.DRIVING_UNSPECIFIED: Driving.FULL,
     common_pb2.DRIVING_FULL: Driving.FULL,
     common_pb2.DRIVING_EXPRESSION_ONLY: Driving.EXPRESSION_ONLY,
     common_pb2.DRIVING_POSE_ONLY: Driving.POSE_ONLY,
 }
-_DRIVING_NUMBERS: Final = {driving: number for number, driving in _DRIVINGS.items() if number != 0}
+_DRIVING_NUMBERS: Final = _numbers_of(_DRIVINGS)
 
 
 # --- names and enums ---------------------------------------------------------------------------

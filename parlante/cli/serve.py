@@ -23,6 +23,7 @@ from typing import Final
 from parlante.cli.embedded import DEFAULT_PORT
 from parlante.cli.supervisor import Process, Supervisor
 from parlante.errors import InvalidInput
+from parlante.renderers import IN_PROCESS, TRITON
 from parlante.triton.installation import find_installation
 
 __all__ = ["configure", "plan", "run"]
@@ -41,8 +42,6 @@ _DEFAULT_PORTS: Final = {
     "motion": 50052,
     "renderer": 50053,
 }
-IN_PROCESS: Final = "inprocess"
-TRITON: Final = "triton"
 _LOCAL: Final = "127.0.0.1"
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parlante.errors import InvalidInput
+from parlante.media.whole_file import check_folder
 from parlante.types import (
     FRAME_RATE_HZ,
     MOTION_CHANNELS,
@@ -92,12 +93,7 @@ def check_motion_path(path: Path) -> None:
             reason="BAD_MOTION_FILE",
             field="motion",
         )
-    if path.is_dir() or not path.parent.is_dir():
-        raise InvalidInput(
-            f"cannot write {path}: its folder {path.parent} does not exist; make it first",
-            reason="OUTPUT_FOLDER_MISSING",
-            field="motion",
-        )
+    check_folder(path, field="motion")
 
 
 def save_clip(path: Path, clip: MotionClip) -> None:

@@ -12,7 +12,7 @@ from typing import Self
 from parlante.fleet.motion_log import MotionLog
 from parlante.fleet.pool import Lease, Replica, ReplicaPool
 from parlante.fleet.relay import Patience, Relay
-from parlante.rpc.remote import RemoteMotion
+from parlante.rpc.remote import RemoteMotion, known_delay_ms
 from parlante.types import (
     MotionBlock,
     MotionConfig,
@@ -63,8 +63,7 @@ class FleetMotion:
 
     def delay_ms(self, config: MotionConfig) -> int:
         """Tell the delay of a stream; see `RemoteMotion.delay_ms`."""
-        budgets = [budget for budget in self._delays_ms if budget >= config.delay_budget_ms]
-        return self._delays_ms[min(budgets)] if budgets else 0
+        return known_delay_ms(self._delays_ms, config)
 
     async def stream(
         self, config: MotionConfig, inputs: AsyncIterator[MotionInput]

@@ -7,7 +7,7 @@ their own, so that neither side can block the other, and end it when they are cl
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
@@ -257,6 +257,12 @@ class RemoteEncoder:
             return await method(request, timeout=self._timeout_s, metadata=metadata)
 
 
+def known_delay_ms(delays_ms: Mapping[int, int], config: MotionConfig) -> int:
+    """Delay of a stream by what a stage told of some budgets; 0 while it told of none."""
+    budgets = [budget for budget in delays_ms if budget >= config.delay_budget_ms]
+    return delays_ms[min(budgets)] if budgets else 0
+
+
 class RemoteMotion:
     """The motion port over a channel.
 
@@ -303,8 +309,7 @@ class RemoteMotion:
 
         Known after `traits`, and for the budgets of streams that have begun since.
         """
-        budgets = [budget for budget in self._delays_ms if budget >= config.delay_budget_ms]
-        return self._delays_ms[min(budgets)] if budgets else 0
+        return known_delay_ms(self._delays_ms, config)
 
     async def _ask(self, config: MotionConfig) -> motion_pb2.MotionStarted:
         """Begin a stream, half-closed at once, and see it end, so that it holds no slot."""

@@ -10,11 +10,12 @@ from parlante.fleet.encoder import FleetEncoder
 from parlante.fleet.endpoints import open_discovery
 from parlante.fleet.pool import ReplicaPool
 from parlante.ports import LatentSource
+from parlante.renderers import TRITON
 from parlante.rpc.lifecycle import Lifecycle
 from parlante.rpc.process import run_process, serve_engine
 from parlante.rpc.replica import ReplicaServicer
 from parlante.rpc.slots import Slots
-from services.renderer.config import TRITON, RendererServiceConfig
+from services.renderer.config import RendererServiceConfig
 from services.renderer.engine import RendererEngine
 from services.renderer.servicer import RendererServicer, renderer_service
 

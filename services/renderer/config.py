@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 from parlante.errors import InvalidInput
 from parlante.fleet.endpoints import check_target
+from parlante.renderers import IN_PROCESS, TRITON
 from parlante.rpc.server import ServerConfig, bad_setting
 from parlante.rpc.tls import TlsFiles
 from parlante.settings import about
-
-IN_PROCESS: Final = "inprocess"
-TRITON: Final = "triton"
 
 
 def check_backend(renderer: str, triton_url: str) -> None:
