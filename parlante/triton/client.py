@@ -60,11 +60,6 @@ class TritonClient:
         self._idle: list[Region] = []
         self._retired: set[str] = set()  # the server may still write to them
 
-    @property
-    def uses_shared_memory(self) -> bool:
-        """False once the server has refused it, or there was no room."""
-        return self._shared_memory
-
     async def decode(self, rows: Sequence[FrameRow], *, timeout_s: float) -> list[RowResult]:
         """Decode rows that all ask for JPEGs, or all for pixels.
 
