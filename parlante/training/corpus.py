@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -138,7 +139,7 @@ def load_or_make(
     if not path.exists():
         corpus = make(config, cache, aligner)
         cache.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part.npz")
+        part = path.with_suffix(f".{os.getpid()}.part.npz")  # runs side by side make it twice
         np.savez(part, **{name: getattr(corpus, name) for name in _ARRAYS})
         part.rename(path)
     with np.load(path) as stored:

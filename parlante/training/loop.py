@@ -31,6 +31,7 @@ from parlante.training.batches import Batch, draw_batch
 from parlante.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from parlante.training.corpus import Corpus, CorpusConfig
 from parlante.training.losses import denoising_loss, naming_loss, reading_loss
+from parlante.training.muon import MuonAndAdamW
 
 logger = logging.getLogger(__name__)
 
@@ -120,9 +121,7 @@ def train(
     if start is not None:
         load_matching(model, start)
     average = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
-    )
+    optimizer = MuonAndAdamW(model, config.learning_rate)
     first = 0
     if (stored := load_checkpoint(out / "checkpoint.pt")) is not None:
         model.load_state_dict(stored.model)
@@ -160,7 +159,7 @@ def train(
 
 def _train_step(
     model: MotionDiT,
-    optimizer: torch.optim.Optimizer,
+    optimizer: MuonAndAdamW,
     config: TrainingConfig,
     corpus: Corpus,
     clips: range,
@@ -169,13 +168,12 @@ def _train_step(
     rng = np.random.default_rng((config.seed, 1, step))
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
     batch = draw_batch(corpus, clips, config.batch_size, config.num_frames, rng)
-    for group in optimizer.param_groups:
-        group["lr"] = config.learning_rate * _schedule(step, config)
+    optimizer.set_lr(config.learning_rate * _schedule(step, config))
     if step < config.reading_steps:
         loss = _reading_loss(model, batch, config)
     else:
         loss, _ = _losses(model, batch, config, generator)
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
