@@ -104,7 +104,7 @@ class MuonAndAdamW:
 
 
 def orthogonalise(matrix: Tensor) -> Tensor:
-    """Bring a matrix's singular values near 1 (0.7 to 1.2), by the iteration of Newton and Schulz."""
+    """Bring singular values near 1 (0.7 to 1.2) by the iteration of Newton and Schulz."""
     a, b, c = _COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
