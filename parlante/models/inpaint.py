@@ -11,8 +11,18 @@ from parlante.types import Float32Array, Uint8Array
 
 __all__ = ["fill_background", "push_pull"]
 
-# Hair and colour spill reach this far beyond the matte (px of the crop).
+# Hair and colour spill may reach this far beyond the matte (px of the crop). What looks like the
+# person there is painted away, what does not is kept; this near the matte all is painted away.
 SAFETY_PX: Final = 13
+RIM_PX: Final = 3
+PERSON_MATTE: Final = 0.95
+# Share of the person's colour in what is more than background: beside the matte blur counts,
+# further out only hair.
+SPILL_SHARES: Final = (0.10, 0.45)
+HAIR_SHARE: Final = 0.06  # in thin strokes
+HAIR_PX: Final = 4  # half the width of the widest stroke
+SAME_COLOUR: Final = 18.0  # of 255: person and background that differ by less do not show
+STRAND_PX: Final = 3  # around spilt pixels
 MIN_KNOWN_SHARE: Final = 0.003
 SEAM_BLUR_PX: Final = 3.0
 # How far into the hole the rim's own colours are carried before the smooth fill takes over. A turn
@@ -38,10 +48,8 @@ def fill_background(rgb: Uint8Array, matte: Float32Array, *, seed: int = 0) -> U
     Returns:
         uint8 [H, W, 3].
     """
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * SAFETY_PX + 1, 2 * SAFETY_PX + 1))
-    hole = cv2.dilate((matte > 0.04).astype(np.uint8), kernel)
-    known = (hole == 0).astype(np.float32)
     picture = rgb.astype(np.float32)
+    known = _without_person(picture, matte)
     if known.mean() < MIN_KNOWN_SHARE:
         # The person fills the frame: a calm tone from its border must do.
         border = np.concatenate([picture[0], picture[:, 0], picture[:, -1]])
@@ -53,6 +61,32 @@ def fill_background(rgb: Uint8Array, matte: Float32Array, *, seed: int = 0) -> U
     return np.asarray(
         np.clip(np.round(picture * weight + filled * (1.0 - weight)), 0, 255), np.uint8
     )
+
+
+def _without_person(picture: Float32Array, matte: Float32Array) -> Float32Array:
+    """Find pixels that show background alone: float32 [H, W], 1 = known."""
+    person = (matte > 0.04).astype(np.uint8)
+    known = np.asarray(cv2.dilate(person, _disc(SAFETY_PX)) == 0, np.float32)
+    sure = np.asarray(matte > PERSON_MATTE, np.float32)
+    if known.mean() < MIN_KNOWN_SHARE or not sure.any():
+        return known
+    behind, before = push_pull(picture, known), push_pull(picture, sure)
+    towards = before - behind
+    contrast = np.maximum(np.square(towards).sum(-1), SAME_COLOUR**2)
+    share = ((picture - behind) * towards).sum(-1) / contrast
+    away = cv2.distanceTransform(1 - person, cv2.DIST_L2, 5)
+    limit = np.interp(away, (RIM_PX, SAFETY_PX), SPILL_SHARES)
+    share = np.asarray(np.clip(share, 0.0, 1.0), np.float32)
+    strokes = cv2.morphologyEx(share, cv2.MORPH_TOPHAT, _disc(HAIR_PX))
+    is_spilt = (share > limit) | (strokes > HAIR_SHARE)
+    spilt = cv2.dilate(is_spilt.astype(np.uint8), _disc(STRAND_PX))
+    kept = (away > RIM_PX) & (spilt == 0)
+    return np.asarray(np.maximum(known, kept), np.float32)
+
+
+def _disc(radius_px: int) -> Uint8Array:
+    size = (2 * radius_px + 1, 2 * radius_px + 1)
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, size), np.uint8)
 
 
 def push_pull(picture: Float32Array, known: Float32Array) -> Float32Array:

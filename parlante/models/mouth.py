@@ -28,6 +28,9 @@ Float64Array = npt.NDArray[np.float64]
 TEETH_BEHIND_LIPS_IOD: Final = 0.07
 CURVE_SAMPLES: Final = 96
 LINE_IOD: Final = 0.002  # of the seam between pressed lips that the photo has open
+CHEEKS: Final = (50, 101, 205, 280, 330, 425)  # landmarks that show the light on the face
+SHOWN_SHARE: Final = 0.65  # of the colour of teeth that the photo shows in full light
+SURE_TOOTH_LIGHT: Final = 0.3  # by so much teeth in full light are brighter than lips
 FULL_REDNESS: Final = 0.06  # of lips, see `redness_of`
 
 
@@ -77,7 +80,9 @@ def build_mouth(
     gap = _gap_pixels(image, upper_rim, lower_rim)
     aperture = float(np.linalg.norm(lower_rim[4] - upper_rim[4])) / iod
     shows_teeth = len(opening.teeth) > 0
-    teeth = _tinted(_teeth_colour(opening.teeth if shows_teeth else None, white, lips), lips)
+    cheeks = float(sample_colours(image, landmarks[list(CHEEKS), :2]).mean())
+    shown = opening.teeth if shows_teeth else None
+    teeth = _tinted(_teeth_colour(shown, white, lips, cheeks), lips)
     lower_teeth = _tinted(teeth * [0.90, 0.84, 0.80], lips)
     is_closed = aperture < 0.035 and not shows_teeth
     closed = 0.35 * upper_rim[4] + 0.65 * lower_rim[4] if aperture > 0.03 else upper_rim[4]
@@ -121,15 +126,18 @@ def _gap_pixels(image: Uint8Array, upper: Float32Array, lower: Float32Array) -> 
 
 
 def _teeth_colour(
-    shown: Float64Array | None, white: Float32Array, lips: Float64Array
+    shown: Float64Array | None, white: Float32Array, lips: Float64Array, skin_light: float
 ) -> Float64Array:
-    """Colour of a front tooth in full light."""
+    """Colour of a front tooth in full light: no darker than lips, cheeks and eyes let expect."""
     guess = white.astype(np.float64)
-    guess *= np.clip(1.65 * lips.mean(), 110.0, 225.0) / max(float(guess.mean()), 1.0)
+    light = max(1.65 * float(lips.mean()), 0.95 * skin_light, float(guess.mean()))
+    guess *= np.clip(light, 110.0, 228.0) / max(float(guess.mean()), 1.0)
     guess = 0.45 * guess + 0.55 * guess.mean() * np.array([1.05, 1.0, 0.90])
     if shown is not None:
         seen = shown[shown.mean(1) >= np.quantile(shown.mean(1), 0.5)].mean(0)
-        guess = 0.65 * seen + 0.35 * guess
+        # What is darker than the lips are teeth in their shadow, or the line between lips.
+        trust = np.clip((seen.mean() / max(float(lips.mean()), 1.0) - 1.0) / SURE_TOOTH_LIGHT, 0, 1)
+        guess += SHOWN_SHARE * trust * (seen - guess)
     return np.asarray(np.clip(guess, 60.0, 235.0))
 
 

@@ -124,8 +124,8 @@ def shade_mouth(
             ly = (y - floor + TEXTURE_BOTTOM) * TEXTURE_PX_PER_IOD
             upper_matte = _texel(upper_teeth, tx, ty, 3) / 255.0
             lower_matte = _texel(lower_teeth, lx, ly, 3) / 255.0
-            under_upper_lip = 0.78 + 0.22 * _smooth(depth_upper / 0.045)
-            over_lower_lip = 0.62 + 0.38 * _smooth(depth_lower / 0.06)
+            under_upper_lip = 0.82 + 0.18 * _smooth(depth_upper / 0.045)
+            over_lower_lip = 0.70 + 0.30 * _smooth(depth_lower / 0.06)
             corners = 1.0 - 0.50 * _smooth((side - 0.50) / 0.50)
             for channel in range(3):
                 value = cavity[channel] * (0.75 + 0.5 * _smooth(depth_upper / 0.25))

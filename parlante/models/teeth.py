@@ -44,17 +44,17 @@ def teeth_texture(
         edge = -drop - rise - round_off * np.clip(np.abs(t), 0, 1) ** 5
         tooth = _ramp((edge - yy) / 0.012)
         crown = np.where(inside, tooth, crown)
-        shade = 1.0 - 0.16 * np.clip(np.abs(t), 0, 1) ** 6 - 0.04 * np.clip(t, 0, 1)
+        shade = 1.0 - 0.20 * np.clip(np.abs(t), 0, 1) ** 6 - 0.04 * np.clip(t, 0, 1)
         relief = np.where(inside, shade, relief)
         left = right
     crown = np.where(away < left, crown, 0.0)
     root = -TOOTH_HEIGHT * (1.0 if is_upper else 0.85) + 0.10 * away**2
     on_gum = _ramp((root - yy) / 0.02)
     along = np.clip(-yy / TOOTH_HEIGHT, 0.0, 1.0)
-    light = relief * (1.0 - 0.45 * np.clip(away / 0.34, 0, 1) ** 2.0) * (1.0 - 0.18 * along)
+    light = relief * (1.0 - 0.45 * np.clip(away / 0.34, 0, 1) ** 2.0) * (1.0 - 0.12 * along)
     # The edge of an incisor lets the dark shine through and looks a little blue-grey.
     translucent = np.clip(1.0 + (yy + 0.4 * away**2) / 0.03, 0.0, 1.0)[..., None]
-    colour = teeth * (1.0 - 0.10 * translucent) * light[..., None]
+    colour = teeth * (1.0 - 0.06 * translucent) * light[..., None]
     gum_light = (1.0 - 0.8 * np.clip(away / 0.34, 0, 1) ** 2)[..., None]
     colour = colour * (1.0 - on_gum[..., None]) + gum * gum_light * on_gum[..., None]
     rgba = np.dstack([colour, 255.0 * np.maximum(crown, on_gum * (away < left))])

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 _COEFFICIENTS: Final = (3.4445, -4.7750, 2.0315)
 _ITERATIONS: Final = 5
 _MATCH_ADAMW: Final = 0.2  # root mean square of AdamW's steps
-_LEAST_SIDE: Final = 64  # of a matrix; what is narrower reads in or out, and is AdamW's
 
 
 class Muon(torch.optim.Optimizer):
@@ -66,16 +65,20 @@ class MuonAndAdamW:
     Args:
         model: The network.
         lr: Learning rate of both.
+        least_side: Of an inner matrix; what is narrower reads in or out.
+        weight_decay: Of both.
     """
 
-    def __init__(self, model: nn.Module, lr: float) -> None:
-        inner = [p for p in model.parameters() if _is_inner(p)]
-        other = [p for p in model.parameters() if not _is_inner(p)]
+    def __init__(
+        self, model: nn.Module, lr: float, *, least_side: int = 64, weight_decay: float = 0.01
+    ) -> None:
+        inner = [p for p in model.parameters() if _is_inner(p, least_side)]
+        other = [p for p in model.parameters() if not _is_inner(p, least_side)]
         self._parts: dict[str, torch.optim.Optimizer] = {
-            "adamw": torch.optim.AdamW(other, lr=lr, betas=(0.9, 0.98), weight_decay=0.01)
+            "adamw": torch.optim.AdamW(other, lr=lr, betas=(0.9, 0.98), weight_decay=weight_decay)
         }
         if inner:
-            self._parts["muon"] = Muon(inner, lr)
+            self._parts["muon"] = Muon(inner, lr, weight_decay=weight_decay)
 
     def set_lr(self, lr: float) -> None:
         """Set the learning rate of the next steps."""
@@ -115,8 +118,8 @@ def orthogonalise(matrix: Tensor) -> Tensor:
     return x.T if tall else x
 
 
-def _is_inner(parameter: nn.Parameter) -> bool:
+def _is_inner(parameter: nn.Parameter, least_side: int) -> bool:
     if parameter.ndim < 2:
         return False
     rows = parameter.shape[0]
-    return min(rows, parameter.numel() // rows) >= _LEAST_SIDE
+    return min(rows, parameter.numel() // rows) >= least_side

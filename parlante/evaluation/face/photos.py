@@ -57,7 +57,8 @@ class PhotoScores:
             the face.
         still_psnr_db: By renderer and photo: against the warp alone, where the warp moves nothing.
         loop: By renderer and channel: correlation and gain of what is seen, means over photos.
-            A gain is relative to the first renderer's.
+            The gain of an angle is what is seen by what was put in; any other is relative to the
+            first renderer's.
         flicker: By renderer: what goes back and forth while a mouth talks, levels.
         strips: By photo: frames of each renderer, side by side, to be looked at.
     """
@@ -180,10 +181,13 @@ def _values(channel: str) -> Float64Array:
 def _agreement(
     seen: list[Float64Array], first: list[Float64Array], channel: str
 ) -> dict[str, float]:
-    """Correlation with what was put in, and the slope by that of the first renderer."""
+    """Correlation with what was put in, and the slope: of angles, or by the first renderer's."""
     wanted = _values(channel)
+    _, amplitude, measure = LOOP_CHANNELS[channel]
     correlations = [abs(float(np.corrcoef(wanted, row)[0, 1])) for row in seen]
     slopes = [float(np.polyfit(wanted, row, 1)[0]) for row in seen]
-    bare = [float(np.polyfit(wanted, row, 1)[0]) for row in first]
-    gain = float(np.mean(slopes)) / (float(np.mean(bare)) or 1e-9)
+    unit = amplitude
+    if not measure.endswith("_rad"):
+        unit = float(np.mean([np.polyfit(wanted, row, 1)[0] for row in first])) or 1e-9
+    gain = float(np.mean(slopes)) / unit
     return {"correlation": float(np.mean(correlations)), "gain": gain}

@@ -109,7 +109,8 @@ def _photo_lines(photos: dict[str, Any]) -> Iterator[str]:
             + " |"
         )
     yield ""
-    yield "By channel: correlation of what is seen with what was put in, and gain by the warp's."
+    yield "By channel: correlation of what is seen with what was put in, and its gain: for angles"
+    yield "against what was put in, for the others against the warp's."
 
 
 def _cell(value: float | None, digits: int) -> str:

@@ -28,7 +28,7 @@ class FaceTrainingConfig:
         frame_batch: Of whole frames.
         learning_rate: Peak, reached after `warmup_steps`, then falling as a cosine.
         warmup_steps: See above.
-        weight_decay: Of AdamW.
+        weight_decay: Of both optimisers.
         average_decay: Of the moving average of weights that is kept.
         part_steps: Steps that train the network which sees likeness, before the rest.
         likeness_every: Likeness is part of every so many steps.

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -28,12 +29,14 @@ from parlante.training.face.cache import REGIONS, RegionData
 from parlante.training.face.config import FaceTrainingConfig
 from parlante.training.face.losses import region_loss
 from parlante.training.face.sources import NO_LABEL
+from parlante.training.muon import MuonAndAdamW
 
 __all__ = ["FaceData", "train_face"]
 
 logger = logging.getLogger(__name__)
 
 TEST_SAMPLES = 48
+_LEAST_SIDE: Final = 24  # of kernels that Muon moves
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,8 +81,8 @@ def train_face(
     if start is not None:
         net.load_state_dict(start)
     average = {name: tensor.detach().clone() for name, tensor in net.state_dict().items()}
-    optimizer = torch.optim.AdamW(
-        net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    optimizer = MuonAndAdamW(
+        net, config.learning_rate, least_side=_LEAST_SIDE, weight_decay=config.weight_decay
     )
     first = 0
     if (stored := load_checkpoint(out / "checkpoint.pt")) is not None:
@@ -154,17 +157,15 @@ def _splits(config: FaceTrainingConfig, data: FaceData) -> dict[str, list[_Split
 
 def _step(
     net: FaceNet,
-    optimizer: torch.optim.Optimizer,
+    optimizer: MuonAndAdamW,
     config: FaceTrainingConfig,
     splits: dict[str, list[_Split]],
     part_net: PartNet | None,
     step: int,
     reports: dict[str, list[tuple[float, float]]],
 ) -> None:
-    rate = config.learning_rate * _schedule(step, config)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.set_lr(config.learning_rate * _schedule(step, config))
+    optimizer.zero_grad()
     sizes = {"mouth": config.mouth_batch, "eyes": config.eye_batch, "frame": config.frame_batch}
     for name, region_net in _region_nets(net).items():
         rng = np.random.default_rng((config.seed, 1 + REGIONS.index(name), step))

@@ -111,6 +111,18 @@ def test_background_shows_nothing_of_the_person() -> None:
     np.testing.assert_array_equal(filled[:30, :30], picture[:30, :30])
 
 
+def test_background_beside_the_person_stays_but_for_strands_of_hair() -> None:
+    picture = np.full((200, 200, 3), 200, np.uint8)
+    picture[:, 135:138] = [250, 245, 235]  # the edge of a door, not of the person
+    picture[40:80, 60:63] = [60, 40, 30]  # a strand beyond the matte
+    picture[80:, 70:130] = [60, 40, 30]
+    matte = np.zeros((200, 200), np.float32)
+    matte[80:, 70:130] = 1.0
+    filled = fill_background(picture, matte).astype(int)
+    assert np.abs(filled[100:190, 135:138] - picture[100:190, 135:138]).max() < 25
+    assert filled[72:80, 60:63].min() > 150
+
+
 def test_background_is_calm_when_the_person_fills_the_frame() -> None:
     rng = np.random.default_rng(0)
     picture = rng.integers(80, 120, (64, 64, 3)).astype(np.uint8)

@@ -10,6 +10,7 @@ import pytest
 
 from parlante.models import face_mesh as fm
 from parlante.models.lip_fill import fill_opening
+from parlante.models.mouth import _teeth_colour
 
 TOOTH = (235, 230, 205)
 
@@ -125,3 +126,11 @@ def test_a_gaping_mouth_opens_as_asked_from_a_shut_one(gaping, motion):
 def test_parted_lips_keep_their_jaw(decoder, draw, latents_of):
     avatar = decoder.prepare(latents_of(draw(gap=0.07)))
     assert np.abs(avatar.rig.jaw_rest).max() == 0.0
+
+
+@pytest.mark.parametrize(("shown", "least"), [((95, 70, 63), 140), ((225, 215, 200), 190)])
+def test_what_is_darker_than_the_lips_does_not_colour_the_teeth(shown, least):
+    lips = np.array([126.0, 74.0, 71.0])
+    white = np.array([123.0, 99.0, 89.0], np.float32)
+    colour = _teeth_colour(np.full((50, 3), shown, np.float64), white, lips, 155.0)
+    assert colour.mean() > least
