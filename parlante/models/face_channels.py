@@ -179,7 +179,7 @@ def channel_fields(lips: LipHandles, face: Float64Array) -> list[tuple[str, Floa
                 lips.field(n, x=0.07 * x * half, y=-0.015 * curl, z=0.02 * curl),
             ),
             # Lips drawn wide thin as well, or a spread mouth is seen as hardly wider than at rest.
-            (f"mouthStretch{name}", lips.field(n, x=0.28 * x * half, y=0.7 * thin)),
+            (f"mouthStretch{name}", lips.field(n, x=0.28 * x * half, y=0.02 * curl + 0.5 * thin)),
             (f"mouthPress{name}", lips.field(n, y=press)),
             (f"mouthLowerDown{name}", lips.field(n, y=lower * LOWER_DOWN * bulge * side)),
             (f"mouthUpperUp{name}", lips.field(n, y=-UPPER_UP * upper * bulge * side)),
