@@ -8,38 +8,52 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, Protocol
 
 import cv2
 import numpy as np
 
-from parlante.errors import FailedPrecondition
+from parlante.errors import FailedPrecondition, InvalidInput
 from parlante.media.frame_encoding import JpegEncoder
 from parlante.models.decoder import Decoder, PreparedAvatar, mean_face_latents
+from parlante.models.frame_look import FrameLook
 from parlante.triton.layout import PROBE_KEY, FrameRow, RowResult, RowStatus
-from parlante.types import MOTION_DIM, AvatarLatents
+from parlante.types import MOTION_DIM, AvatarLatents, Uint8Array
 
 if TYPE_CHECKING:
     from parlante.models.face_retouch import FaceRetouch
 
-__all__ = ["BatchDecoder"]
+__all__ = ["AvatarSource", "BatchDecoder"]
 
 logger = logging.getLogger(__name__)
 
 MAX_AVATARS: Final = 64
 MAX_AVATAR_BYTES: Final = 512 * 1024 * 1024
 _MAX_REFUSED: Final = 256
+# Avatars that wait to be prepared; whoever wants a further one asks again.
+_MAX_PENDING: Final = 16
 
-Fetch = Callable[[str], AvatarLatents | None]
+
+class AvatarSource(Protocol):
+    """Where avatars come from; called on the thread of `BatchDecoder.decode`."""
+
+    def latents(self, key: str) -> AvatarLatents | None:
+        """Give the latents of a content key, None without any; raises `FailedPrecondition`."""
+        ...
+
+    def backdrop(self, key: str) -> Uint8Array | None:
+        """Give the backdrop of a content key, None without any; raises `FailedPrecondition`."""
+        ...
 
 
 class BatchDecoder:
     """Decodes batches; `decode` belongs to one thread.
 
     Args:
-        fetch: Gives the latents of a key, None if it has none; called on the thread of `decode`.
+        source: Where avatars come from.
         num_threads: Rows of a batch that are decoded at once, >= 1.
         max_avatars: Prepared avatars to keep; the least recently used go first.
         max_avatar_bytes: Bound on their memory.
@@ -48,14 +62,14 @@ class BatchDecoder:
 
     def __init__(
         self,
-        fetch: Fetch,
+        source: AvatarSource,
         *,
         num_threads: int,
         max_avatars: int = MAX_AVATARS,
         max_avatar_bytes: int = MAX_AVATAR_BYTES,
         retouch: FaceRetouch | None = None,
     ) -> None:
-        self._fetch = fetch
+        self._source = source
         self._decoder = Decoder(retouch)
         self._shelf = _Shelf(max_avatars, max_avatar_bytes)
         # A frame is one thread's work; OpenCV's own threads would only fight over the cores.
@@ -65,6 +79,7 @@ class BatchDecoder:
         self._preparing = ThreadPoolExecutor(1, "prepare")
         self._pending: dict[str, Future[PreparedAvatar]] = {}
         self._refused: OrderedDict[str, None] = OrderedDict()
+        self._failed: set[str] = set()
         self.num_misses = 0
 
     @property
@@ -89,18 +104,19 @@ class BatchDecoder:
 
     def decode(self, rows: Sequence[FrameRow]) -> list[RowResult]:
         """Decode rows; each has its own result, so that one bad row harms no other."""
-        avatars = {key: self._avatar(key) for key in dict.fromkeys(row.avatar_key for row in rows)}
+        self._collect()
+        avatars = {row.name: row for row in rows}
+        found = {name: self._avatar(row) for name, row in avatars.items()}
         if len(rows) == 1:  # without the way to another thread and back
-            return [self._decode_row(rows[0], avatars[rows[0].avatar_key])]
-        return list(
-            self._rows.map(lambda row: self._decode_row(row, avatars[row.avatar_key]), rows)
-        )
+            return [self._decode_row(rows[0], found[rows[0].name])]
+        return list(self._rows.map(lambda row: self._decode_row(row, found[row.name]), rows))
 
     def _decode_row(self, row: FrameRow, avatar: PreparedAvatar | RowStatus) -> RowResult:
         if isinstance(avatar, RowStatus):
             return RowResult(status=avatar)
         in_range = 0 <= row.jpeg_quality <= 100 and row.motion.shape == (MOTION_DIM,)
-        if not in_range or not np.isfinite(row.motion).all():
+        is_clear_jpeg = avatar.is_clear and row.jpeg_quality > 0
+        if not in_range or is_clear_jpeg or not np.isfinite(row.motion).all():
             return RowResult(status=RowStatus.BAD_MOTION)
         try:
             pixels = self._decoder.render(avatar, row.motion)
@@ -112,42 +128,57 @@ class BatchDecoder:
             return RowResult(status=RowStatus.FAILED)
         return RowResult(status=RowStatus.OK, jpeg=picture.data)
 
-    def _avatar(self, key: str) -> PreparedAvatar | RowStatus:
-        avatar = self._shelf.find(key)
+    def _avatar(self, row: FrameRow) -> PreparedAvatar | RowStatus:
+        name = row.name
+        avatar = self._shelf.find(name)
         if avatar is not None:
             return avatar
-        pending = self._pending.get(key)
-        if pending is not None:
-            return self._collect(key, pending)
-        if key in self._refused:
+        if name in self._refused:
             return RowStatus.AVATAR_REFUSED
+        if name in self._failed:
+            self._failed.discard(name)  # whoever asks again has it tried again
+            return RowStatus.FAILED
+        if name in self._pending or len(self._pending) >= _MAX_PENDING:
+            return RowStatus.AVATAR_PREPARING
         self.num_misses += 1
         try:
-            latents = self._fetch(key)
-        except FailedPrecondition:
-            return self._refuse(key)
-        if latents is None:
-            return RowStatus.AVATAR_MISSING
-        self._pending[key] = self._preparing.submit(self._decoder.prepare, latents)
+            found = self._find(row)
+        except (FailedPrecondition, ValueError):
+            return self._refuse(name)
+        if isinstance(found, RowStatus):
+            return found
+        self._pending[name] = self._preparing.submit(self._decoder.prepare, *found)
         return RowStatus.AVATAR_PREPARING
 
-    def _collect(self, key: str, pending: Future[PreparedAvatar]) -> PreparedAvatar | RowStatus:
-        if not pending.done():
-            return RowStatus.AVATAR_PREPARING
-        del self._pending[key]
-        try:
-            avatar = pending.result()
-        except FailedPrecondition:
-            return self._refuse(key)
-        except Exception:  # the boundary of a preparation, as of a row
-            logger.exception("an avatar could not be prepared")
-            return RowStatus.FAILED
-        self._shelf.keep(key, avatar)
-        return avatar
+    def _find(self, row: FrameRow) -> tuple[AvatarLatents, FrameLook] | RowStatus:
+        """Fetch what an avatar is made of; raises `ValueError` for a look that there is not."""
+        look, backdrop_key = FrameLook.read(row.look_key) if row.look_key else (FrameLook(), "")
+        latents = self._source.latents(row.avatar_key)
+        if latents is None:
+            return RowStatus.AVATAR_MISSING
+        if not backdrop_key:
+            return latents, look
+        picture = self._source.backdrop(backdrop_key)
+        if picture is None:
+            return RowStatus.BACKDROP_MISSING
+        return latents, replace(look, picture=picture)
 
-    def _refuse(self, key: str) -> RowStatus:
-        """Remember that latents are of no use; under one key they never change."""
-        self._refused[key] = None
+    def _collect(self) -> None:
+        """Put on the shelf what has been prepared, even if nobody asks for it any more."""
+        if len(self._failed) > _MAX_REFUSED:
+            self._failed.clear()
+        for name in [name for name, pending in self._pending.items() if pending.done()]:
+            try:
+                self._shelf.keep(name, self._pending.pop(name).result())
+            except (FailedPrecondition, InvalidInput):
+                self._refuse(name)
+            except Exception:  # the boundary of a preparation, as of a row
+                logger.exception("an avatar could not be prepared")
+                self._failed.add(name)
+
+    def _refuse(self, name: str) -> RowStatus:
+        """Remember what is of no use; under one name it never changes."""
+        self._refused[name] = None
         if len(self._refused) > _MAX_REFUSED:
             self._refused.popitem(last=False)
         return RowStatus.AVATAR_REFUSED

@@ -5,7 +5,6 @@ H W size of the picture, N vertices.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -17,6 +16,7 @@ from parlante.errors import InvalidInput
 from parlante.models.alignment import CropPlan, sample_square
 from parlante.models.decoder_mesh import WarpMesh
 from parlante.models.portrait_layers import Layers, fine_over, size_layers
+from parlante.triton.layout import backdrop_key_of
 from parlante.types import (
     FRAME_SIZE_PX,
     FRAME_SIZES_PX,
@@ -32,7 +32,9 @@ __all__ = [
     "Stage",
     "backdrop_of",
     "build_stage",
+    "check_look",
     "fit_backdrop",
+    "frame_shape",
     "lay_out",
     "scale_mesh",
 ]
@@ -71,10 +73,32 @@ class FrameLook:
         if self.background is BackgroundKind.COLOUR:
             told += " {} {} {}".format(*self.colour_rgb)
         if self.background is BackgroundKind.PICTURE and self.picture is not None:
-            height, width = self.picture.shape[:2]
-            digest = hashlib.sha256(np.ascontiguousarray(self.picture).data).hexdigest()
-            told += f" {width}x{height} {digest}"
+            told += f" {backdrop_key_of(self.picture)}"
         return told
+
+    @classmethod
+    def read(cls, key: str) -> tuple[FrameLook, str]:
+        """Read a look's key.
+
+        Returns:
+            The look without its picture, and the content key of that ("" if it has none).
+
+        Raises:
+            ValueError: It is none.
+        """
+        size, kind, *rest = key.split(" ")
+        background = BackgroundKind(kind)
+        size_px = int(size)
+        if size_px not in FRAME_SIZES_PX:
+            raise ValueError(f"no frames have {size_px} px")
+        if background is BackgroundKind.COLOUR:
+            red, green, blue = (int(value) for value in rest)
+            if not all(0 <= value <= 255 for value in (red, green, blue)):
+                raise ValueError("a colour is in [0, 255]")
+            return cls(size_px=size_px, background=background, colour_rgb=(red, green, blue)), ""
+        if len(rest) != (2 if background is BackgroundKind.PICTURE else 0):
+            raise ValueError("a picture is told by its size and its digest")
+        return cls(size_px=size_px, background=background), " ".join(rest)
 
     @property
     def keeps_background(self) -> bool:
@@ -109,6 +133,34 @@ def fit_backdrop(picture: Uint8Array) -> Uint8Array:
     return _cover(picture, min(*picture.shape[:2], max(FRAME_SIZES_PX)))
 
 
+def frame_shape(latents: AvatarLatents, look: FrameLook) -> tuple[int, int, int]:
+    """Height, width and channels of the frames of an avatar in a look."""
+    if _shows_picture(latents):
+        height, width = latents.tensors["picture"].shape[:2]
+        return height, width, 3
+    is_clear = look.background is BackgroundKind.TRANSPARENT
+    return look.size_px, look.size_px, 4 if is_clear else 3
+
+
+def check_look(latents: AvatarLatents, look: FrameLook) -> None:
+    """Make sure that an avatar can have a look.
+
+    Raises:
+        InvalidInput: BACKGROUND_FIXED, the avatar shows its whole picture.
+    """
+    if _shows_picture(latents) and not look.keeps_background:
+        raise InvalidInput(
+            "frames that show the whole picture keep its background; create the avatar with the "
+            "framing head or shoulders for another",
+            reason="BACKGROUND_FIXED",
+            field="background",
+        )
+
+
+def _shows_picture(latents: AvatarLatents) -> bool:
+    return "picture" in latents.tensors and "placement" in latents.tensors
+
+
 def lay_out(latents: AvatarLatents, layers: Layers, look: FrameLook) -> tuple[Layers, Stage | None]:
     """Bring an avatar to the size that is rendered.
 
@@ -123,18 +175,12 @@ def lay_out(latents: AvatarLatents, layers: Layers, look: FrameLook) -> tuple[La
     Raises:
         InvalidInput: BACKGROUND_FIXED, the avatar shows its whole picture.
     """
+    check_look(latents, look)
     picture, placement = (latents.tensors.get(name) for name in ("picture", "placement"))
     if picture is None or placement is None:
         finest = latents.tensors.get("image_fine")
         fine = None if finest is None else np.array(finest, np.uint8)
         return size_layers(layers, look.size_px, fine), None
-    if not look.keeps_background:
-        raise InvalidInput(
-            "frames that show the whole picture keep its background; create the avatar with the "
-            "framing head or shoulders for another",
-            reason="BACKGROUND_FIXED",
-            field="background",
-        )
     place = np.array(placement, np.float32)
     stage = build_stage(np.array(picture, np.uint8), place)
     return _stage_layers(layers, stage, place), stage

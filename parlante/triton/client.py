@@ -15,22 +15,22 @@ from tritonclient.utils import InferenceServerException
 from parlante.triton.faults import Fault, TritonFault
 from parlante.triton.layout import (
     DECODER,
-    FRAME_BYTES,
+    MAX_PIXEL_BYTES,
     MAX_ROWS,
     PROBE_KEY,
     STORE,
     FrameRow,
     RowResult,
     RowStatus,
+    split_results,
 )
 from parlante.triton.regions import Region
-from parlante.types import FRAME_SIZE_PX, MOTION_DIM, Uint8Array
+from parlante.types import MOTION_DIM, Uint8Array
 
 __all__ = ["TritonClient", "connect"]
 
 logger = logging.getLogger(__name__)
 
-_FRAME_SHAPE: Final = (FRAME_SIZE_PX, FRAME_SIZE_PX, 3)
 _REPAIR_TIMEOUT_S: Final = 60.0
 _UNLOAD_S: Final = 1.0
 _REGION_TIMEOUT_S: Final = 2.0
@@ -64,33 +64,33 @@ class TritonClient:
         """Decode rows that all ask for JPEGs, or all for pixels.
 
         Args:
-            rows: 1 to `MAX_ROWS`.
+            rows: 1 to `MAX_ROWS`, with pixels of at most `MAX_PIXEL_BYTES`.
             timeout_s: Deadline.
 
         Raises:
             TritonFault: The call failed as a whole; nothing is known of any row.
         """
         if rows[0].jpeg_quality:
-            answer = await self._infer(rows, ["STATUS", "PICTURE"], timeout_s)
-            return _pictures(answer)
+            answer = await self._infer(rows, timeout_s)
+            return _results(answer, answer.as_numpy("DATA"))
         region = await self._take_region()
         if region is None:
-            answer = await self._infer(rows, ["STATUS", "FRAME"], timeout_s)
-            return _frames(answer, answer.as_numpy("FRAME"))
+            answer = await self._infer(rows, timeout_s)
+            return _results(answer, answer.as_numpy("DATA"))
         try:
-            answer = await self._infer(rows, ["STATUS", "FRAME"], timeout_s, region)
+            answer = await self._infer(rows, timeout_s, region)
         except BaseException:
             self._retire(region)
             raise
-        pixels = region.copy_pixels((len(rows), *_FRAME_SHAPE))
+        results = _results(answer, region.copy(_num_bytes(answer)))
         self._idle.append(region)
-        return _frames(answer, pixels)
+        return results
 
-    async def store(self, key: str, latents: Uint8Array, *, timeout_s: float) -> None:
-        """Store latents, uint8 [N] from `pack_latents`, under a key; raises `TritonFault`."""
+    async def store(self, key: str, data: Uint8Array, *, timeout_s: float) -> None:
+        """Store packed latents or a packed backdrop, uint8 [N]; raises `TritonFault`."""
         inputs = [
             _input("AVATAR", np.array([key.encode()], np.object_), "BYTES"),
-            _input("LATENTS", latents, "UINT8"),
+            _input("LATENTS", data, "UINT8"),
         ]
         with _translated():
             await self._client.infer(
@@ -154,21 +154,20 @@ class TritonClient:
     async def _infer(
         self,
         rows: Sequence[FrameRow],
-        outputs: list[str],
         timeout_s: float,
         region: Region | None = None,
     ) -> Any:
         assert 1 <= len(rows) <= MAX_ROWS, len(rows)
-        keys = np.array([[row.avatar_key.encode()] for row in rows], np.object_)
+        keys = np.array([[row.name.encode()] for row in rows], np.object_)
         quality = np.array([[row.jpeg_quality] for row in rows], np.int32)
         inputs = [
             _input("AVATAR", keys, "BYTES"),
             _input("MOTION", np.stack([row.motion for row in rows]), "FP32"),
             _input("QUALITY", quality, "INT32"),
         ]
-        wanted = [triton.InferRequestedOutput(name) for name in outputs]
+        wanted = [triton.InferRequestedOutput(name) for name in ("RESULT", "DATA")]
         if region is not None:
-            wanted[-1].set_shared_memory(region.name, len(rows) * FRAME_BYTES)
+            wanted[-1].set_shared_memory(region.name, region.num_bytes)
         with _translated():
             return await self._client.infer(
                 DECODER, inputs, outputs=wanted, client_timeout=timeout_s
@@ -180,7 +179,7 @@ class TritonClient:
         if not self._shared_memory:
             return None
         try:
-            region = Region(MAX_ROWS * FRAME_BYTES)
+            region = Region(MAX_PIXEL_BYTES + MAX_ROWS)
         except OSError as error:
             self._do_without(str(error))
             return None
@@ -225,23 +224,15 @@ def _input(name: str, value: Any, datatype: str) -> Any:
     return tensor
 
 
-def _pictures(answer: Any) -> list[RowResult]:
-    pictures = answer.as_numpy("PICTURE")[:, 0]
-    return [
-        RowResult(status=status, jpeg=picture)
-        for status, picture in zip(_statuses(answer), pictures, strict=True)
-    ]
+def _num_bytes(answer: Any) -> int:
+    return int(answer.as_numpy("RESULT")[:, 1].sum())
 
 
-def _frames(answer: Any, pixels: Uint8Array) -> list[RowResult]:
-    return [
-        RowResult(status=status, pixels=frame if status is RowStatus.OK else None)
-        for status, frame in zip(_statuses(answer), pixels, strict=True)
-    ]
-
-
-def _statuses(answer: Any) -> list[RowStatus]:
-    return [RowStatus(int(value)) for value in answer.as_numpy("STATUS")[:, 0]]
+def _results(answer: Any, data: Uint8Array) -> list[RowResult]:
+    try:
+        return split_results(answer.as_numpy("RESULT"), data)
+    except ValueError as error:
+        raise TritonFault(Fault.REFUSED, f"an answer that does not fit: {error}") from error
 
 
 @contextlib.contextmanager

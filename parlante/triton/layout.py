@@ -4,16 +4,18 @@ Both sides import this module: it knows neither Triton nor the decoder. B is the
 a request; a row is one frame of one avatar.
 
 Model ``decoder``, batched over B:
-    AVATAR: bytes [B, 1], content key of the avatar, or `PROBE_KEY`.
+    AVATAR: bytes [B, 1], content key of the avatar, or `PROBE_KEY`; then, for all but the plain
+        look, a space and the key of its look.
     MOTION: float32 [B, 60].
     QUALITY: int32 [B, 1], of the JPEG in [1, 100]; 0 asks for pixels.
-    -> STATUS: int32 [B, 1], a `RowStatus`.
-    -> PICTURE: bytes [B, 1], the JPEG; b"" for a row that failed or asked for pixels.
-    -> FRAME: uint8 [B, 512, 512, 3], RGB, only if it is asked for; zeros for a row that failed.
+    -> RESULT: int32 [B, 5], a `RowStatus`, number of bytes in DATA, and of pixels H, W, C.
+    -> DATA: uint8 [B, N], the rows' JPEGs or pixels one after the other (not one in each row of the
+        tensor: frames of a batch differ in size), B N bytes with what is left over at the end.
 
 Model ``avatar_store``, not batched:
-    AVATAR: bytes [1], content key.
-    LATENTS: uint8 [N], optional, from `pack_latents`: with it the call stores, else it fetches.
+    AVATAR: bytes [1], content key of latents or backdrop.
+    LATENTS: uint8 [N], optional, from `pack_latents` or `pack_backdrop`: with it the call stores,
+        else it fetches.
     -> LATENTS_OUT: uint8 [N], empty when it stored.
     A key that is not there is NOT_FOUND with `MISS` in the message.
 """
@@ -21,18 +23,22 @@ Model ``avatar_store``, not batched:
 from __future__ import annotations
 
 import enum
+import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
 from parlante.errors import FailedPrecondition
 from parlante.types import (
     FRAME_SIZE_PX,
+    FRAME_SIZES_PX,
     AvatarLatents,
     Float32Array,
     LatentSpec,
@@ -42,8 +48,8 @@ from parlante.types import (
 
 __all__ = [
     "DECODER",
-    "FRAME_BYTES",
     "MAX_LATENT_BYTES",
+    "MAX_PIXEL_BYTES",
     "MAX_ROWS",
     "MISS",
     "PROBE_KEY",
@@ -51,20 +57,30 @@ __all__ = [
     "FrameRow",
     "RowResult",
     "RowStatus",
+    "backdrop_key_of",
+    "check_stored",
+    "join_results",
+    "pack_backdrop",
     "pack_latents",
+    "split_results",
+    "unpack_backdrop",
     "unpack_latents",
 ]
 
 DECODER: Final = "decoder"
 STORE: Final = "avatar_store"
-FRAME_BYTES: Final = FRAME_SIZE_PX * FRAME_SIZE_PX * 3
 MAX_ROWS: Final = 8  # as max_batch_size of the decoder's configuration
+# Of the pixels in one call: 8 usual frames with alpha, or one of a whole picture of 1920x1080.
+MAX_PIXEL_BYTES: Final = 8 * FRAME_SIZE_PX * FRAME_SIZE_PX * 4
 MISS: Final = "AVATAR_MISS"
 # An avatar that every decoder has from its start: for warm-up and for probes by real inference.
 PROBE_KEY: Final = "probe"
 MAX_LATENT_BYTES: Final = 64 * 1024 * 1024
 
 _MAX_HEADER_BYTES: Final = 64 * 1024
+_BACKDROP: Final = "backdrop"
+
+Int32Array = npt.NDArray[np.int32]
 
 
 class RowStatus(enum.IntEnum):
@@ -73,9 +89,10 @@ class RowStatus(enum.IntEnum):
     OK = 0
     AVATAR_MISSING = 1  # store the latents, then ask again
     AVATAR_PREPARING = 2  # ask again in some milliseconds
-    AVATAR_REFUSED = 3  # latents of another space: asking again does not help
-    BAD_MOTION = 4  # not finite, or QUALITY out of range
+    AVATAR_REFUSED = 3  # latents of another space, no such look: asking again does not help
+    BAD_MOTION = 4  # not finite, or QUALITY out of range or for a frame with alpha
     FAILED = 5  # a defect; the server's log says more
+    BACKDROP_MISSING = 6  # store the backdrop of the look, then ask again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -86,11 +103,20 @@ class FrameRow:
         avatar_key: Content key, or `PROBE_KEY`.
         motion: float32 [60].
         jpeg_quality: [1, 100]; 0 asks for pixels.
+        look_key: Of how the frame looks; "" for the plain look.
+        num_pixel_bytes: Of the frame's pixels, to find room for them.
     """
 
     avatar_key: str
     motion: Float32Array
     jpeg_quality: int
+    look_key: str = ""
+    num_pixel_bytes: int = FRAME_SIZE_PX * FRAME_SIZE_PX * 3
+
+    @property
+    def name(self) -> str:
+        """What AVATAR says."""
+        return f"{self.avatar_key} {self.look_key}" if self.look_key else self.avatar_key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -100,12 +126,55 @@ class RowResult:
     Attributes:
         status: OK, or why there is no picture.
         jpeg: The picture of a row that asked for one.
-        pixels: uint8 [512, 512, 3] of a row that asked for those.
+        pixels: uint8 [H, W, 3 or 4] of a row that asked for those.
     """
 
     status: RowStatus
     jpeg: bytes = b""
     pixels: Uint8Array | None = None
+
+
+def join_results(results: Sequence[RowResult]) -> tuple[Int32Array, Uint8Array]:
+    """Make RESULT and DATA of one call."""
+    told = np.zeros((len(results), 5), np.int32)
+    parts = []
+    for row, result in zip(told, results, strict=True):
+        row[0] = result.status
+        if result.pixels is not None:
+            parts.append(result.pixels.reshape(-1))
+            row[2:] = result.pixels.shape
+        else:
+            parts.append(np.frombuffer(result.jpeg, np.uint8))
+        row[1] = parts[-1].size
+    if len(parts) == 1 and parts[0].size:
+        return told, parts[0][None]  # without a copy
+    num_bytes = max(1, -(-int(told[:, 1].sum()) // len(results)))  # no tensor may be empty
+    left_over = np.zeros(num_bytes * len(results) - int(told[:, 1].sum()), np.uint8)
+    return told, np.concatenate([*parts, left_over]).reshape(len(results), num_bytes)
+
+
+def split_results(told: Int32Array, data: Uint8Array) -> list[RowResult]:
+    """Read RESULT and DATA; pixels are views of the data, whose rows may be longer than needed.
+
+    Raises:
+        ValueError: They do not fit each other.
+    """
+    results, end = [], 0
+    flat = data.reshape(-1)
+    for status, num_bytes, *shape in told.tolist():
+        start, end = end, end + num_bytes
+        part = flat[start:end]
+        if num_bytes < 0 or len(part) != num_bytes:
+            raise ValueError(f"a row of {num_bytes} bytes at {start} of {flat.size}")
+        is_pixels = num_bytes > 0 and shape[0] > 0
+        results.append(
+            RowResult(
+                status=RowStatus(status),
+                jpeg=b"" if is_pixels else part.tobytes(),
+                pixels=part.reshape(shape) if is_pixels else None,
+            )
+        )
+    return results
 
 
 def pack_latents(latents: AvatarLatents) -> Uint8Array:
@@ -144,6 +213,56 @@ def unpack_latents(data: bytes) -> AvatarLatents:
     )
     spec = LatentSpec(space=space, bundle_digest=digest, tensors=specs)
     return AvatarLatents(key=key, spec=spec, tensors=MappingProxyType(tensors))
+
+
+def backdrop_key_of(picture: Uint8Array) -> str:
+    """The content key of a backdrop, uint8 [H, W, 3]: ``WIDTHxHEIGHT DIGEST``."""
+    height, width = picture.shape[:2]
+    return f"{width}x{height} {hashlib.sha256(np.ascontiguousarray(picture).data).hexdigest()}"
+
+
+def pack_backdrop(picture: Uint8Array) -> Uint8Array:
+    """Write a backdrop, uint8 [H, W, 3], as one safetensors file, uint8 [N]."""
+    data = safetensors.numpy.save({_BACKDROP: np.ascontiguousarray(picture)})
+    return np.frombuffer(data, np.uint8)
+
+
+def unpack_backdrop(data: bytes) -> Uint8Array:
+    """Read what `pack_backdrop` wrote.
+
+    Raises:
+        FailedPrecondition: BAD_BACKDROP, it is no such file, or larger than any frame.
+    """
+    try:
+        picture: Uint8Array = safetensors.numpy.load(data)[_BACKDROP]
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+            raise ValueError("no picture")
+        if not 1 <= min(picture.shape[:2]) <= max(picture.shape[:2]) <= max(FRAME_SIZES_PX):
+            raise ValueError("no such size")
+    except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+        raise FailedPrecondition(
+            f"a backdrop must be one safetensors file of a picture of at most "
+            f"{max(FRAME_SIZES_PX)} px; got {len(data)} bytes that are none "
+            f"({type(error).__name__})",
+            reason="BAD_BACKDROP",
+        ) from error
+    return picture
+
+
+def check_stored(key: str, data: bytes) -> None:
+    """Make sure that packed latents or a packed backdrop are what their key says.
+
+    Raises:
+        FailedPrecondition: They are not.
+    """
+    # Only the keys of backdrops have a blank in them.
+    is_backdrop = " " in key
+    own = backdrop_key_of(unpack_backdrop(data)) if is_backdrop else unpack_latents(data).key
+    if own != key:
+        raise FailedPrecondition(
+            f"what is stored must be what its key says; got the key {key[:80]!r} for {own[:80]!r}",
+            reason="KEY_MISMATCH",
+        )
 
 
 def _metadata(data: bytes) -> dict[str, Any]:

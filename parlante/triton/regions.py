@@ -50,11 +50,9 @@ class Region:
         with contextlib.suppress(FileNotFoundError):
             (_DIR / self.name).unlink()
 
-    def copy_pixels(self, shape: tuple[int, ...]) -> Uint8Array:
-        """Copy what the server wrote, uint8 of `shape`, from the beginning of the region."""
-        num_bytes = int(np.prod(shape))
-        data = np.frombuffer(self._memory, np.uint8, num_bytes).reshape(shape)
-        return data.copy()
+    def copy(self, num_bytes: int) -> Uint8Array:
+        """Copy what the server wrote, uint8 [num_bytes], from the beginning of the region."""
+        return np.frombuffer(self._memory, np.uint8, num_bytes).copy()
 
     def close(self) -> None:
         """Free our side."""

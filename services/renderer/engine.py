@@ -11,7 +11,7 @@ import numpy as np
 
 from parlante.aio import closing
 from parlante.errors import FailedPrecondition, InvalidInput
-from parlante.media.frame_encoding import EncodedPicture, FrameEncoder, make_frame_encoder
+from parlante.media.frame_encoding import FrameEncoder, make_frame_encoder
 from parlante.media.image import decode_image
 from parlante.models.frame_look import FrameLook, fit_backdrop
 from parlante.ports import LatentSource
@@ -30,7 +30,12 @@ from parlante.types import (
     Uint8Array,
 )
 from services.renderer.avatar_cache import AvatarCache
-from services.renderer.frame_decoder import NO_FACE_NET, FrameDecoder, InProcessDecoder
+from services.renderer.frame_decoder import (
+    NO_FACE_NET,
+    FrameDecoder,
+    InProcessDecoder,
+    ServedPicture,
+)
 from services.renderer.frames_ahead import FramesAhead
 from services.renderer.triton_decoder import TritonDecoder
 from services.renderer.triton_instance import FrameServer
@@ -174,18 +179,23 @@ class RendererEngine:
 
     async def _encode(
         self,
-        frame: Uint8Array | EncodedPicture | None,
+        frame: Uint8Array | ServedPicture | None,
         frame_index: int,
         frame_encoder: FrameEncoder | None,
     ) -> RenderedFrame:
         if frame is None:
             return RenderedFrame(frame_index=frame_index, data=b"", key_frame=False)
-        if isinstance(frame, EncodedPicture):  # by a server, which makes frames of one size
-            height, width, picture = FRAME_SIZE_PX, FRAME_SIZE_PX, frame
-        else:
-            assert frame_encoder is not None
-            height, width = frame.shape[:2]
-            picture = await self._pool.run(frame_encoder.encode, frame)
+        if isinstance(frame, ServedPicture):
+            return RenderedFrame(
+                frame_index=frame_index,
+                data=frame.data,
+                key_frame=True,
+                width_px=frame.width_px,
+                height_px=frame.height_px,
+            )
+        assert frame_encoder is not None
+        height, width = frame.shape[:2]
+        picture = await self._pool.run(frame_encoder.encode, frame)
         return RenderedFrame(
             frame_index=frame_index,
             data=picture.data,

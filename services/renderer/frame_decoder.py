@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from parlante.errors import Expired
-from parlante.media.frame_encoding import EncodedPicture
 from parlante.media.frame_encoding import warm_up as warm_up_encoding
 from parlante.models.decoder import Decoder, PreparedAvatar
 from parlante.models.frame_look import FrameLook
@@ -19,10 +19,25 @@ from services.renderer.worker_pool import WorkerPool
 if TYPE_CHECKING:
     from parlante.models.face_retouch import FaceRetouch
 
-__all__ = ["FrameDecoder", "InProcessDecoder", "StreamDecoder"]
+__all__ = ["FrameDecoder", "InProcessDecoder", "ServedPicture", "StreamDecoder"]
 
 A = TypeVar("A", bound=Sized)
 Contra = TypeVar("Contra", contravariant=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedPicture:
+    """A frame that came encoded, each by itself.
+
+    Attributes:
+        data: Its bytes.
+        width_px: Width.
+        height_px: Height.
+    """
+
+    data: bytes
+    width_px: int
+    height_px: int
 
 
 class StreamDecoder(Protocol, Generic[Contra]):
@@ -30,7 +45,7 @@ class StreamDecoder(Protocol, Generic[Contra]):
 
     async def decode(
         self, avatar: Contra, motion: Float32Array, deadline_s: float | None
-    ) -> Uint8Array | EncodedPicture:
+    ) -> Uint8Array | ServedPicture:
         """Render one frame.
 
         Args:

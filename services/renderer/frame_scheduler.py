@@ -12,19 +12,27 @@ import asyncio
 import itertools
 import logging
 from collections import deque
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from parlante.aio import cancel_and_wait
 from parlante.errors import Expired, InternalError, Unavailable
 from parlante.triton.faults import Fault, TritonFault
-from parlante.triton.layout import FrameRow, RowResult, RowStatus
-from parlante.types import AvatarLatents
+from parlante.triton.layout import (
+    MAX_PIXEL_BYTES,
+    FrameRow,
+    RowResult,
+    RowStatus,
+    pack_backdrop,
+    pack_latents,
+)
+from parlante.types import AvatarLatents, Uint8Array
 from services.renderer.capacity import Struggle
 from services.renderer.triton_instance import FrameServer, TritonInstance
 
-__all__ = ["FrameQueue", "FrameScheduler"]
+__all__ = ["AvatarParts", "FrameQueue", "FrameScheduler"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,13 +45,28 @@ MAX_REFUSALS: Final = 3
 _RETRY_AFTER_MS: Final = 2000
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AvatarParts:
+    """What a server needs of an avatar before it can make frames of it.
+
+    Attributes:
+        latents: Of the avatar.
+        backdrop: uint8 [S, S, 3], the picture behind the person, if its look has one.
+        backdrop_key: Its content key; "" without one.
+    """
+
+    latents: AvatarLatents
+    backdrop: Uint8Array | None = None
+    backdrop_key: str = ""
+
+
 @dataclass(eq=False, slots=True, kw_only=True)
 class _Job:
     """One frame that somebody waits for."""
 
     queue: FrameQueue
     row: FrameRow
-    latents: AvatarLatents | None
+    parts: AvatarParts | None
     urgency_s: float
     number: int
     result: asyncio.Future[RowResult]
@@ -134,7 +157,7 @@ class FrameScheduler:
         queue: FrameQueue,
         row: FrameRow,
         *,
-        latents: AvatarLatents | None,
+        parts: AvatarParts | None,
         deadline_s: float | None = None,
     ) -> RowResult:
         """Have a frame made.
@@ -142,11 +165,11 @@ class FrameScheduler:
         Args:
             queue: Of its stream.
             row: What to make.
-            latents: Of its avatar, for a server that has not got them.
+            parts: Of its avatar, for a server that has not got them.
             deadline_s: By the event loop's clock; None waits as long as it takes.
 
         Returns:
-            The row's result; its status is never MISSING or PREPARING if latents were given.
+            The row's result; its status is never MISSING or PREPARING if parts were given.
 
         Raises:
             Expired: FRAME_LATE, the deadline passed.
@@ -158,7 +181,7 @@ class FrameScheduler:
         job = _Job(
             queue=queue,
             row=row,
-            latents=latents,
+            parts=parts,
             urgency_s=now_s + PATIENCE_S if deadline_s is None else deadline_s,
             number=next(self._numbers),
             result=self._loop.create_future(),
@@ -240,9 +263,13 @@ class FrameScheduler:
     def _gather(self, instance: TritonInstance, max_rows: int) -> list[_Job]:
         """Take the next rows for a server out of the queues; all want the same kind of picture."""
         taken: list[_Job] = []
+        num_bytes = 0
         for job in self._in_turn(instance):
             if taken and job.wants_pixels is not taken[0].wants_pixels:
                 continue
+            num_bytes += job.row.num_pixel_bytes if job.wants_pixels else 0
+            if taken and num_bytes > MAX_PIXEL_BYTES:
+                break  # large frames; it is the first of the next batch
             taken.append(job)
             if len(taken) == max_rows:
                 break
@@ -283,18 +310,24 @@ class FrameScheduler:
         if job.result.done():
             return
         match result.status:
-            case RowStatus.AVATAR_MISSING if job.latents is not None:
+            case RowStatus.AVATAR_MISSING if job.parts is not None:
                 job.home = instance
-                self._spawn(self._upload(job, job.latents, instance))
+                latents = job.parts.latents
+                self._spawn(self._upload(job, latents.key, partial(pack_latents, latents)))
+            case RowStatus.BACKDROP_MISSING if job.parts and job.parts.backdrop is not None:
+                job.home = instance
+                pack = partial(pack_backdrop, job.parts.backdrop)
+                self._spawn(self._upload(job, job.parts.backdrop_key, pack))
             case RowStatus.AVATAR_PREPARING:
                 job.home = instance
                 self._loop.call_later(PREPARING_POLL_S, self._requeue, [job])
             case _:
                 job.result.set_result(result)
 
-    async def _upload(self, job: _Job, latents: AvatarLatents, instance: TritonInstance) -> None:
+    async def _upload(self, job: _Job, key: str, pack: Callable[[], Uint8Array]) -> None:
+        assert job.home is not None
         try:
-            await instance.store(latents)
+            await job.home.store(key, pack)
         except TritonFault as fault:
             self._give_back([job], fault)
         else:

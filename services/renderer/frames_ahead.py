@@ -9,13 +9,12 @@ from typing import Any, Final
 from parlante import telemetry
 from parlante.aio import Channel, cancel_and_wait, closing
 from parlante.errors import Expired
-from parlante.media.frame_encoding import EncodedPicture
 from parlante.types import Float32Array, MotionBlock, RenderConfig, Uint8Array
-from services.renderer.frame_decoder import StreamDecoder
+from services.renderer.frame_decoder import ServedPicture, StreamDecoder
 
 __all__ = ["FramesAhead"]
 
-Decoded = Uint8Array | EncodedPicture
+Decoded = Uint8Array | ServedPicture
 LATE: Final = "frame_late"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -9,14 +10,12 @@ from typing import Final
 
 import numpy as np
 
-from parlante.errors import FailedPrecondition, InternalError, InvalidInput, Unsupported
-from parlante.media.frame_encoding import EncodedPicture
+from parlante.errors import FailedPrecondition, InternalError, InvalidInput
 from parlante.media.frame_encoding import warm_up as warm_up_encoding
-from parlante.models.frame_look import FrameLook
+from parlante.models.frame_look import FrameLook, check_look, frame_shape
 from parlante.triton.layout import FrameRow, RowResult, RowStatus
 from parlante.types import (
     AVATAR_SPACE,
-    FRAME_SIZE_PX,
     MOTION_DIM,
     AvatarLatents,
     Float32Array,
@@ -25,7 +24,8 @@ from parlante.types import (
     Uint8Array,
 )
 from services.renderer.capacity import Admission
-from services.renderer.frame_scheduler import FrameQueue, FrameScheduler
+from services.renderer.frame_decoder import ServedPicture
+from services.renderer.frame_scheduler import AvatarParts, FrameQueue, FrameScheduler
 from services.renderer.triton_instance import FrameServer
 from services.renderer.worker_pool import WorkerPool
 
@@ -37,14 +37,33 @@ MAX_AHEAD: Final = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TritonAvatar:
-    """An avatar that a server has prepared; its latents are kept for one that has not."""
+    """An avatar in a look that a server has prepared.
 
-    latents: AvatarLatents
+    Attributes:
+        parts: Kept for a server that has not.
+        look_key: Of its look.
+        shape: Height, width and channels of its frames.
+    """
+
+    parts: AvatarParts
+    look_key: str
+    shape: tuple[int, int, int]
 
     @property
     def num_bytes(self) -> int:
         """Memory held here."""
-        return self.latents.num_bytes
+        backdrop = self.parts.backdrop
+        return self.parts.latents.num_bytes + (0 if backdrop is None else backdrop.nbytes)
+
+    def row(self, motion: Float32Array, jpeg_quality: int) -> FrameRow:
+        """Ask for a frame."""
+        return FrameRow(
+            avatar_key=self.parts.latents.key,
+            look_key=self.look_key,
+            motion=motion,
+            jpeg_quality=jpeg_quality,
+            num_pixel_bytes=math.prod(self.shape),
+        )
 
 
 class TritonDecoder:
@@ -75,25 +94,25 @@ class TritonDecoder:
 
     async def prepare(self, latents: AvatarLatents, look: FrameLook) -> TritonAvatar:
         """Have a server prepare an avatar, by asking for a frame that nobody sees."""
-        if look.key != FrameLook().key or "picture" in latents.tensors:
-            raise Unsupported(
-                f"a renderer on Triton makes frames of {FRAME_SIZE_PX} px before the portrait's "
-                "own background; take the renderer 'inprocess' for other sizes, backgrounds and "
-                "framings",
-                reason="LOOK_NOT_ON_TRITON",
-            )
         if latents.spec.space != AVATAR_SPACE:  # found here without sending it anywhere
             raise _wrong_space(latents)
-        row = FrameRow(
-            avatar_key=latents.key, motion=np.zeros(MOTION_DIM, np.float32), jpeg_quality=1
+        check_look(latents, look)
+        look_key = await self._pool.run(_key_of, look)
+        _, backdrop_key = FrameLook.read(look_key)
+        avatar = TritonAvatar(
+            parts=AvatarParts(latents=latents, backdrop=look.picture, backdrop_key=backdrop_key),
+            look_key=look_key,
+            shape=frame_shape(latents, look),
         )
+        has_alpha = avatar.shape[2] == 4
+        row = avatar.row(np.zeros(MOTION_DIM, np.float32), jpeg_quality=0 if has_alpha else 1)
         queue = self.scheduler.open()
         try:
-            result = await self.scheduler.decode(queue, row, latents=latents)
+            result = await self.scheduler.decode(queue, row, parts=avatar.parts)
         finally:
             self.scheduler.close(queue)
         _raise_unless_ok(result, latents)
-        return TritonAvatar(latents=latents)
+        return avatar
 
     @asynccontextmanager
     async def open(self, config: RenderConfig) -> AsyncIterator[_Stream]:
@@ -120,16 +139,21 @@ class _Stream:
 
     async def decode(
         self, avatar: TritonAvatar, motion: Float32Array, deadline_s: float | None
-    ) -> Uint8Array | EncodedPicture:
+    ) -> Uint8Array | ServedPicture:
         """Have one frame made; see `StreamDecoder.decode`."""
-        row = FrameRow(avatar_key=avatar.latents.key, motion=motion, jpeg_quality=self._quality)
+        row = avatar.row(motion, self._quality)
         result = await self._scheduler.decode(
-            self._queue, row, latents=avatar.latents, deadline_s=deadline_s
+            self._queue, row, parts=avatar.parts, deadline_s=deadline_s
         )
-        _raise_unless_ok(result, avatar.latents)
+        _raise_unless_ok(result, avatar.parts.latents)
         if result.pixels is not None:
             return result.pixels
-        return EncodedPicture(data=result.jpeg, key_frame=True)
+        height, width, _ = avatar.shape
+        return ServedPicture(data=result.jpeg, width_px=width, height_px=height)
+
+
+def _key_of(look: FrameLook) -> str:
+    return look.key
 
 
 def _raise_unless_ok(result: RowResult, latents: AvatarLatents) -> None:

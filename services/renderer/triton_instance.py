@@ -18,9 +18,8 @@ from parlante.triton.layout import (
     STORE,
     FrameRow,
     RowResult,
-    pack_latents,
 )
-from parlante.types import MOTION_DIM, AvatarLatents, Uint8Array
+from parlante.types import MOTION_DIM, Uint8Array
 from services.renderer.capacity import RateMeter
 
 __all__ = ["FrameServer", "TritonInstance"]
@@ -54,8 +53,8 @@ class FrameServer(Protocol):
         """Decode rows; raises `TritonFault` when the call fails as a whole."""
         ...
 
-    async def store(self, key: str, latents: Uint8Array, *, timeout_s: float) -> None:
-        """Store packed latents; raises `TritonFault`."""
+    async def store(self, key: str, data: Uint8Array, *, timeout_s: float) -> None:
+        """Store packed latents or a packed backdrop; raises `TritonFault`."""
         ...
 
     async def probe(self, *, timeout_s: float) -> None:
@@ -155,19 +154,24 @@ class TritonInstance:
         self._counted_s = now_s
         return results
 
-    async def store(self, latents: AvatarLatents) -> None:
-        """Store latents; callers at once share the call. Raises `TritonFault`."""
-        key = latents.key
+    async def store(self, key: str, pack: Callable[[], Uint8Array]) -> None:
+        """Store latents or a backdrop; callers at once share the call. Raises `TritonFault`.
+
+        Args:
+            key: Content key.
+            pack: Makes the bytes to send, on another thread.
+        """
         task = self._stores.get(key)
         if task is None:
-            task = asyncio.create_task(self._store(latents), name=f"store-{key[:12]}")
+            task = asyncio.create_task(self._store(key, pack), name=f"store-{key[:12]}")
             self._stores[key] = task
             task.add_done_callback(lambda _: self._stores.pop(key, None))
         await asyncio.shield(task)
 
-    async def _store(self, latents: AvatarLatents) -> None:
+    async def _store(self, key: str, pack: Callable[[], Uint8Array]) -> None:
+        data = await asyncio.to_thread(pack)
         try:
-            await self._server.store(latents.key, pack_latents(latents), timeout_s=STORE_TIMEOUT_S)
+            await self._server.store(key, data, timeout_s=STORE_TIMEOUT_S)
         except TritonFault as fault:
             await self._note(fault, STORE, 1)
             raise

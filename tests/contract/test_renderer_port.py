@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +14,14 @@ import pytest_asyncio
 from parlante.aio import closing
 from parlante.errors import InvalidInput, NotFound
 from parlante.fleet.renderer import FleetRenderer
+from parlante.media.frame_encoding import PngEncoder
 from parlante.ports import Encoder, Renderer
 from parlante.triton.client import TritonClient
 from parlante.types import (
+    FRAME_SIZES_PX,
     MOTION_DIM,
+    Background,
+    BackgroundKind,
     FrameEncoding,
     MotionBlock,
     RenderConfig,
@@ -31,7 +36,7 @@ from tests.fakes.stages import serve_fakes
 from tests.fakes.triton import OpenDoor
 from tests.fakes.wire import forever
 
-IsFrameOf = Callable[[bytes, str, float], bool]
+IsFrameOf = Callable[[bytes, RenderConfig, float], bool]
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Rendering:
     """A renderer, where its avatars come from, and how its JPEG frames are recognised.
 
     Attributes:
-        is_frame_of: Tells whether a frame is of an avatar's key and of motion of one value.
+        is_frame_of: Tells whether a first frame is of a configuration and of motion of one value.
     """
 
     renderer: Renderer
@@ -47,19 +52,20 @@ class Rendering:
     is_frame_of: IsFrameOf
 
 
-def _is_marked(data: bytes, key: str, value: float) -> bool:
+def _is_marked(data: bytes, config: RenderConfig, value: float) -> bool:
     marker = read_marker(data)
-    return marker.avatar_key == key and float(marker.motion[0]) == value
+    return marker.avatar_key == config.avatar_key and float(marker.motion[0]) == value
 
 
 def _is_right() -> IsFrameOf:
     """Compare with what this process makes of the same latents and motion, byte by byte."""
-    right, found = RightFrames(), dict[tuple[str, float], bytes]()
+    right, found = RightFrames(), dict[tuple[RenderConfig, float], bytes]()
 
-    def check(data: bytes, key: str, value: float) -> bool:
-        if (key, value) not in found:
-            found[key, value] = right.jpeg(key, np.full(MOTION_DIM, value, np.float32))
-        return data == found[key, value]
+    def check(data: bytes, config: RenderConfig, value: float) -> bool:
+        if (config, value) not in found:
+            row = np.full(MOTION_DIM, value, np.float32)
+            found[config, value] = right.encoded(config, row)
+        return data == found[config, value]
 
     return check
 
@@ -182,7 +188,37 @@ async def test_two_avatars_at_once_do_not_mix(rendering: Rendering) -> None:
     )
     for config, frames, value in zip(configs, runs, (0.25, 0.75), strict=True):
         assert len(frames) == 20
-        assert all(rendering.is_frame_of(frame.data, config.avatar_key, value) for frame in frames)
+        assert all(rendering.is_frame_of(frame.data, config, value) for frame in frames)
+
+
+def _looks() -> Iterator[Any]:
+    kinds = {
+        "kept": Background(),
+        "blurred": Background(kind=BackgroundKind.BLURRED),
+        "colour": Background(kind=BackgroundKind.COLOUR, colour_rgb=(20, 160, 64)),
+        "picture": Background(kind=BackgroundKind.PICTURE, picture=_backdrop()),
+        "transparent": Background(kind=BackgroundKind.TRANSPARENT),
+    }
+    pairs = [(size_px, "kept") for size_px in FRAME_SIZES_PX]
+    pairs += [(512, name) for name in kinds if name != "kept"]
+    pairs += [(256, "transparent"), (1024, "picture")]
+    for size_px, name in pairs:
+        encoding = FrameEncoding.RGBA32 if name == "transparent" else FrameEncoding.JPEG
+        fields = {"frame_size_px": size_px, "background": kinds[name], "encoding": encoding}
+        yield pytest.param(fields, id=f"{size_px}-{name}")
+
+
+def _backdrop() -> bytes:
+    y, x = np.mgrid[:90, :160]
+    return PngEncoder().encode(np.stack([x, y, x ^ y], -1).astype(np.uint8)).data
+
+
+@pytest.mark.parametrize("fields", _looks())
+async def test_every_look_is_shown(rendering: Rendering, fields: dict[str, object]) -> None:
+    config = await _config(rendering, **fields)
+    (frame,) = await _run(rendering, config, [_block(0, 1, value=0.3)])
+    assert frame.width_px == frame.height_px == config.frame_size_px
+    assert rendering.is_frame_of(frame.data, config, 0.3)
 
 
 async def test_error_of_the_motion_comes_through(rendering: Rendering) -> None:

@@ -13,6 +13,7 @@ from parlante.aio import closing
 from parlante.errors import InvalidInput, ParlanteError
 from parlante.ports import Encoder
 from parlante.types import (
+    FRAME_SIZE_PX,
     MOTION_DIM,
     MOTION_INDEX,
     Float32Array,
@@ -140,7 +141,11 @@ class FakeRenderer:
         data = header + row.astype("<f4").tobytes()
         is_key = config.encoding is not FrameEncoding.H264 or num_rendered % KEY_FRAME_INTERVAL == 0
         return RenderedFrame(
-            frame_index=frame_index, data=data.ljust(self.frame_bytes, b"\0"), key_frame=is_key
+            frame_index=frame_index,
+            data=data.ljust(self.frame_bytes, b"\0"),
+            key_frame=is_key,
+            width_px=config.frame_size_px or FRAME_SIZE_PX,
+            height_px=config.frame_size_px or FRAME_SIZE_PX,
         )
 
     async def warm_up(self) -> None:

@@ -48,7 +48,7 @@ class FakeTritonServer:
             self.batches.append([row.avatar_key for row in rows])
             return [self._make(row) for row in rows]
 
-    async def store(self, key: str, latents: Uint8Array, *, timeout_s: float) -> None:
+    async def store(self, key: str, data: Uint8Array, *, timeout_s: float) -> None:
         """Note the key; its first frame will still be in preparation."""
         await self._pass()
         self.stored.append(key)
@@ -81,6 +81,9 @@ class FakeTritonServer:
         if self._knows is not None and len(row.avatar_key) == 64:
             if row.avatar_key not in self._knows:
                 return RowResult(status=RowStatus.AVATAR_MISSING)
+            _, _, backdrop_key = row.look_key.partition(" picture ")
+            if backdrop_key and backdrop_key not in self._knows:
+                return RowResult(status=RowStatus.BACKDROP_MISSING)
             if row.avatar_key in self._preparing:
                 self._preparing.discard(row.avatar_key)
                 return RowResult(status=RowStatus.AVATAR_PREPARING)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ from parlante.models.decoder import Decoder
 from parlante.models.face_net import FaceNet, FaceNetConfig, RegionNetConfig
 from parlante.models.face_retouch import FaceRetouch
 from parlante.models.frame_batch import BatchDecoder
-from parlante.triton.layout import PROBE_KEY, FrameRow, RowResult, RowStatus
-from parlante.types import AvatarLatents
-from tests.fakes.faces import RightFrames, face_latents, row_of
+from parlante.models.frame_look import FrameLook
+from parlante.triton.layout import PROBE_KEY, FrameRow, RowResult, RowStatus, backdrop_key_of
+from parlante.types import AvatarLatents, BackgroundKind, Uint8Array
+from tests.fakes.faces import RightFrames, face_latents, full_latents, row_of
 
 KEYS = ["11" * 32, "22" * 32, "33" * 32]
 
@@ -24,10 +26,14 @@ class Shelf:
     """The latents that a decoder can fetch."""
 
     def __init__(self) -> None:
-        self.latents: dict[str, AvatarLatents] = {}
+        self.found: dict[str, AvatarLatents] = {}
+        self.pictures: dict[str, Uint8Array] = {}
 
-    def fetch(self, key: str) -> AvatarLatents | None:
-        return self.latents.get(key)
+    def latents(self, key: str) -> AvatarLatents | None:
+        return self.found.get(key)
+
+    def backdrop(self, key: str) -> Uint8Array | None:
+        return self.pictures.get(key)
 
 
 @pytest.fixture
@@ -37,7 +43,7 @@ def shelf() -> Shelf:
 
 @pytest.fixture
 def decoder(shelf: Shelf) -> Iterator[BatchDecoder]:
-    decoder = BatchDecoder(shelf.fetch, num_threads=2, max_avatars=3)
+    decoder = BatchDecoder(shelf, num_threads=2, max_avatars=3)
     yield decoder
     decoder.close()
 
@@ -58,7 +64,7 @@ def until_ready(decoder: BatchDecoder, wanted: FrameRow) -> RowResult:
 def test_rows_of_several_avatars_each_get_their_own(shelf: Shelf, decoder: BatchDecoder) -> None:
     right = RightFrames()
     for key in KEYS[:2]:
-        shelf.latents[key] = face_latents(key)
+        shelf.found[key] = face_latents(key)
         until_ready(decoder, row(key))
     rows = [row(KEYS[n % 2], n, quality=0 if n == 3 else 85) for n in range(6)]
     results = decoder.decode(rows)
@@ -70,6 +76,75 @@ def test_rows_of_several_avatars_each_get_their_own(shelf: Shelf, decoder: Batch
             assert result.jpeg == right.jpeg(KEYS[number % 2], row_of(number))
 
 
+LOOKS = [
+    FrameLook(size_px=256),
+    FrameLook(background=BackgroundKind.BLURRED),
+    FrameLook(size_px=768, background=BackgroundKind.COLOUR, colour_rgb=(1, 2, 3)),
+    FrameLook(background=BackgroundKind.TRANSPARENT),
+    FrameLook(background=BackgroundKind.PICTURE, picture=np.full((64, 64, 3), 77, np.uint8)),
+]
+
+
+def test_rows_of_several_looks_share_a_batch(shelf: Shelf) -> None:
+    shelf.found[KEYS[0]] = face_latents(KEYS[0])
+    for look in LOOKS:
+        if look.picture is not None:
+            shelf.pictures[backdrop_key_of(look.picture)] = look.picture
+    rows = [replace(row(KEYS[0], 5, 0), look_key=look.key) for look in LOOKS]
+    decoder, alone = BatchDecoder(shelf, num_threads=2), Decoder()
+    try:
+        for wanted in rows:
+            until_ready(decoder, wanted)
+        results = decoder.decode(rows)
+    finally:
+        decoder.close()
+    for look, result in zip(LOOKS, results, strict=True):
+        right = alone.render(alone.prepare(face_latents(KEYS[0]), look), row_of(5))
+        np.testing.assert_array_equal(result.pixels, right)
+
+
+def test_what_is_missing_of_an_avatar_is_told(shelf: Shelf, decoder: BatchDecoder) -> None:
+    wanted = replace(row(KEYS[0]), look_key=LOOKS[-1].key)
+    assert decoder.decode([wanted])[0].status is RowStatus.AVATAR_MISSING
+    shelf.found[KEYS[0]] = face_latents(KEYS[0])
+    assert decoder.decode([wanted])[0].status is RowStatus.BACKDROP_MISSING
+
+
+@pytest.mark.parametrize("look_key", ["512", "300 kept", "512 colour 1 2 300"])
+def test_a_look_that_there_is_not_is_refused(
+    shelf: Shelf, decoder: BatchDecoder, look_key: str
+) -> None:
+    shelf.found[KEYS[0]] = face_latents(KEYS[0])
+    (result,) = decoder.decode([replace(row(KEYS[0]), look_key=look_key)])
+    assert result.status is RowStatus.AVATAR_REFUSED
+
+
+def test_a_whole_picture_has_no_other_background(shelf: Shelf, decoder: BatchDecoder) -> None:
+    shelf.found[KEYS[0]] = full_latents(KEYS[0])
+    wanted = replace(row(KEYS[0]), look_key=LOOKS[1].key)
+    assert until_ready(decoder, wanted).status is RowStatus.AVATAR_REFUSED
+
+
+def test_an_avatar_that_nobody_waits_for_comes_to_the_shelf(
+    shelf: Shelf, decoder: BatchDecoder
+) -> None:
+    decoder.warm_up()
+    shelf.found[KEYS[0]] = face_latents(KEYS[0])
+    decoder.decode([row(KEYS[0])])
+    for _ in range(1000):
+        decoder.decode([row(PROBE_KEY)])  # of another stream
+        if decoder.num_avatars == 2:
+            break
+        time.sleep(0.01)
+    assert decoder.num_avatars == 2
+
+
+def test_a_jpeg_of_a_frame_with_alpha_is_refused(shelf: Shelf, decoder: BatchDecoder) -> None:
+    shelf.found[KEYS[0]] = face_latents(KEYS[0])
+    wanted = replace(row(KEYS[0]), look_key=LOOKS[3].key)
+    assert until_ready(decoder, wanted).status is RowStatus.BAD_MOTION
+
+
 def test_an_unknown_avatar_fails_its_own_row_only(decoder: BatchDecoder) -> None:
     decoder.warm_up()
     results = decoder.decode([row(PROBE_KEY), row(KEYS[0]), row(PROBE_KEY)])
@@ -77,7 +152,7 @@ def test_an_unknown_avatar_fails_its_own_row_only(decoder: BatchDecoder) -> None
 
 
 def test_an_avatar_is_prepared_beside_the_batches(shelf: Shelf, decoder: BatchDecoder) -> None:
-    shelf.latents[KEYS[0]] = face_latents(KEYS[0])
+    shelf.found[KEYS[0]] = face_latents(KEYS[0])
     (first,) = decoder.decode([row(KEYS[0])])
     assert first.status is RowStatus.AVATAR_PREPARING
     assert until_ready(decoder, row(KEYS[0])).status is RowStatus.OK
@@ -87,7 +162,7 @@ def test_an_avatar_is_prepared_beside_the_batches(shelf: Shelf, decoder: BatchDe
 def test_latents_of_another_space_are_refused(shelf: Shelf, decoder: BatchDecoder) -> None:
     wrong = face_latents(KEYS[0])
     tensors = {name: value for name, value in wrong.tensors.items() if name != "matte"}
-    shelf.latents[KEYS[0]] = AvatarLatents(key=KEYS[0], spec=wrong.spec, tensors=tensors)
+    shelf.found[KEYS[0]] = AvatarLatents(key=KEYS[0], spec=wrong.spec, tensors=tensors)
     assert until_ready(decoder, row(KEYS[0])).status is RowStatus.AVATAR_REFUSED
 
 
@@ -104,10 +179,10 @@ def test_a_bad_row_harms_no_other(decoder: BatchDecoder, value: float, quality: 
 def test_the_least_recently_used_avatar_goes_first(shelf: Shelf, decoder: BatchDecoder) -> None:
     decoder.warm_up()
     for key in KEYS:
-        shelf.latents[key] = face_latents(key)
+        shelf.found[key] = face_latents(key)
         until_ready(decoder, row(key))
     assert decoder.num_avatars == 3  # the probe's and two
-    shelf.latents.clear()
+    shelf.found.clear()
     statuses = [until_ready(decoder, row(key)).status.name for key in [PROBE_KEY, *KEYS]]
     assert statuses == ["OK", "AVATAR_MISSING", "OK", "OK"]
 
@@ -119,8 +194,8 @@ def test_frames_are_retouched_by_the_face_network(shelf: Shelf) -> None:
     with torch.no_grad():  # lay on much
         net.mouth.detail.bias[3 * net.mouth.detail.bias.shape[0] // 4 :] = 4.0
     retouch = FaceRetouch(net)
-    shelf.latents[KEYS[0]] = face_latents(KEYS[0])
-    decoder = BatchDecoder(shelf.fetch, num_threads=2, retouch=retouch)
+    shelf.found[KEYS[0]] = face_latents(KEYS[0])
+    decoder = BatchDecoder(shelf, num_threads=2, retouch=retouch)
     try:
         result = until_ready(decoder, row(KEYS[0], 7, quality=0))
     finally:

@@ -6,17 +6,26 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from parlante.errors import Expired, InternalError, Unavailable
+from parlante.models.frame_look import FrameLook
 from parlante.triton.faults import Fault, TritonFault
-from parlante.triton.layout import DECODER, MAX_ROWS, FrameRow, RowStatus
-from parlante.types import AvatarLatents
+from parlante.triton.layout import (
+    DECODER,
+    MAX_PIXEL_BYTES,
+    MAX_ROWS,
+    FrameRow,
+    RowStatus,
+    backdrop_key_of,
+)
+from parlante.types import AvatarLatents, BackgroundKind
 from services.renderer import triton_instance
-from services.renderer.frame_scheduler import FrameQueue, FrameScheduler
+from services.renderer.frame_scheduler import AvatarParts, FrameQueue, FrameScheduler
 from tests.fakes.faces import face_latents
 from tests.fakes.triton import FakeTritonServer
 
@@ -64,7 +73,10 @@ async def ask(
 ) -> bytes:
     deadline_s = None if within_s is None else asyncio.get_running_loop().time() + within_s
     result = await scheduler.decode(
-        queue, row(key, value, quality=quality), latents=latents, deadline_s=deadline_s
+        queue,
+        row(key, value, quality=quality),
+        parts=None if latents is None else AvatarParts(latents=latents),
+        deadline_s=deadline_s,
     )
     assert result.status is RowStatus.OK
     return result.jpeg
@@ -139,6 +151,32 @@ async def test_a_missing_avatar_is_sent_once_for_all_who_wait() -> None:
         )
     assert frames == [f"{A}:{n}".encode() for n in range(4)]
     assert server.stored == [A]
+
+
+async def test_a_missing_backdrop_is_sent_too() -> None:
+    server = FakeTritonServer(knows=set())
+    look = FrameLook(background=BackgroundKind.PICTURE, picture=np.zeros((8, 8, 3), np.uint8))
+    key = backdrop_key_of(look.picture)
+    parts = AvatarParts(latents=face_latents(A), backdrop=look.picture, backdrop_key=key)
+    async with scheduling(server) as scheduler:
+        queue = scheduler.open()
+        wanted = replace(row(A, 3), look_key=look.key)
+        results = await asyncio.gather(
+            *(scheduler.decode(queue, wanted, parts=parts) for _ in range(4))
+        )
+    assert {result.jpeg for result in results} == {f"{A}:3".encode()}
+    assert server.stored == [A, key]
+
+
+async def test_large_pixels_make_batches_smaller() -> None:
+    server = FakeTritonServer()
+    async with scheduling(server) as scheduler:
+        queue = scheduler.open()
+        wanted = replace(row(A, quality=0), num_pixel_bytes=MAX_PIXEL_BYTES // 2)
+        await asyncio.gather(*(scheduler.decode(queue, wanted, parts=None) for _ in range(6)))
+        pictures = replace(row(A), num_pixel_bytes=MAX_PIXEL_BYTES // 2)  # small when encoded
+        await asyncio.gather(*(scheduler.decode(queue, pictures, parts=None) for _ in range(6)))
+    assert list(map(len, server.batches)) == [2, 2, 2, 6]
 
 
 async def test_pixels_and_pictures_are_not_mixed_in_a_batch() -> None:

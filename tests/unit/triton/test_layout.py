@@ -8,16 +8,25 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from parlante.errors import FailedPrecondition
+from parlante.models.frame_look import FrameLook
 from parlante.triton.installation import repository_dir
 from parlante.triton.layout import (
     DECODER,
     MAX_ROWS,
     PROBE_KEY,
     STORE,
+    RowResult,
+    RowStatus,
+    backdrop_key_of,
+    check_stored,
+    join_results,
+    pack_backdrop,
     pack_latents,
+    split_results,
+    unpack_backdrop,
     unpack_latents,
 )
-from parlante.types import FRAME_SIZE_PX, MOTION_DIM
+from parlante.types import MOTION_DIM, BackgroundKind
 from tests.fakes.faces import face_latents
 
 KEY = "5a" * 32
@@ -41,6 +50,97 @@ def test_what_is_no_latents_is_refused(data: bytes) -> None:
     assert caught.value.reason == "BAD_LATENTS"
 
 
+PICTURE = np.arange(20 * 20 * 3, dtype=np.uint16).astype(np.uint8).reshape(20, 20, 3)
+
+
+def test_a_backdrop_survives_the_way() -> None:
+    data = pack_backdrop(PICTURE).tobytes()
+    np.testing.assert_array_equal(unpack_backdrop(data), PICTURE)
+    check_stored(backdrop_key_of(PICTURE), data)
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((4, 1025, 3), np.uint8),
+        np.zeros((0, 4, 3), np.uint8),
+    ],
+)
+def test_what_is_no_backdrop_is_refused(picture: np.ndarray) -> None:
+    with pytest.raises(FailedPrecondition) as caught:
+        unpack_backdrop(pack_backdrop(picture).tobytes())
+    assert caught.value.reason == "BAD_BACKDROP"
+
+
+def test_nothing_is_stored_under_the_key_of_another() -> None:
+    other = backdrop_key_of(255 - PICTURE)
+    for key, data in (
+        (other, pack_backdrop(PICTURE)),
+        ("6b" * 32, pack_latents(face_latents(KEY))),
+    ):
+        with pytest.raises(FailedPrecondition) as caught:
+            check_stored(key, data.tobytes())
+        assert caught.value.reason == "KEY_MISMATCH"
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        FrameLook(),
+        FrameLook(size_px=256, background=BackgroundKind.BLURRED),
+        FrameLook(size_px=768, background=BackgroundKind.COLOUR, colour_rgb=(1, 20, 255)),
+        FrameLook(size_px=1024, background=BackgroundKind.TRANSPARENT),
+        FrameLook(background=BackgroundKind.PICTURE, picture=PICTURE),
+    ],
+)
+def test_a_look_is_read_from_its_key(look: FrameLook) -> None:
+    back, backdrop_key = FrameLook.read(look.key)
+    told = (back.size_px, back.background, back.colour_rgb)
+    assert told == (look.size_px, look.background, look.colour_rgb)
+    assert backdrop_key == ("" if look.picture is None else backdrop_key_of(look.picture))
+
+
+@pytest.mark.parametrize(
+    "key", ["", "512", "513 kept", "512 gone", "512 colour 1 2", "512 colour 1 2 256", "512 kept x",
+            "512 picture", "512 colour a b c"]
+)  # fmt: skip
+def test_what_is_no_look_is_refused(key: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 (each has another text)
+        FrameLook.read(key)
+
+
+def test_rows_of_all_sizes_come_apart_again() -> None:
+    rng = np.random.default_rng(3)
+    results = [
+        RowResult(status=RowStatus.OK, pixels=rng.integers(0, 255, (4, 6, 3), np.uint8)),
+        RowResult(status=RowStatus.AVATAR_MISSING),
+        RowResult(status=RowStatus.OK, jpeg=b"\xff\xd8 a picture"),
+        RowResult(status=RowStatus.OK, pixels=rng.integers(0, 255, (9, 9, 4), np.uint8)),
+        RowResult(status=RowStatus.FAILED),
+    ]
+    told, data = join_results(results)
+    assert data.shape[0] == len(results)
+    for back, result in zip(split_results(told, data), results, strict=True):
+        assert (back.status, back.jpeg) == (result.status, result.jpeg)
+        np.testing.assert_array_equal(back.pixels, result.pixels)
+
+
+def test_a_lone_failed_row_has_data_too() -> None:
+    told, data = join_results([RowResult(status=RowStatus.FAILED)])
+    assert data.size > 0  # no tensor may be empty
+    assert split_results(told, data)[0].status is RowStatus.FAILED
+
+
+def test_results_that_do_not_fit_the_data_are_refused() -> None:
+    told, data = join_results([RowResult(status=RowStatus.OK, jpeg=b"12345")])
+    for wrong in (6, -1):
+        told[0, 1] = wrong
+        with pytest.raises(ValueError, match="bytes"):
+            split_results(told, data)
+
+
 def config_of(model: str) -> model_config_pb2.ModelConfig:
     text = (repository_dir() / model / "config.pbtxt").read_text()
     return text_format.Parse(text, model_config_pb2.ModelConfig())
@@ -51,8 +151,9 @@ def test_decoder_is_configured_as_callers_expect() -> None:
     assert (config.name, config.max_batch_size) == (DECODER, MAX_ROWS)
     shapes = {tensor.name: list(tensor.dims) for tensor in [*config.input, *config.output]}
     assert shapes["MOTION"] == [MOTION_DIM]
-    assert shapes["FRAME"] == [FRAME_SIZE_PX, FRAME_SIZE_PX, 3]
-    assert {"AVATAR", "QUALITY", "STATUS", "PICTURE"} <= shapes.keys()
+    assert shapes["DATA"] == [-1]  # frames of any size
+    assert shapes["RESULT"] == [5]
+    assert {"AVATAR", "QUALITY"} <= shapes.keys()
 
 
 def test_decoder_has_nothing_that_stalls_the_batcher() -> None:

@@ -1,4 +1,4 @@
-"""The avatar store on Triton: latents by content key, least recently used go first."""
+"""The avatar store on Triton: latents and backdrops by key, least recently used go first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import triton_python_backend_utils as pb
 
 from parlante.errors import FailedPrecondition
-from parlante.triton.layout import MISS, unpack_latents
+from parlante.triton.layout import MISS, check_stored
 
 _NOTHING = np.zeros(0, np.uint8)
 
@@ -27,7 +27,7 @@ class TritonPythonModel:
         kind = pb.MetricFamily.GAUGE
         # Kept: a metric without its family fails.
         self._family = pb.MetricFamily(
-            name="parlante_avatar_store_bytes", description="Latents held", kind=kind
+            name="parlante_avatar_store_bytes", description="Latents and backdrops held", kind=kind
         )
         self._gauge = self._family.Metric(labels={})
 
@@ -50,11 +50,9 @@ class TritonPythonModel:
 
     def _store(self, key: bytes, data: Any) -> Any:
         try:
-            latents = unpack_latents(data.tobytes())
+            check_stored(key.decode("utf-8", "replace"), data.tobytes())
         except FailedPrecondition as error:
             return _error(error.message, pb.TritonError.INVALID_ARG)
-        if latents.key.encode() != key:
-            return _error("the latents are of another key", pb.TritonError.INVALID_ARG)
         before = self._entries.pop(key, _NOTHING)
         # A copy: the buffer dies with the request.
         self._entries[key] = data.copy()

@@ -16,8 +16,16 @@ import triton_python_backend_utils as pb
 
 from parlante.models.face_files import weights_of
 from parlante.models.frame_batch import BatchDecoder
-from parlante.triton.layout import MISS, STORE, FrameRow, RowResult, RowStatus, unpack_latents
-from parlante.types import FRAME_SIZE_PX, AvatarLatents
+from parlante.triton.layout import (
+    MISS,
+    STORE,
+    FrameRow,
+    RowResult,
+    join_results,
+    unpack_backdrop,
+    unpack_latents,
+)
+from parlante.types import AvatarLatents, Uint8Array
 
 _MAX_THREADS = 4
 
@@ -36,7 +44,7 @@ class TritonPythonModel:
 
         num_cores = len(os.sched_getaffinity(0))
         self._decoder = BatchDecoder(
-            _fetch_latents,
+            _Store(),
             num_threads=setting("DECODE_THREADS") or min(_MAX_THREADS, num_cores),
             max_avatars=setting("MAX_AVATARS"),
             max_avatar_bytes=setting("MAX_AVATAR_MB") * 1024 * 1024,
@@ -50,10 +58,7 @@ class TritonPythonModel:
         start_s = time.perf_counter()
         rows = [_rows_of(request) for request in requests]
         results = iter(self._decoder.decode([row for own in rows for row in own]))
-        responses = [
-            _response([next(results) for _ in own], request.requested_output_names())
-            for request, own in zip(requests, rows, strict=True)
-        ]
+        responses = [_response([next(results) for _ in own]) for own in rows]
         self._metrics.note(sum(map(len, rows)), time.perf_counter() - start_s, self._decoder)
         return responses
 
@@ -108,37 +113,35 @@ def _rows_of(request: Any) -> list[FrameRow]:
         for name in ("AVATAR", "MOTION", "QUALITY")
     )
     return [
-        # "replace": a key that is no text is one that nobody has stored.
-        FrameRow(avatar_key=key.decode("utf-8", "replace"), motion=row, jpeg_quality=int(wanted))
-        for key, row, wanted in zip(keys[:, 0], motion, quality[:, 0], strict=True)
+        _row_of(name, row, int(wanted))
+        for name, row, wanted in zip(keys[:, 0], motion, quality[:, 0], strict=True)
     ]
 
 
-def _response(results: list[RowResult], wanted: list[str]) -> Any:
-    outputs = []
-    if "STATUS" in wanted:
-        status = np.array([[result.status] for result in results], np.int32)
-        outputs.append(pb.Tensor("STATUS", status))
-    if "PICTURE" in wanted:
-        pictures = np.array([[result.jpeg] for result in results], np.object_)
-        outputs.append(pb.Tensor("PICTURE", pictures))
-    if "FRAME" in wanted:
-        outputs.append(pb.Tensor("FRAME", _pixels(results)))
-    return pb.InferenceResponse(outputs)
+def _row_of(name: bytes, motion: Any, quality: int) -> FrameRow:
+    # "replace": a key that is no text is one that nobody has stored.
+    key, _, look_key = name.decode("utf-8", "replace").partition(" ")
+    return FrameRow(avatar_key=key, look_key=look_key, motion=motion, jpeg_quality=quality)
 
 
-def _pixels(results: list[RowResult]) -> Any:
-    if len(results) == 1 and results[0].pixels is not None:
-        return results[0].pixels[None]  # without a copy
-    pixels = np.zeros((len(results), FRAME_SIZE_PX, FRAME_SIZE_PX, 3), np.uint8)
-    for target, result in zip(pixels, results, strict=True):
-        if result.status is RowStatus.OK and result.pixels is not None:
-            target[:] = result.pixels
-    return pixels
+def _response(results: list[RowResult]) -> Any:
+    told, data = join_results(results)
+    return pb.InferenceResponse([pb.Tensor("RESULT", told), pb.Tensor("DATA", data)])
 
 
-def _fetch_latents(key: str) -> AvatarLatents | None:
-    """Ask the store for latents; it may not be loaded, or may have lost them."""
+class _Store:
+    """The avatar store as a decoder sees it; it may not be loaded, or may have lost everything."""
+
+    def latents(self, key: str) -> AvatarLatents | None:
+        data = _fetch(key)
+        return None if data is None else unpack_latents(data)
+
+    def backdrop(self, key: str) -> Uint8Array | None:
+        data = _fetch(key)
+        return None if data is None else unpack_backdrop(data)
+
+
+def _fetch(key: str) -> bytes | None:
     call = pb.InferenceRequest(
         model_name=STORE,
         requested_output_names=["LATENTS_OUT"],
@@ -151,4 +154,5 @@ def _fetch_latents(key: str) -> AvatarLatents | None:
             pb.Logger.log_warn(f"the avatar store failed: {answer.error().message()[:200]}")
         return None
     # A copy: the buffer dies with the answer.
-    return unpack_latents(pb.get_output_tensor_by_name(answer, "LATENTS_OUT").as_numpy().tobytes())
+    data: bytes = pb.get_output_tensor_by_name(answer, "LATENTS_OUT").as_numpy().tobytes()
+    return data
