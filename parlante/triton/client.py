@@ -8,13 +8,15 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+import grpc.aio
 import numpy as np
 import tritonclient.grpc.aio as triton
+from tritonclient.grpc import service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
 from parlante.triton.faults import Fault, TritonFault
+from parlante.triton.frame_call import read_answer, write_request
 from parlante.triton.layout import (
-    DECODER,
     MAX_PIXEL_BYTES,
     MAX_ROWS,
     PROBE_KEY,
@@ -22,7 +24,6 @@ from parlante.triton.layout import (
     FrameRow,
     RowResult,
     RowStatus,
-    split_results,
 )
 from parlante.triton.regions import Region
 from parlante.types import MOTION_DIM, Uint8Array
@@ -56,6 +57,8 @@ class TritonClient:
     def __init__(self, address: str, *, shared_memory: bool = True) -> None:
         self.address = address
         self._client = triton.InferenceServerClient(address, channel_args=list(_CHANNEL_OPTIONS))
+        self._channel = grpc.aio.insecure_channel(address, options=list(_CHANNEL_OPTIONS))
+        self._frames = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
         self._shared_memory = shared_memory
         self._idle: list[Region] = []
         self._retired: set[str] = set()  # the server may still write to them
@@ -70,20 +73,19 @@ class TritonClient:
         Raises:
             TritonFault: The call failed as a whole; nothing is known of any row.
         """
-        if rows[0].jpeg_quality:
-            answer = await self._infer(rows, timeout_s)
-            return _results(answer, answer.as_numpy("DATA"))
-        region = await self._take_region()
-        if region is None:
-            answer = await self._infer(rows, timeout_s)
-            return _results(answer, answer.as_numpy("DATA"))
+        assert 1 <= len(rows) <= MAX_ROWS, len(rows)
+        region = None if rows[0].jpeg_quality else await self._take_region()
         try:
-            answer = await self._infer(rows, timeout_s, region)
-        except BaseException:
-            self._retire(region)
+            answer = await self._infer(write_request(rows, region), timeout_s=timeout_s)
+            results = read_answer(answer, region)
+        except BaseException as error:
+            if region is not None:
+                self._retire(region)
+            if isinstance(error, ValueError):
+                raise TritonFault(Fault.REFUSED, f"an answer that does not fit: {error}") from error
             raise
-        results = _results(answer, region.copy(_num_bytes(answer)))
-        self._idle.append(region)
+        if region is not None:
+            self._idle.append(region)
         return results
 
     async def store(self, key: str, data: Uint8Array, *, timeout_s: float) -> None:
@@ -139,6 +141,7 @@ class TritonClient:
     async def aclose(self) -> None:
         """Free the regions on both sides and close the channel."""
         await self.forget_regions()
+        await self._channel.close()
         await self._client.close()
 
     async def _until_unloaded(self, model: str) -> None:
@@ -151,27 +154,12 @@ class TritonClient:
                 return
             await asyncio.sleep(0.05)
 
-    async def _infer(
-        self,
-        rows: Sequence[FrameRow],
-        timeout_s: float,
-        region: Region | None = None,
-    ) -> Any:
-        assert 1 <= len(rows) <= MAX_ROWS, len(rows)
-        keys = np.array([[row.name.encode()] for row in rows], np.object_)
-        quality = np.array([[row.jpeg_quality] for row in rows], np.int32)
-        inputs = [
-            _input("AVATAR", keys, "BYTES"),
-            _input("MOTION", np.stack([row.motion for row in rows]), "FP32"),
-            _input("QUALITY", quality, "INT32"),
-        ]
-        wanted = [triton.InferRequestedOutput(name) for name in ("RESULT", "DATA")]
-        if region is not None:
-            wanted[-1].set_shared_memory(region.name, region.num_bytes)
-        with _translated():
-            return await self._client.infer(
-                DECODER, inputs, outputs=wanted, client_timeout=timeout_s
-            )
+    async def _infer(self, request: Any, *, timeout_s: float) -> Any:
+        try:
+            return await self._frames.ModelInfer(request, timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            text = (error.details() or "")[:300]
+            raise _fault(error.code().name, text) from None
 
     async def _take_region(self) -> Region | None:
         if self._idle:
@@ -224,17 +212,6 @@ def _input(name: str, value: Any, datatype: str) -> Any:
     return tensor
 
 
-def _num_bytes(answer: Any) -> int:
-    return int(answer.as_numpy("RESULT")[:, 1].sum())
-
-
-def _results(answer: Any, data: Uint8Array) -> list[RowResult]:
-    try:
-        return split_results(answer.as_numpy("RESULT"), data)
-    except ValueError as error:
-        raise TritonFault(Fault.REFUSED, f"an answer that does not fit: {error}") from error
-
-
 @contextlib.contextmanager
 def _translated() -> Iterator[None]:
     """Turn errors of tritonclient, which carry texts more than codes, into `TritonFault`."""
@@ -246,7 +223,10 @@ def _translated() -> Iterator[None]:
 
 def _fault_of(error: InferenceServerException) -> TritonFault:
     text = str(error.message() or "")[:300]
-    status = str(error.status() or "").removeprefix("StatusCode.")
+    return _fault(str(error.status() or "").removeprefix("StatusCode."), text)
+
+
+def _fault(status: str, text: str) -> TritonFault:
     return TritonFault(_kind_of(status, text), f"{status} {text}")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from typing import Any
 
@@ -28,6 +29,7 @@ from parlante.triton.layout import (
 from parlante.types import AvatarLatents, Uint8Array
 
 _MAX_THREADS = 4
+_METRICS_INTERVAL_S = 0.5
 
 
 class TritonPythonModel:
@@ -64,6 +66,7 @@ class TritonPythonModel:
 
     def finalize(self) -> None:
         """End the threads."""
+        self._metrics.close()
         self._decoder.close()
 
 
@@ -77,7 +80,11 @@ def _open_retouch(face_net: str) -> Any:
 
 
 class _Metrics:
-    """Custom metrics; the families must be kept, or their metrics fail every batch."""
+    """Custom metrics; the families must be kept, or their metrics fail every batch.
+
+    Each update is a message to the server and back, which together take longer than all else
+    around a frame: so they are sent now and then, by a thread of their own.
+    """
 
     def __init__(self) -> None:
         counter, gauge = pb.MetricFamily.COUNTER, pb.MetricFamily.GAUGE
@@ -88,23 +95,51 @@ class _Metrics:
             self._families.append(family)
             return family.Metric(labels={})
 
-        self._frames = make("parlante_decoder_frames", "Rows decoded", counter)
-        self._batches = make("parlante_decoder_batches", "Batches decoded", counter)
-        self._busy_s = make("parlante_decoder_busy_seconds", "Time within batches", counter)
-        self._misses = make("parlante_decoder_avatar_misses", "Avatars fetched", counter)
-        self._avatars = make("parlante_decoder_avatars", "Avatars held prepared", gauge)
-        self._bytes = make("parlante_decoder_avatar_bytes", "Memory of those avatars", gauge)
-        self._num_misses = 0
+        self._counters = [
+            make("parlante_decoder_frames", "Rows decoded", counter),
+            make("parlante_decoder_batches", "Batches decoded", counter),
+            make("parlante_decoder_busy_seconds", "Time within batches", counter),
+            make("parlante_decoder_avatar_misses", "Avatars fetched", counter),
+        ]
+        self._gauges = [
+            make("parlante_decoder_avatars", "Avatars held prepared", gauge),
+            make("parlante_decoder_avatar_bytes", "Memory of those avatars", gauge),
+        ]
+        self._totals = [0.0] * len(self._counters)
+        self._levels = [0.0] * len(self._gauges)
+        self._sent = list(self._totals)
+        self._is_closing = threading.Event()
+        self._thread = threading.Thread(target=self._send_now_and_then, name="metrics", daemon=True)
+        self._thread.start()
 
     def note(self, num_rows: int, duration_s: float, decoder: BatchDecoder) -> None:
         """Count a batch."""
-        self._frames.increment(num_rows)
-        self._batches.increment(1)
-        self._busy_s.increment(duration_s)
-        self._misses.increment(decoder.num_misses - self._num_misses)
-        self._num_misses = decoder.num_misses
-        self._avatars.set(decoder.num_avatars)
-        self._bytes.set(decoder.avatar_bytes)
+        frames, batches, busy_s, _ = self._totals
+        # New lists: the other thread sees the old ones or these.
+        self._totals = [
+            frames + num_rows, batches + 1, busy_s + duration_s, float(decoder.num_misses),
+        ]  # fmt: skip
+        self._levels = [float(decoder.num_avatars), float(decoder.avatar_bytes)]
+
+    def close(self) -> None:
+        """End the thread."""
+        self._is_closing.set()
+        self._thread.join()
+
+    def _send_now_and_then(self) -> None:
+        while not self._is_closing.wait(_METRICS_INTERVAL_S):
+            self._send()
+
+    def _send(self) -> None:
+        totals = self._totals
+        if totals == self._sent:
+            return
+        for metric, total, sent in zip(self._counters, totals, self._sent, strict=True):
+            if total > sent:
+                metric.increment(total - sent)
+        for metric, level in zip(self._gauges, self._levels, strict=True):
+            metric.set(level)
+        self._sent = totals
 
 
 def _rows_of(request: Any) -> list[FrameRow]:
