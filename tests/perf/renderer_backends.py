@@ -1,6 +1,6 @@
 """Measure what a frame costs in process and on a Triton server, in turn, in one run.
 
-Usage: python tests/perf/renderer_backends.py [--rounds N] [--triton-url HOST:PORT]
+Usage: python tests/perf/renderer_backends.py [--rounds N] [--batches 1,8] [--triton-url HOST:PORT]
 
 Without --triton-url the bundled server is started. Each round makes a few batches of every kind, so
 that what else the machine does falls on all of them alike. The last line is JSON: for each way and
@@ -16,7 +16,8 @@ import asyncio
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,6 @@ from parlante.triton.layout import FrameRow, RowStatus, pack_latents
 from parlante.triton.server import TritonServer
 from tests.fakes.faces import face_latents, row_of
 
-BATCHES = (1, 2, 4, 8)
 KEYS = [f"{number:02x}" * 32 for number in range(1, 9)]
 JPEG_QUALITY = 85
 REPEATS = 3
@@ -64,7 +64,7 @@ async def prepare(client: TritonClient) -> None:
             await asyncio.sleep(0.02)  # while it is being prepared
 
 
-async def measure(address: str, num_rounds: int) -> dict[str, Any]:
+async def measure(address: str, num_rounds: int, batches: Sequence[int]) -> dict[str, Any]:
     """Measure all ways in turn."""
     cv2.setNumThreads(1)  # as the renderer's threads and the model's do
     decoder = Decoder()
@@ -85,7 +85,7 @@ async def measure(address: str, num_rounds: int) -> dict[str, Any]:
                 times.setdefault(f"{name} {num_rows}", []).append(duration_ms)
 
     for _ in range(num_rounds):
-        for num in BATCHES:
+        for num in batches:
             for label, quality in (("raw", 0), ("jpeg", JPEG_QUALITY)):
                 await timed(
                     f"in process {label}",
@@ -133,14 +133,17 @@ def main() -> None:
     """Parse the arguments and print the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--batches", default="1,2,4,8", help="rows of a batch; 1 among them")
     parser.add_argument("--triton-url")
     arguments = parser.parse_args()
+    batches = [int(text) for text in arguments.batches.split(",")]
+    work = partial(measure, num_rounds=arguments.rounds, batches=batches)
     if arguments.triton_url:
-        print(json.dumps(asyncio.run(measure(arguments.triton_url, arguments.rounds))))
+        print(json.dumps(asyncio.run(work(arguments.triton_url))))
         return
     installation = find_installation()
     with TritonServer(installation) as server:
-        result = asyncio.run(measure(server.grpc_address, arguments.rounds))
+        result = asyncio.run(work(server.grpc_address))
         result["start_s"] = round(server.start_s, 1)
         result["rss_mb"] = _rss_mb(server.pid)
         result["disk_mb"] = {
