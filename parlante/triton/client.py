@@ -141,7 +141,7 @@ class TritonClient:
     async def aclose(self) -> None:
         """Free the regions on both sides and close the channel."""
         await self.forget_regions()
-        await self._channel.close()
+        await self._channel.close(None)
         await self._client.close()
 
     async def _until_unloaded(self, model: str) -> None:
