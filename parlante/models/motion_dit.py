@@ -73,12 +73,16 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, modulation: Tensor, bias: Tensor, past: tuple[Tensor, Tensor]
     ) -> Tensor:
-        """x [B, T, W], modulation [B, T, 6 W] with the layer's own table added -> x."""
+        """x [B, T, W], modulation [B, T, 6 W] with the layer's own added -> x."""
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, dim=-1)
-        x = x + gate1 * self.attention(_modulate(x, shift1, scale1), bias, past)
+        x = torch.addcmul(x, gate1, self.attention(_modulate(x, shift1, scale1), bias, past))
         y = self.down(F.gelu(self.up(_modulate(x, shift2, scale2)), approximate="tanh"))
-        out: Tensor = x + gate2 * y
-        return out
+        return torch.addcmul(x, gate2, y)
+
+    def own_modulation(self) -> Tensor:
+        """What is added to the modulation shared by all, [6 W]: scales begin at 1."""
+        is_scale = torch.tensor([0.0, 1.0, 0.0, 0.0, 1.0, 0.0])
+        return self.table + is_scale.repeat_interleave(len(self.table) // 6)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,16 +93,17 @@ class Plan:
         conditions: [B, T, W].
         layers: Modulation of each layer, [B, T, 6 W].
         head: Modulation of the read-out, [B, T, 2 W].
+        bias: Of attention over past and block, [H, T, P + T] or that with B in front.
     """
 
     conditions: Tensor
     layers: list[Tensor]
     head: Tensor
+    bias: Tensor
 
 
 def _modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    normed = F.layer_norm(x, x.shape[-1:])
-    return torch.addcmul(shift, normed, 1.0 + scale)
+    return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), scale)
 
 
 def _zero_linear(width_in: int, width_out: int) -> nn.Linear:
@@ -260,7 +265,7 @@ class MotionDiT(nn.Module):
         for block in self.blocks:
             assert isinstance(block, Block)
             past = block.attention.read_past(memory)
-            x = block(x, modulation + block.table, bias, past)
+            x = block(x, modulation + block.own_modulation(), bias, past)
         return self._read_out(x, self.head_modulate(F.silu(joint)))
 
     def _training_bias(self, T: int, see_past: Tensor) -> Tensor:
@@ -278,7 +283,7 @@ class MotionDiT(nn.Module):
 
     def _read_out(self, x: Tensor, modulation: Tensor) -> Tensor:
         shift, scale = modulation.chunk(2, dim=-1)
-        out: Tensor = self.head(_modulate(x, shift, scale))
+        out: Tensor = self.head(_modulate(x, shift, 1.0 + scale))
         return out
 
     # --- generation: one block at a time --------------------------------------------------------
@@ -289,43 +294,54 @@ class MotionDiT(nn.Module):
         empty = torch.zeros(batch, heads, 0, self.config.width // heads)
         return [(empty, empty) for _ in self.blocks]
 
-    def plan(self, conditions: Tensor, times: tuple[float, ...]) -> list[Plan]:
+    def plan(
+        self,
+        conditions: Tensor,
+        times: tuple[float, ...],
+        cache: Cache,
+        see_past: Tensor | None = None,
+    ) -> list[Plan]:
         """Work out what a block's passes need besides latents and past, for all passes at once.
 
         Args:
             conditions: [B, BLOCK_FRAMES, W].
             times: Noise levels in (0, 1], one per pass.
+            cache: Past of the streams.
+            see_past: bool [B]; None lets all see their past.
         """
         waves = _time_waves(torch.tensor(times).view(-1, 1, 1, 1))
         joint = conditions + self.time_in(waves)  # [N, B, T, W]
-        tables = torch.stack([block.table for block in self.blocks])  # type: ignore[misc]
+        tables = torch.stack([block.own_modulation() for block in self.blocks])  # type: ignore[operator]
         layers = self.modulate(joint)[:, None] + tables[:, None, None]  # [N, L, B, T, 6 W]
         head = self.head_modulate(F.silu(joint))
-        return [Plan(conditions, list(layer), out) for layer, out in zip(layers, head, strict=True)]
+        bias = self._block_bias(cache[0][0].shape[2], conditions.shape[1], see_past)
+        return [
+            Plan(conditions, list(layer), out, bias)
+            for layer, out in zip(layers, head, strict=True)
+        ]
 
-    def denoise(
-        self, noised: Tensor, plan: Plan, cache: Cache, see_past: Tensor | None = None
-    ) -> Tensor:
+    def _block_bias(self, P: int, T: int, see_past: Tensor | None) -> Tensor:
+        frames = torch.arange(P + T)
+        bias: Tensor = self.time_bias(frames[P:], frames)
+        if see_past is None:
+            return bias
+        hidden = ~see_past[:, None, None, None] & (frames < P)
+        return bias[None].masked_fill(hidden, -math.inf)
+
+    def denoise(self, noised: Tensor, plan: Plan, cache: Cache) -> Tensor:
         """Predict the clean latents of the next block.
 
         Args:
             noised: [B, BLOCK_FRAMES, D].
             plan: Of the pass.
             cache: Past of the streams.
-            see_past: bool [B]; None lets all see their past.
 
         Returns:
             [B, BLOCK_FRAMES, D].
         """
         x = self.latent_in(noised) + plan.conditions
-        P, T = cache[0][0].shape[2], x.shape[1]
-        frames = torch.arange(P + T)
-        bias = self.time_bias(frames[P:], frames)
-        if see_past is not None:
-            hidden = ~see_past[:, None, None, None] & (frames < P)
-            bias = bias[None].masked_fill(hidden, -math.inf)
         for block, modulation, past in zip(self.blocks, plan.layers, cache, strict=True):
-            x = block(x, modulation, bias, past)
+            x = block(x, modulation, plan.bias, past)
         return self._read_out(x, plan.head)
 
     def remember(self, clean: Tensor, cache: Cache) -> Cache:

@@ -107,10 +107,11 @@ def draw(
     conditions = model.condition(speech.expand(rows, -1, -1), controls.expand(rows, -1, -1), keep)
     pasts = [(k.expand(rows, -1, -1, -1), v.expand(rows, -1, -1, -1)) for k, v in cache]
     see_past = keep[:, PAST_GROUP] > 0.5 if rows > 1 else None
-    plans = dict(zip(sampler.times, model.plan(conditions, sampler.times), strict=True))
+    passes = model.plan(conditions, sampler.times, pasts, see_past)
+    plans = dict(zip(sampler.times, passes, strict=True))
 
     def denoise(z: Tensor, time: float) -> Tensor:
-        predictions = model.denoise(z.expand(rows, -1, -1), plans[time], pasts, see_past)
+        predictions = model.denoise(z.expand(rows, -1, -1), plans[time], pasts)
         clean = combine(predictions, sampler.guidance)
         clean[..., MOUTH_SLICE].lerp_(reading, sampler.reading_weight)
         clean[..., MOUTH_SLICE].sub_(rest).mul_(sounds).add_(rest)

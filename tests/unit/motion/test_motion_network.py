@@ -51,7 +51,7 @@ def test_cached_blocks_equal_the_whole_sequence(tiny_model):
     cache = tiny_model.empty_cache(1)
     for begin in range(0, T, 2):
         part = slice(begin, begin + 2)
-        (plan,) = tiny_model.plan(conditions[:, part], (0.5,))
+        (plan,) = tiny_model.plan(conditions[:, part], (0.5,), cache)
         block = tiny_model.denoise(noised[:, part], plan, cache)
         torch.testing.assert_close(block, whole[:, part], atol=2e-5, rtol=1e-4)
         cache = tiny_model.remember(clean[:, part], cache)
@@ -64,9 +64,11 @@ def test_a_past_that_is_not_seen_has_no_effect(tiny_model):
     cache = tiny_model.remember(torch.randn(2, 2, LATENT_DIM), tiny_model.empty_cache(2))
     conditions = conditions[:1].expand(2, -1, -1)
     sees = torch.tensor([True, False])
-    (plan,) = tiny_model.plan(conditions, (0.5,))
-    with_past, without = tiny_model.denoise(noised, plan, cache, sees)
-    alone = tiny_model.denoise(noised, plan, tiny_model.empty_cache(2))[0]
+    (plan,) = tiny_model.plan(conditions, (0.5,), cache, sees)
+    with_past, without = tiny_model.denoise(noised, plan, cache)
+    empty = tiny_model.empty_cache(2)
+    (plan,) = tiny_model.plan(conditions, (0.5,), empty)
+    alone = tiny_model.denoise(noised, plan, empty)[0]
     torch.testing.assert_close(without, alone, atol=1e-5, rtol=1e-4)
     assert (with_past - alone).abs().max() > 1e-4
 
