@@ -25,7 +25,7 @@ STRAY_REDNESS: Final = 0.4  # of the skin's; the white of eyes has less
 STRAY_REACH_IOD: Final = 0.09
 UPPER_SKIN_SHARE: Final = 0.75
 LIT_REACH_IOD: Final = 0.09
-LID_COLOUR: Final = 0.7
+LID_COLOUR: Final = 0.45
 MAX_LID_GAIN: Final = 1.12
 LEAST_LID_LIGHT: Final = 0.6  # of the skin's below the eye
 HIDDEN_WHITE_GREY: Final = 0.6  # how much less colour than lit skin a white has
@@ -289,7 +289,7 @@ def _with_lid_colour(
     target = total / np.maximum(weights, 1e-6)[..., None]
     own = np.maximum(skin.mean(-1, keepdims=True), 1.0)
     lit_light = np.maximum(target.mean(-1, keepdims=True), 1.0)
-    light = np.minimum(0.5 * own + 0.5 * lit_light, np.maximum(MAX_LID_GAIN * own, least / 3.0))
+    light = np.minimum(0.7 * own + 0.3 * lit_light, np.maximum(MAX_LID_GAIN * own, least / 3.0))
     hue = (1.0 - LID_COLOUR) * skin / own + LID_COLOUR * target / lit_light
     mixed = np.where(weights[..., None] > 0, hue * light, skin)
     return np.asarray(np.clip(np.rint(mixed), 0, 255), np.uint8)
