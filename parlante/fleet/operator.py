@@ -123,6 +123,7 @@ def removal_order(reports: list[Report]) -> list[str]:
 
     def order(report: Report) -> tuple[bool, int, str]:
         assert report.load is not None
-        return (not report.load.cordoned, report.load.held_count, report.endpoint.name)
+        num_used = report.load.held_count + report.load.leased_count
+        return (not report.load.cordoned, num_used, report.endpoint.name)
 
     return [report.endpoint.name for report in sorted(known, key=order)]
