@@ -38,8 +38,8 @@ test: setup triton s3 ## Lint, types, tests
 	$(PY) -m mypy
 	$(PY) -m pytest
 
-soak: setup ## Run a local fleet for 10 minutes while its processes are replaced, killed and stopped
-	$(PY) -m tests.perf.fleet_soak --minutes 10
+soak: setup ## Replace, kill and stop processes of a local fleet for 10 minutes, then overload it
+	$(PY) -m tests.perf.fleet_soak --minutes 10 --overload
 
 lint: $(STAMP) ## Check style
 	$(PY) -m ruff check

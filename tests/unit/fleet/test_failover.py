@@ -15,6 +15,7 @@ from parlante.aio import closing
 from parlante.errors import FailedPrecondition, InternalError, InvalidInput, Unavailable
 from parlante.fleet.motion import FleetMotion
 from parlante.fleet.motion_log import MotionLog
+from parlante.fleet.pool import ReplicaPool
 from parlante.fleet.relay import Patience
 from parlante.fleet.renderer import FleetRenderer, RenderLog
 from parlante.fleet.successor import Successor
@@ -343,6 +344,50 @@ async def test_a_stream_leaves_between_two_outputs_when_the_next_replica_is_read
         assert set(serving_at[:moved]).isdisjoint(serving_at[moved:])
         assert all(replica.slots.num_held == 0 for replica in replicas)
         assert [replica.renderer.num_rendering for replica in replicas] == [1, 1]
+
+
+async def test_frames_go_on_while_the_next_replica_makes_the_avatar_ready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cold_s = 0.4
+
+    async def slow(_key: str) -> None:
+        await asyncio.sleep(cold_s)
+
+    # Nobody keeps it ready ahead, as when all who would are new.
+    monkeypatch.setattr(ReplicaPool, "standbys", lambda *_: [])
+    monkeypatch.setattr("parlante.rpc.lifecycle.OVERLAP_S", 30.0)
+    async with serve_fleet(2) as replicas, fake_pool("renderer", *replicas) as pool:
+        avatar = await replicas[0].encoder.create(portrait_bytes())
+        num_before, num_meanwhile = 5, 0
+        config = RenderConfig(avatar_key=avatar.key)
+        frames = FleetRenderer(pool, patience=PATIENCE).stream(config, _motion_blocks(0.04))
+        number = 0
+        async with closing(frames) as source:
+            async for _ in source:
+                number += 1
+                serving = next(r for r in replicas if r.renderer.num_rendering)
+                other = next(r for r in replicas if r is not serving)
+                if number == num_before:
+                    monkeypatch.setattr(other.renderer, "_encoder", SlowLatents(slow))
+                    serving.lifecycle.empty()
+                if number > num_before and not other.renderer.num_rendering:
+                    num_meanwhile += 1
+        assert number == NUM_FRAMES
+        assert other.renderer.num_rendering == 1
+    # 20 blocks of two frames take 0.8 s; some of them passed while the other made ready.
+    assert num_meanwhile >= 4
+
+
+class SlowLatents:
+    """An encoder as a renderer sees it, which takes its time."""
+
+    def __init__(self, wait: Callable[[str], Any]) -> None:
+        self._wait = wait
+
+    async def latents(self, key: str) -> None:
+        """Wait."""
+        await self._wait(key)
 
 
 async def test_a_stream_stays_for_the_overlap_when_nobody_else_has_room() -> None:
