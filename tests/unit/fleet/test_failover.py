@@ -72,6 +72,7 @@ async def _move_once(
 ) -> list[MotionBlock]:
     """Run a stream and disturb the replica that serves it after some blocks."""
     async with fake_pool("motion", *replicas) as pool:
+        await eventually(lambda: all(replica.is_open for replica in pool.replicas))
         motion = FleetMotion(pool, patience=PATIENCE)
         blocks: list[MotionBlock] = []
         async with closing(motion.stream(MotionConfig(**config), _speech())) as source:
@@ -165,6 +166,7 @@ async def test_an_error_of_the_inputs_is_the_streams() -> None:
         raise InvalidInput("bad audio", reason="AUDIO_GAP")
 
     async with serve_fleet(2, _stages) as replicas, fake_pool("motion", *replicas) as pool:
+        await eventually(lambda: all(replica.is_open for replica in pool.replicas))
         with pytest.raises(InvalidInput) as failed:
             async for _ in FleetMotion(pool).stream(MotionConfig(), broken()):
                 pass
@@ -262,6 +264,7 @@ RENDER_DISTURBANCES = {
 async def test_frames_go_on_as_if_nothing_had_happened(name: str) -> None:
     frames: list[RenderedFrame] = []
     async with serve_fleet(2) as replicas, fake_pool("renderer", *replicas) as pool:
+        await eventually(lambda: all(replica.is_open for replica in pool.replicas))
         avatar = await replicas[0].encoder.create(portrait_bytes())
         renderer = FleetRenderer(pool, patience=PATIENCE)
         config = RenderConfig(avatar_key=avatar.key)
@@ -327,6 +330,7 @@ async def test_a_full_favourite_is_not_the_only_one_that_makes_ready() -> None:
 
 async def test_a_stream_leaves_between_two_outputs_when_the_next_replica_is_ready() -> None:
     async with serve_fleet(2) as replicas, fake_pool("renderer", *replicas) as pool:
+        await eventually(lambda: all(replica.is_open for replica in pool.replicas))
         avatar = await replicas[0].encoder.create(portrait_bytes())
         serving_at: list[str] = []
         config = RenderConfig(avatar_key=avatar.key)
@@ -358,6 +362,7 @@ async def test_frames_go_on_while_the_next_replica_makes_the_avatar_ready(
     monkeypatch.setattr(ReplicaPool, "standbys", lambda *_: [])
     monkeypatch.setattr("parlante.rpc.lifecycle.OVERLAP_S", 30.0)
     async with serve_fleet(2) as replicas, fake_pool("renderer", *replicas) as pool:
+        await eventually(lambda: all(replica.is_open for replica in pool.replicas))
         avatar = await replicas[0].encoder.create(portrait_bytes())
         num_before, num_meanwhile = 5, 0
         config = RenderConfig(avatar_key=avatar.key)
@@ -392,6 +397,7 @@ class SlowLatents:
 
 async def test_a_stream_stays_for_the_overlap_when_nobody_else_has_room() -> None:
     async with serve_fleet(2, _stages) as replicas, fake_pool("motion", *replicas) as pool:
+        await eventually(lambda: all(replica.is_open for replica in pool.replicas))
         motion, blocks = FleetMotion(pool, patience=PATIENCE), 0
         async with closing(motion.stream(MotionConfig(), _speech())) as source:
             async for _ in source:
@@ -407,6 +413,7 @@ async def test_a_stream_stays_for_the_overlap_when_nobody_else_has_room() -> Non
 
 async def test_what_was_leased_for_a_move_is_given_back_when_the_stream_ends() -> None:
     async with serve_fleet(2, _stages) as replicas, fake_pool("motion", *replicas) as pool:
+        await eventually(lambda: all(replica.is_open for replica in pool.replicas))
         lease = await pool.acquire()
         successor = Successor(pool, "", None)
         successor.seek(lease)
