@@ -9,6 +9,10 @@ STAMP := $(VENV)/.installed-$(shell pwd | cksum | cut -d' ' -f1)
 TRITON_VENV := .venv-triton
 TRITON_STAMP := $(TRITON_VENV)/$(notdir $(STAMP))
 TRITON_REQUIREMENTS := deploy/triton/requirements.txt
+# The S3 server of the tests needs an older python-dateutil than everything else.
+S3_VENV := .venv-s3
+S3_STAMP := $(S3_VENV)/$(notdir $(STAMP))
+S3_REQUIREMENTS := tests/fakes/s3-requirements.txt
 
 # Two spinning OpenMP threads beside another busy process cost 370 ms now and then.
 export OMP_NUM_THREADS ?= 1
@@ -17,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test soak lint types gen gen-check format bench clean tracker triton
+.PHONY: help setup demo test soak lint types gen gen-check format bench clean tracker triton s3
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 12
@@ -28,14 +32,14 @@ setup: $(STAMP) gen-check tracker ## Make .venv with everything in it, fetch the
 demo: setup ## Make out/demo.mp4 and out/demo.png
 	@$(PY) -m parlante.cli.main demo --output-dir out
 
-test: setup triton ## Lint, types, tests
+test: setup triton s3 ## Lint, types, tests
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
 	$(PY) -m pytest
 
-soak: setup ## Run a local fleet for 10 minutes while its processes are replaced, killed and stopped
-	$(PY) -m tests.perf.fleet_soak --minutes 10
+soak: setup ## Replace, kill and stop processes of a local fleet for 10 minutes, then overload it
+	$(PY) -m tests.perf.fleet_soak --minutes 10 --overload
 
 lint: $(STAMP) ## Check style
 	$(PY) -m ruff check
@@ -74,11 +78,19 @@ $(TRITON_STAMP): $(TRITON_REQUIREMENTS) pyproject.toml
 	$(TRITON_VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@rm -f $(TRITON_VENV)/.installed-* && touch $@
 
+s3: $(S3_STAMP) ## Make .venv-s3, the S3 server that the tests use
+
+$(S3_STAMP): $(S3_REQUIREMENTS)
+	@$(S3_VENV)/bin/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(S3_VENV)
+	@echo "installing the tests' S3 server into $(S3_VENV)"
+	$(S3_VENV)/bin/python -m pip install --quiet --no-deps --requirement $(S3_REQUIREMENTS)
+	@rm -f $(S3_VENV)/.installed-* && touch $@
+
 bench: setup ## Measure speed, delay and memory
 	@$(PY) -m parlante.cli.main bench
 
 clean: ## Remove what was made: environment, caches, output
-	rm -rf $(VENV) $(TRITON_VENV) out build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(TRITON_VENV) $(S3_VENV) out build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp comes last, so an interrupted set-up is taken up again.

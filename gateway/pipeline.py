@@ -162,8 +162,10 @@ class Pipeline:
         self._num_committed_samples = position
         self._num_generated = resumed.next_frame
         self._num_rendered = request.last_seq
-        # Of a server that died, the client knows more than the last point.
-        self.num_dropped = max(resumed.num_dropped, request.num_dropped)
+        # What the client has not got and cannot get any more. The point's count may hold frames
+        # that are rendered again, and miss some that were lost with the server.
+        first = max(request.next_frame, resumed.next_frame)
+        self.num_dropped = 0 if self._settings.no_frames else max(0, first - request.last_seq)
         self._first_frame = request.next_frame
         self._first_motion_frame = request.next_motion_frame
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 from gateway.config import EMBEDDED, GatewayConfig
 from gateway.limits import SessionLimits, check_frame_size
 from gateway.stages import Stages
-from parlante.aio import cancel_and_wait, closing
+from parlante.aio import closing
 from parlante.errors import Denied, Overloaded, SessionAborted, Unavailable
 from parlante.fleet.encoder import FleetEncoder
 from parlante.fleet.endpoints import open_discovery
@@ -141,7 +141,7 @@ class _Fleet:
 
     @asynccontextmanager
     async def reserve(self, avatar_key: str, frames: bool) -> AsyncIterator[Stages]:
-        """Lease the slots of a session, and let its second renderer make the avatar ready."""
+        """Lease the slots of a session."""
         async with AsyncExitStack() as stack:
             # One after the other: sessions that take both at once, each one of the last slots of
             # one stage, would refuse each other.
@@ -156,8 +156,6 @@ class _Fleet:
                 renderer = await self.renderers.acquire(avatar_key)
                 stack.push_async_callback(renderer.release)
                 stages.renderer = self.renderer.with_lease(renderer)
-                standby = asyncio.create_task(self.renderer.warm_standby(avatar_key, renderer))
-                stack.push_async_callback(cancel_and_wait, standby)
             yield stages
 
 

@@ -67,6 +67,15 @@ def _parser() -> argparse.ArgumentParser:
             metavar="STAGE=TARGET",
             help=f"one of {', '.join(STAGES)}, and where its replicas are; may be repeated",
         )
+        if name == "scale-guard":
+            command.add_argument(
+                "--scale-in",
+                action="append",
+                default=[],
+                metavar="STAGE=DEPLOYMENT[:MIN]",
+                help="empty a replica that is not needed and lower this Deployment's number, not "
+                "below MIN (default: 2); its autoscaler must not scale down; may be repeated",
+            )
     for name in ("cordon", "uncordon", "drain"):
         command = commands.add_parser(name)
         command.add_argument("address", help="HOST:PORT of the replica (gateways: the admin port)")
@@ -91,6 +100,7 @@ async def _run(args: argparse.Namespace) -> int:
             await operator.empty(args.address, timeout_s=args.timeout)
             print(f"{args.address}: empty and cordoned")
             return 0
+    scale_ins = dict(_scale_in(item, args.stage) for item in getattr(args, "scale_in", ()))
     async with AsyncExitStack() as stack:
         stages: dict[str, Discovery] = {}
         for item in args.stage:
@@ -100,7 +110,7 @@ async def _run(args: argparse.Namespace) -> int:
             stack.push_async_callback(discovery.aclose)
             stages[stage] = discovery
         if args.command == "scale-guard":
-            return await _guard(operator, stages)
+            return await _guard(operator, stages, scale_ins)
         reports = {stage: await operator.reports(found) for stage, found in stages.items()}
         if args.command == "status":
             return _show(reports)
@@ -116,6 +126,20 @@ def _split(item: str) -> tuple[str, str]:
             field="stage",
         )
     return stage, target
+
+
+def _scale_in(item: str, watched: list[str]) -> tuple[str, tuple[str, int]]:
+    stage, _, rest = item.partition("=")
+    deployment, _, least = rest.partition(":")
+    stages = {one.partition("=")[0] for one in watched}
+    if stage not in stages or not deployment or not (least or "2").isdecimal():
+        raise InvalidInput(
+            "--scale-in takes STAGE=DEPLOYMENT or STAGE=DEPLOYMENT:MIN with a stage that --stage "
+            f"names; got {item[:80]!r}",
+            reason="BAD_OPTION",
+            field="scale_in",
+        )
+    return stage, (deployment, max(1, int(least or "2")))
 
 
 def _show(reports: dict[str, list[Report]]) -> int:
@@ -187,18 +211,26 @@ def _diagnose(reports: dict[str, list[Report]]) -> int:
     return 1 if problems else 0
 
 
-async def _guard(operator: Operator, stages: dict[str, Discovery]) -> int:
+async def _guard(
+    operator: Operator, stages: dict[str, Discovery], scale_ins: dict[str, tuple[str, int]]
+) -> int:
     # Imported here: everything else works without a cluster.
     from kubernetes.aio import client
 
     from parlante.fleet.endpoint_slices import find_configuration, own_namespace
-    from parlante.fleet.scale_guard import LeaderLease, ScaleGuard, lead
+    from parlante.fleet.leader_lease import LeaderLease
+    from parlante.fleet.scale_guard import ScaleGuard, lead
+    from parlante.fleet.scale_in import Policy
 
     configure_logging()
     namespace = own_namespace()
     async with client.ApiClient(await find_configuration()) as connection:
-        guard = ScaleGuard(client.CoreV1Api(connection), namespace, operator, stages)
         lease = LeaderLease(client.CoordinationV1Api(connection), namespace, replica_name())
+        policies = {
+            stage: Policy(deployment=name, min_replicas=min_replicas)
+            for stage, (name, min_replicas) in scale_ins.items()
+        }
+        guard = ScaleGuard(connection, namespace, operator, stages, lease=lease, policies=policies)
         await lead(lease, guard)
     return 0
 

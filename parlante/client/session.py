@@ -44,10 +44,12 @@ _INBOX_CAPACITY: Final = 32  # raw frames have 1 MB
 # The server stops reading at its limit, reports included; the client stays well below it.
 _AHEAD_SHARE: Final = 0.5
 _STATUS_TIMEOUT_S: Final = 2.0
-# Frames come every 40 ms. A server that is only slow is not helped by a client that runs away, so
-# the patience doubles with every stall.
-STALL_S: Final = 0.9
-_LOOK_INTERVAL_S: Final = 0.1
+# Frames come every 40 ms, and a server that hangs is to be left within a second. One that is only
+# slow is not helped by a client that runs away, so the patience doubles with every stall that
+# follows another soon.
+STALL_S: Final = 0.6
+_STALL_MEMORY_S: Final = 30.0
+_LOOK_INTERVAL_S: Final = 0.05
 _RESUME_TIMEOUT_S: Final = 20.0
 _RESUME_START_TIMEOUT_S: Final = 3.0
 _MIN_RETRY_S: Final = 0.02
@@ -93,6 +95,7 @@ class Session:
         self._last_heard_s = 0.0
         self._last_reported_seq = 0
         self._num_stalls = 0
+        self._last_stall_s = 0.0
         self._error: ParlanteError | None = None
         self._last_taken: Frame | None = None
         self._inbox: Channel[SessionItem] = Channel(_INBOX_CAPACITY)
@@ -292,14 +295,22 @@ class Session:
             self._progress.point is not None
             and self._progress.last_seq > 0
             and not is_waiting_for_us
-            and time.monotonic() - self._last_heard_s > STALL_S * 2**self._num_stalls
+            and time.monotonic() - self._last_heard_s > STALL_S * 2**self._num_recent_stalls
         )
+
+    @property
+    def _num_recent_stalls(self) -> int:
+        """Stalls one soon after the other, the last of them not long ago."""
+        is_recent = time.monotonic() - self._last_stall_s < _STALL_MEMORY_S
+        return self._num_stalls if is_recent else 0
 
     async def _go_on(self, error: ParlanteError) -> None:
         """Open the session elsewhere after `error`, or raise it."""
         if self._progress.point is None or self._log.has_overflowed or not is_recoverable(error):
             raise error
-        self._num_stalls += error.reason == "SERVER_STALLED"
+        if error.reason == "SERVER_STALLED":
+            self._num_stalls = self._num_recent_stalls + 1
+            self._last_stall_s = time.monotonic()
         deadline_s = time.monotonic() + _RESUME_TIMEOUT_S
         retry_s = _MIN_RETRY_S
         lost = self._link

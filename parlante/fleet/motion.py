@@ -6,7 +6,7 @@ replica goes on as if nothing had happened: the same frames, to the bit.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Self
 
 from parlante.fleet.motion_log import MotionLog
@@ -72,9 +72,12 @@ class FleetMotion:
         log = MotionLog(config, delay_ms=self.delay_ms(config))
 
         def open_stream(
-            replica: Replica, lease_id: str, items: AsyncIterator[MotionInput]
+            replica: Replica,
+            lease_id: str,
+            items: AsyncIterator[MotionInput],
+            on_notice: Callable[[], None],
         ) -> AsyncIterator[MotionBlock]:
-            return self._remote(replica, lease_id).stream(log.config, items)
+            return self._remote(replica, lease_id, on_notice).stream(log.config, items)
 
         relay: Relay[MotionInput, MotionBlock] = Relay(
             self._pool, log, open_stream, lease=self._lease, patience=self._patience
@@ -83,10 +86,13 @@ class FleetMotion:
         async for block in relay.run(inputs):
             yield block
 
-    def _remote(self, replica: Replica, lease_id: str) -> RemoteMotion:
+    def _remote(
+        self, replica: Replica, lease_id: str, on_notice: Callable[[], None] | None = None
+    ) -> RemoteMotion:
         return RemoteMotion(
             replica.channel,
             start_timeout_s=_START_TIMEOUT_S,
             lease_id=lease_id,
             delays_ms=self._delays_ms,
+            on_notice=on_notice,
         )

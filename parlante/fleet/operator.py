@@ -81,15 +81,19 @@ class Operator:
             load: replica_pb2.ReplicaLoad = answer.load
             return load
 
+    async def begin_emptying(self, address: str) -> None:
+        """Cordon a replica and let it hand over its streams, without waiting for it."""
+        async with self._stub(address) as stub:
+            with translated_errors():
+                await stub.Empty(replica_pb2.EmptyRequest(), timeout=TIMEOUT_S)
+
     async def empty(self, address: str, *, timeout_s: float) -> None:
         """Cordon a replica and wait until it has handed all its streams over.
 
         Raises:
             Expired: NOT_EMPTY, streams are left that cannot be handed over.
         """
-        async with self._stub(address) as stub:
-            with translated_errors():
-                await stub.Empty(replica_pb2.EmptyRequest(), timeout=TIMEOUT_S)
+        await self.begin_emptying(address)
         end_s = time.monotonic() + timeout_s
         while (load := await self.load(address)).held_count:
             if time.monotonic() >= end_s:
@@ -119,6 +123,7 @@ def removal_order(reports: list[Report]) -> list[str]:
 
     def order(report: Report) -> tuple[bool, int, str]:
         assert report.load is not None
-        return (not report.load.cordoned, report.load.held_count, report.endpoint.name)
+        num_used = report.load.held_count + report.load.leased_count
+        return (not report.load.cordoned, num_used, report.endpoint.name)
 
     return [report.endpoint.name for report in sorted(known, key=order)]

@@ -18,7 +18,7 @@ from parlante import telemetry
 from parlante.aio import cancel_and_wait
 from parlante.errors import Overloaded, ParlanteError, Unavailable, Unsupported
 from parlante.fleet.endpoints import Discovery, Endpoint
-from parlante.fleet.placement import Candidate, favourites, in_order, no_slot
+from parlante.fleet.placement import NUM_FAVOURITES, Candidate, favourites, in_order, no_slot
 from parlante.rpc.calls import responses_of, translated_errors
 from parlante.rpc.channel import open_channel
 from parlante.rpc.tls import TlsFiles
@@ -284,14 +284,19 @@ class ReplicaPool:
             retry_after_ms=_RETRY_AFTER_MS,
         )
 
-    def standby(self, key: str, lease: Lease) -> Replica | None:
-        """Give the other favourite of a key, where its stream would go next, if there is one."""
+    def standbys(self, key: str, serving: Replica) -> list[Replica]:
+        """Give the replicas where a key's stream would go when it loses the one that serves it.
+
+        They are the one where it would go now, and the other favourite, which may have room by
+        then.
+        """
+        following = self.ordered(key, exclude=(serving,))[:1]
         addresses = [replica.endpoint.address for replica in self._replicas.values()]
-        for address in favourites(key, addresses, 2):
+        for address in favourites(key, addresses, NUM_FAVOURITES):
             replica = self._replicas[address]
-            if replica is not lease.replica and replica.is_open:
-                return replica
-        return None
+            if replica is not serving and replica not in following and replica.is_open:
+                following.append(replica)
+        return following
 
     # --- who is there --------------------------------------------------------------------------
 

@@ -2,7 +2,9 @@
 
 A relay keeps what the next replica would have to be told (a `Log`), and moves the stream when its
 replica is out of reach, gives it back, or owes an output for too long. Whoever reads the stream
-sees outputs without a gap and none twice; only their times tell that something happened.
+sees outputs without a gap and none twice; only their times tell that something happened. A replica
+that gives notice goes on until the next one has a slot and is ready (`Successor`); then the stream
+moves between two outputs.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from parlante import telemetry
 from parlante.aio import Channel, ChannelClosed, cancel_and_wait, closing
 from parlante.errors import InternalError, Overloaded, ParlanteError, Unavailable
 from parlante.fleet.pool import Lease, Replica, ReplicaPool
+from parlante.fleet.successor import Successor, Warm
 
 __all__ = ["Log", "OpenStream", "Patience", "Relay"]
 
@@ -78,8 +81,9 @@ class Log(Protocol[LogIn, LogOut]):
         ...
 
 
-# Opens a stream at a replica: replica, lease id, inputs -> outputs.
-OpenStream = Callable[[Replica, str, AsyncIterator[In]], AsyncIterator[Out]]
+# Opens a stream at a replica: replica, lease id, inputs, what it calls when the replica gives
+# notice -> outputs.
+OpenStream = Callable[[Replica, str, AsyncIterator[In], Callable[[], None]], AsyncIterator[Out]]
 
 
 class Relay(Generic[In, Out]):
@@ -92,6 +96,7 @@ class Relay(Generic[In, Out]):
         key: Placement's key; "" if any replica will do.
         lease: Slot for the beginning; None acquires one.
         patience: How long to wait.
+        warm: Makes the stream's things ready at a replica that gets it soon; None: there are none.
     """
 
     def __init__(
@@ -103,8 +108,10 @@ class Relay(Generic[In, Out]):
         key: str = "",
         lease: Lease | None = None,
         patience: Patience | None = None,
+        warm: Warm | None = None,
     ) -> None:
         self._pool = pool
+        self._successor = Successor(pool, key, warm)
         self._log = log
         self._open_stream = open_stream
         self._key = key
@@ -130,11 +137,14 @@ class Relay(Generic[In, Out]):
                             fresh = self._accept(output)
                             if fresh is not None:
                                 yield fresh
+                            if self._successor.is_ready and not self._has_moved_often:
+                                raise _ready_elsewhere()
                     return
                 except ParlanteError as error:
                     lease = await self._move(lease, error)
         finally:
             await cancel_and_wait(pump)
+            await self._successor.aclose()
 
     async def _pump(self, inputs: AsyncIterator[In]) -> None:
         """Take inputs in a task of its own: a stream that is lost must not cancel them."""
@@ -163,7 +173,9 @@ class Relay(Generic[In, Out]):
         self._has_output = False
         self._owed_since_s = time.monotonic()
         requests = self._requests()
-        outputs = self._open_stream(lease.replica, lease.lease_id, requests)
+        outputs = self._open_stream(
+            lease.replica, lease.lease_id, requests, lambda: self._successor.seek(lease)
+        )
         async with closing(requests), closing(outputs) as source:
             while True:
                 following = asyncio.ensure_future(_next(source))
@@ -212,12 +224,10 @@ class Relay(Generic[In, Out]):
         """Find the next replica after `error`, or raise it."""
         if error is self._input_error or not (_is_loss(error) or self._log.give_up_state(error)):
             raise error
+        if self._has_moved_often:
+            raise error
         now_s = time.monotonic()
         self._moves.append(now_s)
-        while self._moves[0] < now_s - _MOVES_WINDOW_S:
-            self._moves.popleft()
-        if len(self._moves) > _MAX_MOVES:
-            raise error
         self._lost_s = self._lost_s or now_s
         if error.reason != HANDED_OVER and _is_loss(error):
             lease.replica.suspect()
@@ -226,7 +236,7 @@ class Relay(Generic[In, Out]):
             telemetry.ATTRIBUTE_REASON: error.reason,
         }
         telemetry.metrics().failovers.add(1, attributes)
-        found = await self._search(lease, error)
+        found = await self._successor.take() or await self._search(lease, error)
         extra: dict[str, Any] = {
             "stage": self._pool.stage,
             "reason": error.reason,
@@ -236,6 +246,14 @@ class Relay(Generic[In, Out]):
         }
         logger.warning("stream moved to another replica", extra=extra)
         return found
+
+    @property
+    def _has_moved_often(self) -> bool:
+        """True when one more move within the window would be too many."""
+        since_s = time.monotonic() - _MOVES_WINDOW_S
+        while self._moves and self._moves[0] < since_s:
+            self._moves.popleft()
+        return len(self._moves) >= _MAX_MOVES
 
     async def _search(self, lease: Lease, error: ParlanteError) -> Lease:
         started_s = time.monotonic()
@@ -249,6 +267,12 @@ class Relay(Generic[In, Out]):
                 if waited_s >= self._patience.search_s:
                     raise refusal from error
             await asyncio.sleep(_SEARCH_INTERVAL_S)
+
+
+def _ready_elsewhere() -> Unavailable:
+    return Unavailable(
+        "the replica gives its streams away, and another one is ready", reason=HANDED_OVER
+    )
 
 
 def _is_loss(error: ParlanteError) -> bool:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 
+from parlante.aio import cancel_and_wait, closing
 from parlante.errors import ParlanteError
 from parlante.fleet.pool import Lease, Replica, ReplicaPool
 from parlante.fleet.relay import Patience, Relay
@@ -100,10 +102,21 @@ class FleetRenderer:
     ) -> AsyncIterator[RenderedFrame]:
         """Render somewhere; see `parlante.ports.Renderer.stream`."""
 
+        standbys: asyncio.Task[None] | None = None
+
         def open_stream(
-            replica: Replica, lease_id: str, items: AsyncIterator[MotionBlock]
+            replica: Replica,
+            lease_id: str,
+            items: AsyncIterator[MotionBlock],
+            on_notice: Callable[[], None],
         ) -> AsyncIterator[RenderedFrame]:
-            return _remote(replica, lease_id).stream(config, items)
+            nonlocal standbys
+            if standbys is None or standbys.done():
+                standbys = asyncio.create_task(self._warm_standbys(config.avatar_key, replica))
+            return _remote(replica, lease_id, on_notice).stream(config, items)
+
+        async def warm(replica: Replica) -> None:
+            await _remote(replica).prepare(config.avatar_key)
 
         relay: Relay[MotionBlock, RenderedFrame] = Relay(
             self._pool,
@@ -112,19 +125,30 @@ class FleetRenderer:
             key=config.avatar_key,
             lease=self._lease,
             patience=self._patience,
+            warm=warm,
         )
         self._lease = None  # of one stream only
-        async for frame in relay.run(motion):
-            yield frame
+        try:
+            async with closing(relay.run(motion)) as frames:
+                async for frame in frames:
+                    yield frame
+        finally:
+            if standbys is not None:
+                await cancel_and_wait(standbys)
 
-    async def warm_standby(self, avatar_key: str, lease: Lease) -> None:
-        """Let the replica that a session would move to make its avatar ready; best effort."""
-        replica = self._pool.standby(avatar_key, lease)
-        if replica is None:
-            return
-        with suppress(ParlanteError):
-            await _remote(replica, "").prepare(avatar_key)
+    async def _warm_standbys(self, avatar_key: str, serving: Replica) -> None:
+        """Let the replicas that a stream would move to make its avatar ready; best effort."""
+        for replica in self._pool.standbys(avatar_key, serving):
+            with suppress(ParlanteError):
+                await _remote(replica).prepare(avatar_key)
 
 
-def _remote(replica: Replica, lease_id: str) -> RemoteRenderer:
-    return RemoteRenderer(replica.channel, start_timeout_s=_START_TIMEOUT_S, lease_id=lease_id)
+def _remote(
+    replica: Replica, lease_id: str = "", on_notice: Callable[[], None] | None = None
+) -> RemoteRenderer:
+    return RemoteRenderer(
+        replica.channel,
+        start_timeout_s=_START_TIMEOUT_S,
+        lease_id=lease_id,
+        on_notice=on_notice,
+    )

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Final, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final, Literal, TypeVar
 
 from parlante.aio import cancel_and_wait, closing
 
-__all__ = ["DRAINING", "EMPTIED", "Leaving", "Lifecycle"]
+__all__ = ["DRAINING", "EMPTIED", "OVERLAP_S", "Leaving", "Lifecycle"]
 
 T = TypeVar("T")
 
 DRAINING: Final = "DRAINING"
 EMPTIED: Final = "EMPTIED"
+# Time for a caller to lease a slot elsewhere and have an avatar made ready there. A stream that is
+# given away ends sooner, as its caller leaves when it is ready.
+OVERLAP_S: Final = 1.0
 
 
 class Leaving(Exception):
@@ -55,29 +58,49 @@ class Lifecycle:
         """Set when the streams of now are to leave."""
         return self._leaving
 
-    async def until_leaving(self, items: AsyncIterator[T]) -> AsyncIterator[T]:
+    async def until_leaving(
+        self,
+        items: AsyncIterator[T],
+        give_notice: Callable[[str], Awaitable[None]] | None = None,
+    ) -> AsyncIterator[T]:
         """Give items, and close them in the end.
+
+        Args:
+            items: What the stream is about.
+            give_notice: Called with the reason when the stream is to leave; items go on for
+                `OVERLAP_S` then. None: the stream leaves at once.
 
         Raises:
             Leaving: The stream is to leave.
         """
-        leaving = asyncio.create_task(self._leaving.wait())
+        leaving = asyncio.ensure_future(self._leaving.wait())
         following: asyncio.Task[T] | None = None
         async with closing(items) as source:
             try:
-                while not leaving.done():
-                    following = asyncio.ensure_future(_next(source))
+                while True:
+                    following = following or asyncio.ensure_future(_next(source))
                     await asyncio.wait((following, leaving), return_when=asyncio.FIRST_COMPLETED)
-                    if not following.done():
-                        break
-                    try:
-                        item = following.result()
-                    except _EndOfItems:
-                        return
-                    yield item
-                raise Leaving(self.reason)
+                    if following.done():
+                        done, following = following, None
+                        try:
+                            item = done.result()
+                        except _EndOfItems:
+                            return
+                        yield item
+                    if not leaving.done():
+                        continue
+                    if give_notice is None:
+                        raise Leaving(self.reason)
+                    await give_notice(self.reason)
+                    give_notice = None
+                    leaving = asyncio.ensure_future(_overlap())
             finally:
                 await cancel_and_wait(*[task for task in (leaving, following) if task is not None])
+
+
+async def _overlap() -> Literal[True]:
+    await asyncio.sleep(OVERLAP_S)
+    return True
 
 
 class _EndOfItems(Exception):

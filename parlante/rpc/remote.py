@@ -150,14 +150,22 @@ def _claim(lease_id: str) -> tuple[tuple[str, str], ...]:
     return ((LEASE_METADATA, lease_id),) if lease_id else ()
 
 
-def _check_handover(response: Any) -> None:
-    """Raise `Unavailable` HANDED_OVER when the stage gives the stream back."""
-    if response.WhichOneof("message") == "handover":
-        raise Unavailable(
-            "the replica gives its streams away; go on at another one",
-            reason="HANDED_OVER",
-            metadata={"why": response.handover.reason},
-        )
+def _is_notice(response: Any, on_notice: Callable[[], None] | None) -> bool:
+    """Pass on that the stage will give the stream back.
+
+    Raises:
+        Unavailable: HANDED_OVER, it gives the stream back now.
+    """
+    if response.WhichOneof("message") != "handover":
+        return False
+    if response.handover.notice and on_notice is not None:
+        on_notice()
+        return True
+    raise Unavailable(
+        "the replica gives its streams away; go on at another one",
+        reason="HANDED_OVER",
+        metadata={"why": response.handover.reason},
+    )
 
 
 def _out_of_order(expected: str, message: Any) -> InternalError:
@@ -271,6 +279,8 @@ class RemoteMotion:
         start_timeout_s: Time for the stage to accept a stream.
         lease_id: Slot that the next stream claims; "" takes a free one.
         delays_ms: What is known of the stage's delays, shared with others of the same stage.
+        on_notice: Called when the stage is about to give the stream back and goes on for a moment;
+            None: it gives the stream back without notice.
     """
 
     def __init__(
@@ -280,7 +290,9 @@ class RemoteMotion:
         start_timeout_s: float = START_TIMEOUT_S,
         lease_id: str = "",
         delays_ms: dict[int, int] | None = None,
+        on_notice: Callable[[], None] | None = None,
     ) -> None:
+        self._on_notice = on_notice
         self._stub = _stub(motion_pb2_grpc.MotionServiceStub, channel)
         self._start_timeout_s = start_timeout_s
         self._lease_id = lease_id
@@ -338,11 +350,13 @@ class RemoteMotion:
         """Generate motion elsewhere; see `parlante.ports.Motion.stream`."""
         async with closing(inputs) as items:
             with _client_span(telemetry.SPAN_MOTION) as metadata:
+                requests = _motion_requests(config, items, notice=self._on_notice is not None)
                 call = self._stub.StreamMotion(metadata=(*metadata, *_claim(self._lease_id)))
-                async with closing(_exchange(call, _motion_requests(config, items))) as responses:
+                async with closing(_exchange(call, requests)) as responses:
                     _check_motion_space(await self._begin(config, responses))
                     async for response in responses:
-                        _check_handover(response)
+                        if _is_notice(response, self._on_notice):
+                            continue
                         if response.WhichOneof("message") != "block":
                             raise _out_of_order("block", response)
                         yield _of_stage(convert.motion_block_from_proto, response.block)
@@ -358,10 +372,10 @@ def _check_motion_space(started: motion_pb2.MotionStarted) -> None:
 
 
 async def _motion_requests(
-    config: MotionConfig, inputs: AsyncIterator[MotionInput]
+    config: MotionConfig, inputs: AsyncIterator[MotionInput], *, notice: bool
 ) -> AsyncIterator[motion_pb2.StreamMotionRequest]:
     message = convert.motion_config_to_proto(config)
-    message.accept_handover = True
+    message.accept_handover, message.accept_handover_notice = True, notice
     yield motion_pb2.StreamMotionRequest(config=message)
     async for item in inputs:
         match item:
@@ -383,6 +397,7 @@ class RemoteRenderer:
         channel: Stays the caller's to close.
         start_timeout_s: Time for the stage to accept a stream.
         lease_id: Slot that the next stream claims; "" takes a free one.
+        on_notice: See `RemoteMotion`.
     """
 
     def __init__(
@@ -391,7 +406,9 @@ class RemoteRenderer:
         *,
         start_timeout_s: float = START_TIMEOUT_S,
         lease_id: str = "",
+        on_notice: Callable[[], None] | None = None,
     ) -> None:
+        self._on_notice = on_notice
         self._stub = _stub(renderer_pb2_grpc.RendererServiceStub, channel)
         self._start_timeout_s = start_timeout_s
         self._lease_id = lease_id
@@ -402,11 +419,13 @@ class RemoteRenderer:
         """Render elsewhere; see `parlante.ports.Renderer.stream`."""
         async with closing(motion) as blocks:
             with _client_span(telemetry.SPAN_RENDER) as metadata:
+                requests = _render_requests(config, blocks, notice=self._on_notice is not None)
                 call = self._stub.RenderFrames(metadata=(*metadata, *_claim(self._lease_id)))
-                async with closing(_exchange(call, _render_requests(config, blocks))) as responses:
+                async with closing(_exchange(call, requests)) as responses:
                     started = await _started(responses, timeout_s=self._start_timeout_s)
                     async for response in responses:
-                        _check_handover(response)
+                        if _is_notice(response, self._on_notice):
+                            continue
                         if response.WhichOneof("message") != "frame":
                             raise _out_of_order("frame", response)
                         yield convert.frame_from_proto(response.frame, started)
@@ -425,10 +444,10 @@ class RemoteRenderer:
 
 
 async def _render_requests(
-    config: RenderConfig, motion: AsyncIterator[MotionBlock]
+    config: RenderConfig, motion: AsyncIterator[MotionBlock], *, notice: bool
 ) -> AsyncIterator[renderer_pb2.RenderFramesRequest]:
     first = convert.render_config_to_proto(config)
-    first.accept_handover = True
+    first.accept_handover, first.accept_handover_notice = True, notice
     yield renderer_pb2.RenderFramesRequest(config=first)
     async for block in motion:
         for message in convert.motion_block_to_proto(block):

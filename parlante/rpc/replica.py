@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import parlante
 from parlante.aio import cancel_and_wait
 from parlante.errors import InvalidInput
-from parlante.rpc.lifecycle import Lifecycle
+from parlante.rpc.lifecycle import OVERLAP_S, Lifecycle
 from parlante.rpc.server import Service
 from parlante.rpc.slots import Slots
-from parlante.v1 import replica_pb2, replica_pb2_grpc
+from parlante.v1 import common_pb2, replica_pb2, replica_pb2_grpc
 
-__all__ = ["LEASE_METADATA", "ReplicaServicer", "lease_of", "replica_name"]
+__all__ = ["LEASE_METADATA", "ReplicaServicer", "handover_notice", "lease_of", "replica_name"]
 
 SERVICE_NAME: Final = replica_pb2.DESCRIPTOR.services_by_name["ReplicaService"].full_name
 LEASE_METADATA: Final = "parlante-lease-id"
@@ -37,6 +38,23 @@ def lease_of(context: Any) -> str:
         if key == LEASE_METADATA:
             return str(value)
     return ""
+
+
+def handover_notice(
+    context: Any, make_response: Callable[..., Any]
+) -> Callable[[str], Awaitable[None]]:
+    """Give what tells the caller of a stream that it will be given away.
+
+    Args:
+        context: Of the stream.
+        make_response: Makes a response of the stream with `handover` set.
+    """
+
+    async def give(reason: str) -> None:
+        handover = common_pb2.Handover(reason=reason, notice=True, overlap_ms=int(OVERLAP_S * 1000))
+        await context.write(make_response(handover=handover))
+
+    return give
 
 
 class ReplicaServicer(replica_pb2_grpc.ReplicaServiceServicer):

@@ -143,7 +143,11 @@ class LatentSpec(_message.Message):
     def __init__(self, space: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., tensors: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ...) -> None: ...
 
 class Handover(_message.Message):
-    __slots__ = ("reason",)
+    __slots__ = ("reason", "notice", "overlap_ms")
     REASON_FIELD_NUMBER: _ClassVar[int]
+    NOTICE_FIELD_NUMBER: _ClassVar[int]
+    OVERLAP_MS_FIELD_NUMBER: _ClassVar[int]
     reason: str
-    def __init__(self, reason: _Optional[str] = ...) -> None: ...
+    notice: bool
+    overlap_ms: int
+    def __init__(self, reason: _Optional[str] = ..., notice: _Optional[bool] = ..., overlap_ms: _Optional[int] = ...) -> None: ...

@@ -26,7 +26,7 @@ from parlante.v1 import common_pb2 as parlante_dot_v1_dot_common__pb2
 from parlante.v1 import motion_pb2 as parlante_dot_v1_dot_motion__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aparlante/v1/renderer.proto\x12\x0bparlante.v1\x1a\x18parlante/v1/common.proto\x1a\x18parlante/v1/motion.proto\"\x9b\x02\n\x12RenderStreamConfig\x12\x12\n\navatar_key\x18\x01 \x01(\t\x12\x32\n\x0e\x66rame_encoding\x18\x02 \x01(\x0e\x32\x1a.parlante.v1.FrameEncoding\x12\x14\n\x0cjpeg_quality\x18\x03 \x01(\x05\x12\x19\n\x11h264_bitrate_kbps\x18\x04 \x01(\x05\x12\x17\n\x0f\x61\x63\x63\x65pt_handover\x18\x05 \x01(\x08\x12\x14\n\x0cprepare_only\x18\x06 \x01(\x08\x12\x15\n\rframe_size_px\x18\n \x01(\x05\x12+\n\nbackground\x18\x0b \x01(\x0b\x32\x17.parlante.v1.Background\x12\x19\n\x11\x66rame_deadline_ms\x18\x07 \x01(\x05\"\x7f\n\x13RenderFramesRequest\x12\x31\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1f.parlante.v1.RenderStreamConfigH\x00\x12*\n\x05\x62lock\x18\x02 \x01(\x0b\x32\x19.parlante.v1.MotionFramesH\x00\x42\t\n\x07message\"e\n\rRenderStarted\x12/\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1f.parlante.v1.RenderStreamConfig\x12\x10\n\x08width_px\x18\x02 \x01(\x05\x12\x11\n\theight_px\x18\x03 \x01(\x05\"n\n\x11RenderedFrameData\x12\x13\n\x0b\x66rame_index\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x11\n\tkey_frame\x18\x03 \x01(\x08\x12\x10\n\x08width_px\x18\x04 \x01(\x05\x12\x11\n\theight_px\x18\x05 \x01(\x05\"\xac\x01\n\x14RenderFramesResponse\x12-\n\x07started\x18\x01 \x01(\x0b\x32\x1a.parlante.v1.RenderStartedH\x00\x12/\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x1e.parlante.v1.RenderedFrameDataH\x00\x12)\n\x08handover\x18\x03 \x01(\x0b\x32\x15.parlante.v1.HandoverH\x00\x42\t\n\x07message2j\n\x0fRendererService\x12W\n\x0cRenderFrames\x12 .parlante.v1.RenderFramesRequest\x1a!.parlante.v1.RenderFramesResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aparlante/v1/renderer.proto\x12\x0bparlante.v1\x1a\x18parlante/v1/common.proto\x1a\x18parlante/v1/motion.proto\"\xbb\x02\n\x12RenderStreamConfig\x12\x12\n\navatar_key\x18\x01 \x01(\t\x12\x32\n\x0e\x66rame_encoding\x18\x02 \x01(\x0e\x32\x1a.parlante.v1.FrameEncoding\x12\x14\n\x0cjpeg_quality\x18\x03 \x01(\x05\x12\x19\n\x11h264_bitrate_kbps\x18\x04 \x01(\x05\x12\x17\n\x0f\x61\x63\x63\x65pt_handover\x18\x05 \x01(\x08\x12\x1e\n\x16\x61\x63\x63\x65pt_handover_notice\x18\x08 \x01(\x08\x12\x14\n\x0cprepare_only\x18\x06 \x01(\x08\x12\x15\n\rframe_size_px\x18\n \x01(\x05\x12+\n\nbackground\x18\x0b \x01(\x0b\x32\x17.parlante.v1.Background\x12\x19\n\x11\x66rame_deadline_ms\x18\x07 \x01(\x05\"\x7f\n\x13RenderFramesRequest\x12\x31\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1f.parlante.v1.RenderStreamConfigH\x00\x12*\n\x05\x62lock\x18\x02 \x01(\x0b\x32\x19.parlante.v1.MotionFramesH\x00\x42\t\n\x07message\"e\n\rRenderStarted\x12/\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1f.parlante.v1.RenderStreamConfig\x12\x10\n\x08width_px\x18\x02 \x01(\x05\x12\x11\n\theight_px\x18\x03 \x01(\x05\"n\n\x11RenderedFrameData\x12\x13\n\x0b\x66rame_index\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x11\n\tkey_frame\x18\x03 \x01(\x08\x12\x10\n\x08width_px\x18\x04 \x01(\x05\x12\x11\n\theight_px\x18\x05 \x01(\x05\"\xac\x01\n\x14RenderFramesResponse\x12-\n\x07started\x18\x01 \x01(\x0b\x32\x1a.parlante.v1.RenderStartedH\x00\x12/\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x1e.parlante.v1.RenderedFrameDataH\x00\x12)\n\x08handover\x18\x03 \x01(\x0b\x32\x15.parlante.v1.HandoverH\x00\x42\t\n\x07message2j\n\x0fRendererService\x12W\n\x0cRenderFrames\x12 .parlante.v1.RenderFramesRequest\x1a!.parlante.v1.RenderFramesResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,15 +34,15 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parlante.v1.renderer_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RENDERSTREAMCONFIG']._serialized_start=96
-  _globals['_RENDERSTREAMCONFIG']._serialized_end=379
-  _globals['_RENDERFRAMESREQUEST']._serialized_start=381
-  _globals['_RENDERFRAMESREQUEST']._serialized_end=508
-  _globals['_RENDERSTARTED']._serialized_start=510
-  _globals['_RENDERSTARTED']._serialized_end=611
-  _globals['_RENDEREDFRAMEDATA']._serialized_start=613
-  _globals['_RENDEREDFRAMEDATA']._serialized_end=723
-  _globals['_RENDERFRAMESRESPONSE']._serialized_start=726
-  _globals['_RENDERFRAMESRESPONSE']._serialized_end=898
-  _globals['_RENDERERSERVICE']._serialized_start=900
-  _globals['_RENDERERSERVICE']._serialized_end=1006
+  _globals['_RENDERSTREAMCONFIG']._serialized_end=411
+  _globals['_RENDERFRAMESREQUEST']._serialized_start=413
+  _globals['_RENDERFRAMESREQUEST']._serialized_end=540
+  _globals['_RENDERSTARTED']._serialized_start=542
+  _globals['_RENDERSTARTED']._serialized_end=643
+  _globals['_RENDEREDFRAMEDATA']._serialized_start=645
+  _globals['_RENDEREDFRAMEDATA']._serialized_end=755
+  _globals['_RENDERFRAMESRESPONSE']._serialized_start=758
+  _globals['_RENDERFRAMESRESPONSE']._serialized_end=930
+  _globals['_RENDERERSERVICE']._serialized_start=932
+  _globals['_RENDERERSERVICE']._serialized_end=1038
 # @@protoc_insertion_point(module_scope)

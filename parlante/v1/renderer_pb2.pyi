@@ -8,12 +8,13 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class RenderStreamConfig(_message.Message):
-    __slots__ = ("avatar_key", "frame_encoding", "jpeg_quality", "h264_bitrate_kbps", "accept_handover", "prepare_only", "frame_size_px", "background", "frame_deadline_ms")
+    __slots__ = ("avatar_key", "frame_encoding", "jpeg_quality", "h264_bitrate_kbps", "accept_handover", "accept_handover_notice", "prepare_only", "frame_size_px", "background", "frame_deadline_ms")
     AVATAR_KEY_FIELD_NUMBER: _ClassVar[int]
     FRAME_ENCODING_FIELD_NUMBER: _ClassVar[int]
     JPEG_QUALITY_FIELD_NUMBER: _ClassVar[int]
     H264_BITRATE_KBPS_FIELD_NUMBER: _ClassVar[int]
     ACCEPT_HANDOVER_FIELD_NUMBER: _ClassVar[int]
+    ACCEPT_HANDOVER_NOTICE_FIELD_NUMBER: _ClassVar[int]
     PREPARE_ONLY_FIELD_NUMBER: _ClassVar[int]
     FRAME_SIZE_PX_FIELD_NUMBER: _ClassVar[int]
     BACKGROUND_FIELD_NUMBER: _ClassVar[int]
@@ -23,11 +24,12 @@ class RenderStreamConfig(_message.Message):
     jpeg_quality: int
     h264_bitrate_kbps: int
     accept_handover: bool
+    accept_handover_notice: bool
     prepare_only: bool
     frame_size_px: int
     background: _common_pb2.Background
     frame_deadline_ms: int
-    def __init__(self, avatar_key: _Optional[str] = ..., frame_encoding: _Optional[_Union[_common_pb2.FrameEncoding, str]] = ..., jpeg_quality: _Optional[int] = ..., h264_bitrate_kbps: _Optional[int] = ..., accept_handover: _Optional[bool] = ..., prepare_only: _Optional[bool] = ..., frame_size_px: _Optional[int] = ..., background: _Optional[_Union[_common_pb2.Background, _Mapping]] = ..., frame_deadline_ms: _Optional[int] = ...) -> None: ...
+    def __init__(self, avatar_key: _Optional[str] = ..., frame_encoding: _Optional[_Union[_common_pb2.FrameEncoding, str]] = ..., jpeg_quality: _Optional[int] = ..., h264_bitrate_kbps: _Optional[int] = ..., accept_handover: _Optional[bool] = ..., accept_handover_notice: _Optional[bool] = ..., prepare_only: _Optional[bool] = ..., frame_size_px: _Optional[int] = ..., background: _Optional[_Union[_common_pb2.Background, _Mapping]] = ..., frame_deadline_ms: _Optional[int] = ...) -> None: ...
 
 class RenderFramesRequest(_message.Message):
     __slots__ = ("config", "block")

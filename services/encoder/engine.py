@@ -18,7 +18,8 @@ from parlante.media.image import decode_image
 from parlante.models.portrait_encoder import PortraitEncoder, bundle_digest, content_key
 from parlante.types import AvatarInfo, AvatarLatents, FaceSelection, Uint8Array
 from services.encoder.cache import LatentCache
-from services.encoder.store import AvatarStore, check_name, is_content_key
+from services.encoder.entries import AvatarRepository, check_name, is_content_key
+from services.encoder.store import AvatarStore
 
 __all__ = ["EncoderEngine", "EncoderStats", "LatentMaker"]
 
@@ -64,7 +65,7 @@ class _Encoded:
 
 
 class EncoderEngine:
-    """Implements the port `Encoder` over a model, a memory cache and a disk store.
+    """Implements the port `Encoder` over a model, a memory cache and a store.
 
     Portraits are encoded one at a time in one worker thread: that bounds memory, and the second
     of two equal pictures finds the latents of the first. Two more threads look pictures up and
@@ -76,7 +77,7 @@ class EncoderEngine:
 
     def __init__(
         self,
-        store: AvatarStore,
+        store: AvatarRepository,
         make_maker: Callable[[], LatentMaker],
         digest: str,
         *,
@@ -101,16 +102,16 @@ class EncoderEngine:
     @classmethod
     def open(
         cls,
-        store_dir: Path,
+        store: Path | AvatarRepository,
         *,
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
         max_pending: int = DEFAULT_MAX_PENDING,
         tracker_dir: Path | None = None,
     ) -> Self:
-        """Make an engine over a folder; cheap, the networks are loaded by `warm_up` or on demand.
+        """Make an engine over a store; cheap, the networks are loaded by `warm_up` or on demand.
 
         Args:
-            store_dir: Folder of the avatars; made if absent.
+            store: Where the avatars are; a folder is made if absent.
             memory_bytes: Bound on the latents held in memory.
             max_pending: Different portraits that may wait or be encoded at once.
             tracker_dir: Folder of the tracker's files; the default is the user's cache.
@@ -119,7 +120,7 @@ class EncoderEngine:
             Unavailable: The folder cannot be made.
         """
         return cls(
-            AvatarStore(store_dir),
+            AvatarStore(store) if isinstance(store, Path) else store,
             lambda: PortraitEncoder(tracker_dir),
             bundle_digest(),
             memory_bytes=memory_bytes,

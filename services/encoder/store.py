@@ -9,45 +9,31 @@ Layout: ``latents/<key>.avatar`` (see `parlante.latent_file`) and ``names/<name>
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 import logging
 import os
-import re
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Final
 
-from parlante.errors import AlreadyExists, InvalidInput, NotFound, Unavailable
+from parlante.errors import Unavailable
 from parlante.latent_file import DAMAGE, pack_latents, unpack_latents
-from parlante.types import AvatarInfo, AvatarLatents, Framing
+from parlante.types import AvatarInfo, AvatarLatents
+from services.encoder.entries import (
+    check_key,
+    check_name,
+    check_page_size,
+    decode_token,
+    encode_token,
+    is_name,
+    name_taken,
+    no_such_name,
+    pack_info,
+    unpack_info,
+)
 
-__all__ = ["AvatarStore", "check_name", "is_content_key"]
+__all__ = ["AvatarStore"]
 
 logger = logging.getLogger(__name__)
-
-MAX_PAGE_SIZE: Final = 1000
-_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_KEY: Final = re.compile(r"[0-9a-f]{64}")
-
-
-def check_name(name: str) -> None:
-    """Raise `InvalidInput` unless `name` is a DNS label of at most 63 characters."""
-    if not _NAME.fullmatch(name):
-        raise InvalidInput(
-            "an avatar's name must be 1 to 63 characters a-z, 0-9 and '-', with a letter or digit "
-            f"at both ends; got {name[:80]!r}; choose another, or none to have one made",
-            reason="BAD_AVATAR_NAME",
-            field="name",
-        )
-
-
-def is_content_key(key: str) -> bool:
-    """Tell whether a string is a hex SHA-256; anything else never reaches a path."""
-    return _KEY.fullmatch(key) is not None
 
 
 class AvatarStore:
@@ -98,11 +84,7 @@ class AvatarStore:
         _write_atomically(self._latents_path(latents.key), pack_latents(latents))
 
     def _latents_path(self, key: str) -> Path:
-        if not is_content_key(key):
-            raise NotFound(
-                "an avatar's key is 64 hex digits; got something else; list the avatars",
-                reason="AVATAR_NOT_FOUND",
-            )
+        check_key(key)
         return self._latents_dir / f"{key}.avatar"
 
     # --- names ---
@@ -112,11 +94,7 @@ class AvatarStore:
         check_name(name)
         info = self._read_info(name)
         if info is None:
-            raise NotFound(
-                f"there is no avatar named {name!r}; create it, or list the avatars",
-                reason="AVATAR_NOT_FOUND",
-                field="name",
-            )
+            raise no_such_name(name)
         return info
 
     def bind(self, info: AvatarInfo) -> AvatarInfo:
@@ -129,7 +107,7 @@ class AvatarStore:
             AlreadyExists: The name belongs to another key.
             Unavailable: The disk refuses.
         """
-        content = json.dumps(asdict(replace(info, from_cache=False))).encode()
+        content = pack_info(info)
         path = self._name_path(info.name)
         holder = self._read_info(info.name)
         if holder is None:
@@ -140,12 +118,7 @@ class AvatarStore:
             _write_atomically(path, content)
             return info
         if holder is None or holder.key != info.key:
-            raise AlreadyExists(
-                f"the name {info.name!r} belongs to another portrait; choose another name, or "
-                "delete that avatar first",
-                reason="AVATAR_NAME_TAKEN",
-                field="name",
-            )
+            raise name_taken(info.name)
         return holder
 
     def unbind(self, name: str) -> tuple[str, bool]:
@@ -170,23 +143,18 @@ class AvatarStore:
         Raises:
             InvalidInput: The page size or token is not valid.
         """
-        if not 1 <= page_size <= MAX_PAGE_SIZE:
-            raise InvalidInput(
-                f"page_size must be in [1, {MAX_PAGE_SIZE}]; got {page_size}",
-                reason="BAD_PAGE_SIZE",
-                field="page_size",
-            )
+        check_page_size(page_size)
         page: list[AvatarInfo] = []
-        for info in self._iterate_infos(after=_decode_token(page_token)):
+        for info in self._iterate_infos(after=decode_token(page_token)):
             if len(page) == page_size:
-                return page, _encode_token(page[-1].name)
+                return page, encode_token(page[-1].name)
             page.append(info)
         return page, ""
 
     def _iterate_infos(self, *, after: str) -> Iterator[AvatarInfo]:
         names = sorted(path.stem for path in self._names_dir.glob("*.json"))
         for name in names:
-            if name > after and _NAME.fullmatch(name):
+            if name > after and is_name(name):
                 info = self._read_info(name)
                 if info is not None:
                     yield info
@@ -201,15 +169,9 @@ class AvatarStore:
             content = path.read_bytes()
         except FileNotFoundError:
             return None
-        try:
-            entry = json.loads(content)
-            # Entries of version 0.1.0 have none.
-            framing = Framing(entry.pop("framing", Framing.HEAD.value))
-            info = AvatarInfo(**entry, framing=framing)
-            if info.name == name and is_content_key(info.key):
-                return info
-        except (ValueError, TypeError, AttributeError):
-            pass
+        info = unpack_info(name, content)
+        if info is not None:
+            return info
         logger.warning("damaged name entry removed", extra={"avatar_name": name})
         path.unlink(missing_ok=True)
         return None
@@ -246,21 +208,3 @@ def _unwritable(error: OSError) -> Unavailable:
         reason="STORE_UNWRITABLE",
         retry_after_ms=5000,
     )
-
-
-def _encode_token(name: str) -> str:
-    return base64.urlsafe_b64encode(name.encode()).decode()
-
-
-def _decode_token(token: str) -> str:
-    try:
-        name = base64.urlsafe_b64decode(token.encode("ascii")).decode()
-    except (binascii.Error, UnicodeError):
-        name = "?"
-    if token and not _NAME.fullmatch(name):
-        raise InvalidInput(
-            "page_token must be one that list gave, or empty for the first page; got another",
-            reason="BAD_PAGE_TOKEN",
-            field="page_token",
-        )
-    return name

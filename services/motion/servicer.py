@@ -11,7 +11,7 @@ from parlante.aio import closing
 from parlante.ports import Motion
 from parlante.rpc.envelope import duplicate_config, kind_of, read_config
 from parlante.rpc.lifecycle import Leaving, Lifecycle
-from parlante.rpc.replica import lease_of
+from parlante.rpc.replica import handover_notice, lease_of
 from parlante.rpc.server import Service
 from parlante.rpc.slots import Slots
 from parlante.types import (
@@ -61,7 +61,10 @@ class MotionServicer(motion_pb2_grpc.MotionServiceServicer):
             async with closing(_inputs(request_iterator)) as inputs:
                 blocks = self._motion.stream(config, inputs)
                 if message.accept_handover:
-                    blocks = self._lifecycle.until_leaving(blocks)
+                    notice = None
+                    if message.accept_handover_notice:
+                        notice = handover_notice(context, motion_pb2.StreamMotionResponse)
+                    blocks = self._lifecycle.until_leaving(blocks, notice)
                 try:
                     await _send(blocks, context)
                 except Leaving as leaving:

@@ -10,7 +10,7 @@ from parlante.aio import closing
 from parlante.ports import Renderer
 from parlante.rpc.envelope import duplicate_config, kind_of, read_config
 from parlante.rpc.lifecycle import Leaving, Lifecycle
-from parlante.rpc.replica import lease_of
+from parlante.rpc.replica import handover_notice, lease_of
 from parlante.rpc.server import Service
 from parlante.rpc.slots import Slots
 from parlante.types import FRAME_SIZE_PX, MotionBlock, RenderConfig, RenderedFrame
@@ -57,7 +57,10 @@ class RendererServicer(renderer_pb2_grpc.RendererServiceServicer):
             async with closing(_blocks(request_iterator)) as blocks:
                 frames = self._renderer.stream(config, blocks)
                 if message.accept_handover:
-                    frames = self._lifecycle.until_leaving(frames)
+                    notice = None
+                    if message.accept_handover_notice:
+                        notice = handover_notice(context, renderer_pb2.RenderFramesResponse)
+                    frames = self._lifecycle.until_leaving(frames, notice)
                 try:
                     await _send(frames, context)
                 except Leaving as leaving:

@@ -99,6 +99,74 @@ def test_any_combination_of_components_renders(
     assert [fault for item in items for fault in faults(item)] == []
     _check_pod_security(items)
     _check_arguments(items)
+    _check_policies(items, is_closed="network-policies" in combination)
+    _check_scale_down(items, is_guarded="scale-guard" in combination)
+    _check_store(items, in_bucket="object-store" in combination)
+
+
+def _check_policies(items: list[Item], *, is_closed: bool) -> None:
+    """A policy that selects a pod shuts everything else off from it: only where that is meant."""
+    policies = [item for item in items if item["kind"] == "NetworkPolicy"]
+    if is_closed:
+        return
+    for policy in policies:
+        assert _labels(policy) not in {"", *CONFIGS}, policy["metadata"]["name"]
+
+
+def _check_scale_down(items: list[Item], *, is_guarded: bool) -> None:
+    """Where the guard lowers a number, the autoscaler must not; else it must."""
+    for item in items:
+        if item["kind"] == "HorizontalPodAutoscaler":
+            behavior = item["spec"]["behavior"]
+        elif item["kind"] == "ScaledObject":
+            behavior = item["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+        else:
+            continue
+        is_lowered = item["metadata"]["name"] in ("parlante-motion", "parlante-renderer")
+        is_disabled = behavior["scaleDown"].get("selectPolicy") == "Disabled"
+        assert is_disabled is (is_guarded and is_lowered), item["metadata"]["name"]
+        assert behavior["scaleUp"]["policies"]
+
+
+def _check_store(items: list[Item], *, in_bucket: bool) -> None:
+    """The encoders' truth is a bucket or a volume that all share, and not both."""
+    template = _pods(items)["parlante-encoder"]
+    (container,) = template["spec"]["containers"]
+    names = {item["name"] for item in container["env"]}
+    config = load(EncoderServiceConfig, container["args"], env={})
+    claims = [item for item in items if item["kind"] == "PersistentVolumeClaim"]
+    is_shared = any(claim["spec"]["accessModes"] == ["ReadWriteMany"] for claim in claims)
+    assert is_shared is (config.store_dir is not None) is not in_bucket
+    assert ("PARLANTE_STORE_URL" in names) is in_bucket
+    for item in container["env"]:
+        if item["name"].startswith("AWS_"):
+            assert "secretKeyRef" in item["valueFrom"]
+
+
+def test_the_guard_may_lower_what_it_is_told_to_and_nothing_else() -> None:
+    items = _overlay("prod")
+    args = _pods(items)["parlante-scale-guard"]["spec"]["containers"][0]["args"]
+    least = {
+        item["metadata"]["name"]: item["spec"]["minReplicaCount"]
+        for item in items
+        if item["kind"] == "ScaledObject"
+    }
+    told = dict(
+        arg.removeprefix("--scale-in=").partition("=")[2].split(":")
+        for arg in args
+        if arg.startswith("--scale-in=")
+    )
+    assert {name: int(number) for name, number in told.items()} == {
+        name: least[name] for name in ("parlante-motion", "parlante-renderer")
+    }
+    role = next(
+        item
+        for item in items
+        if item["kind"] == "Role" and item["metadata"]["name"] == "parlante-scale-guard"
+    )
+    (rule,) = [rule for rule in role["rules"] if "deployments/scale" in rule["resources"]]
+    assert sorted(rule["resourceNames"]) == sorted(told)
+    assert sorted(rule["verbs"]) == ["get", "update"]
 
 
 def test_the_checker_finds_what_the_client_lets_through() -> None:

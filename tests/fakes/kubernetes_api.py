@@ -1,9 +1,10 @@
-"""A Kubernetes API server for EndpointSlices, Leases and Pods, as far as clients can tell.
+"""A Kubernetes API server for EndpointSlices, Leases, Pods and the scale of Deployments.
 
 Follows the API conventions: one growing version for all changes; lists in pages whose token keeps
 the version of the first; watches that give what is newer than a version, bookmarks, an end after
 ``timeoutSeconds``; 410 for versions that were compacted away, as a status and as an event; 409 for
-updates of an older version. It can go away, hang and cut its watches.
+updates of an older version; ``scale`` as a view of a Deployment that carries its version. It can go
+away, hang and cut its watches. Controllers are not in it; see `ReplicaSetController`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -22,6 +23,7 @@ _KINDS = {
     "endpointslices": ("EndpointSlice", "discovery.k8s.io/v1"),
     "leases": ("Lease", "coordination.k8s.io/v1"),
     "pods": ("Pod", "v1"),
+    "deployments": ("Deployment", "apps/v1"),
 }
 
 
@@ -138,12 +140,16 @@ class FakeKubernetes:
             "/apis/discovery.k8s.io/v1/namespaces/{ns}/{resource:endpointslices}",
             "/apis/coordination.k8s.io/v1/namespaces/{ns}/{resource:leases}",
             "/api/v1/namespaces/{ns}/{resource:pods}",
+            "/apis/apps/v1/namespaces/{ns}/{resource:deployments}",
         ):
             app.router.add_get(base, self._list_or_watch)
             app.router.add_post(base, self._create)
             app.router.add_get(base + "/{name}", self._get)
             app.router.add_put(base + "/{name}", self._replace)
             app.router.add_patch(base + "/{name}", self._patch)
+        scale = "/apis/apps/v1/namespaces/{ns}/{resource:deployments}/{name}/scale"
+        app.router.add_get(scale, self._get_scale)
+        app.router.add_put(scale, self._replace_scale)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
@@ -224,6 +230,8 @@ class FakeKubernetes:
                     mark = {"kind": "EndpointSlice", "metadata": {"resourceVersion": str(since)}}
                     await response.write(_line("BOOKMARK", mark))
             return response
+        except ConnectionResetError:  # the watcher has gone
+            return response
         finally:
             self.num_watches -= 1
 
@@ -253,11 +261,81 @@ class FakeKubernetes:
         _merge(known, patch)
         return web.json_response(self.put(known, request.match_info["resource"]))
 
+    async def _get_scale(self, request: web.Request) -> web.Response:
+        await self._admit(request)
+        return web.json_response(_scale_of(self._find(request)))
+
+    async def _replace_scale(self, request: web.Request) -> web.Response:
+        await self._admit(request)
+        scale, known = await request.json(), copy.deepcopy(self._find(request))
+        version = scale["metadata"].get("resourceVersion")
+        if version not in (None, known["metadata"]["resourceVersion"]):
+            raise _status(409, "the object has been modified", reason="Conflict")
+        known["spec"]["replicas"] = scale["spec"]["replicas"]
+        return web.json_response(_scale_of(self.put(known, "deployments")))
+
+    @property
+    def changed(self) -> asyncio.Event:
+        """Set at the next change of any object."""
+        return self._changed
+
     def _find(self, request: web.Request) -> Item:
         key = request.match_info["resource"], request.match_info["name"]
         if key not in self._items:
             raise _status(404, f"{key[1]} not found", reason="NotFound")
         return self._items[key]
+
+
+class ReplicaSetController:
+    """Deletes pods of a Deployment when its number falls, as the controller does it.
+
+    Those with the lowest deletion cost go first, and of those with the same the youngest.
+
+    Args:
+        server: The API server.
+        deployment: Name of the Deployment.
+        pods: Names of its pods, oldest first.
+        delete: Called for each pod that goes.
+    """
+
+    def __init__(
+        self,
+        server: FakeKubernetes,
+        deployment: str,
+        pods: list[str],
+        delete: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._server = server
+        self._deployment = deployment
+        self._pods = pods
+        self._delete = delete
+
+    async def run(self) -> None:
+        """Follow the number until cancelled."""
+        while True:
+            changed = self._server.changed
+            wanted = self._server.item("deployments", self._deployment)["spec"]["replicas"]
+            while len(self._pods) > wanted:
+                pod = min(reversed(self._pods), key=self._cost)
+                self._pods.remove(pod)
+                self._server.delete(pod, "pods")
+                await self._delete(pod)
+            await changed.wait()
+
+    def _cost(self, pod: str) -> int:
+        annotations = self._server.item("pods", pod)["metadata"].get("annotations") or {}
+        return int(annotations.get("controller.kubernetes.io/pod-deletion-cost", "0"))
+
+
+def _scale_of(deployment: Item) -> Item:
+    metadata = {key: deployment["metadata"][key] for key in ("name", "resourceVersion")}
+    return {
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": {**metadata, "namespace": "default"},
+        "spec": {"replicas": deployment["spec"]["replicas"]},
+        "status": {"replicas": deployment["spec"]["replicas"]},
+    }
 
 
 @asynccontextmanager

@@ -70,6 +70,7 @@ class FakeRenderer:
         late_frames: Indexes of frames that come too late, and so without data.
         num_open: Streams that run now.
         num_opened: Streams that ever began.
+        num_rendering: Streams that ever got motion, unlike those that only prepare.
         configs: Their configurations.
     """
 
@@ -90,6 +91,7 @@ class FakeRenderer:
         self.late_frames: set[int] = set()
         self.num_open = 0
         self.num_opened = 0
+        self.num_rendering = 0
         self.configs: list[RenderConfig] = []
 
     async def stream(
@@ -114,6 +116,7 @@ class FakeRenderer:
         next_frame = 0
         num_rendered = 0
         async for block in motion:
+            self.num_rendering += next_frame == 0
             if block.start_frame < next_frame:
                 raise InvalidInput(
                     f"frames rise; expected >= {next_frame}, got {block.start_frame}",

@@ -60,6 +60,9 @@ async def test_doctor_finds_what_does_not_fit(capsys: pytest.CaptureFixture[str]
 async def test_wrong_options_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert await _ctl("status", "--stage", "mouth=a:1") == 2
     assert await _ctl("status", "--stage", "motion=nonsense") == 2
+    guard = ("scale-guard", "--stage", "motion=127.0.0.1:1", "--scale-in")
+    for wrong in ("renderer=parlante-renderer", "motion=", "motion=name:none", "motion"):
+        assert await _ctl(*guard, wrong) == 2
 
 
 def _report(name: str, held: int, *, cordoned: bool = False) -> Report:
@@ -75,6 +78,7 @@ def test_the_emptiest_goes_first_and_a_cordoned_one_before_it() -> None:
 
 async def test_the_guard_marks_the_emptiest_pod_and_patches_on_change_only() -> None:
     client = pytest.importorskip("kubernetes.aio").client
+    from parlante.fleet.leader_lease import LeaderLease
     from parlante.fleet.scale_guard import COST_ANNOTATION, ScaleGuard
 
     class Known:
@@ -98,10 +102,11 @@ async def test_the_guard_marks_the_emptiest_pod_and_patches_on_change_only() -> 
         configuration = client.Configuration(host=kubernetes.url)
         async with client.ApiClient(configuration) as connection:
             guard = ScaleGuard(
-                client.CoreV1Api(connection),
+                connection,
                 "default",
                 Operator(),
                 {"motion": known},
+                lease=LeaderLease(client.CoordinationV1Api(connection), "default", "a"),
                 min_patch_interval_s=0.0,
             )
             with one.slots.hold():
@@ -119,7 +124,7 @@ async def test_the_guard_marks_the_emptiest_pod_and_patches_on_change_only() -> 
 
 async def test_one_guard_leads_until_it_is_gone() -> None:
     client = pytest.importorskip("kubernetes.aio").client
-    from parlante.fleet.scale_guard import LEASE_NAME, LEASE_S, LeaderLease
+    from parlante.fleet.leader_lease import LEASE_NAME, LEASE_S, LeaderLease
 
     now = datetime(2030, 1, 1, tzinfo=UTC)
     async with serve_kubernetes() as kubernetes:

@@ -15,8 +15,10 @@ from parlante.aio import closing
 from parlante.errors import FailedPrecondition, InternalError, InvalidInput, Unavailable
 from parlante.fleet.motion import FleetMotion
 from parlante.fleet.motion_log import MotionLog
+from parlante.fleet.pool import ReplicaPool
 from parlante.fleet.relay import Patience
 from parlante.fleet.renderer import FleetRenderer, RenderLog
+from parlante.fleet.successor import Successor
 from parlante.types import (
     MOTION_DIM,
     AudioChunk,
@@ -33,6 +35,7 @@ from tests.fakes.fleet import fake_pool, serve_fleet
 from tests.fakes.motion import FakeMotion
 from tests.fakes.renderer import read_marker
 from tests.fakes.stages import FakeStages
+from tests.fakes.wire import eventually
 
 FRAME = 640
 NUM_FRAMES = 40
@@ -69,6 +72,7 @@ async def _move_once(
 ) -> list[MotionBlock]:
     """Run a stream and disturb the replica that serves it after some blocks."""
     async with fake_pool("motion", *replicas) as pool:
+        await eventually(lambda: all(replica.is_open for replica in pool.replicas))
         motion = FleetMotion(pool, patience=PATIENCE)
         blocks: list[MotionBlock] = []
         async with closing(motion.stream(MotionConfig(**config), _speech())) as source:
@@ -162,6 +166,7 @@ async def test_an_error_of_the_inputs_is_the_streams() -> None:
         raise InvalidInput("bad audio", reason="AUDIO_GAP")
 
     async with serve_fleet(2, _stages) as replicas, fake_pool("motion", *replicas) as pool:
+        await eventually(lambda: all(replica.is_open for replica in pool.replicas))
         with pytest.raises(InvalidInput) as failed:
             async for _ in FleetMotion(pool).stream(MotionConfig(), broken()):
                 pass
@@ -259,6 +264,7 @@ RENDER_DISTURBANCES = {
 async def test_frames_go_on_as_if_nothing_had_happened(name: str) -> None:
     frames: list[RenderedFrame] = []
     async with serve_fleet(2) as replicas, fake_pool("renderer", *replicas) as pool:
+        await eventually(lambda: all(replica.is_open for replica in pool.replicas))
         avatar = await replicas[0].encoder.create(portrait_bytes())
         renderer = FleetRenderer(pool, patience=PATIENCE)
         config = RenderConfig(avatar_key=avatar.key)
@@ -270,7 +276,7 @@ async def test_frames_go_on_as_if_nothing_had_happened(name: str) -> None:
                     result = RENDER_DISTURBANCES[name](serving)
                     if result is not None:
                         await result
-        assert [replica.renderer.num_opened for replica in replicas] == [1, 1]
+        assert [replica.renderer.num_rendering for replica in replicas] == [1, 1]
     expected = [*range(20), *range(30, 30 + NUM_FRAMES - 20)]
     assert [frame.frame_index for frame in frames] == expected
     shown = [read_marker(frame.data).motion[0] for frame in frames]
@@ -287,12 +293,133 @@ def test_the_render_log_replays_gaps_as_gaps() -> None:
     assert [(b.start_frame, len(b.values)) for b in log.replay()] == [(2, 2), (7, 2)]
 
 
-async def test_the_second_favourite_makes_the_avatar_ready() -> None:
-    async with serve_fleet(2) as replicas, fake_pool("renderer", *replicas) as pool:
+async def test_those_who_would_go_on_make_the_avatar_ready() -> None:
+    async with serve_fleet(3) as replicas, fake_pool("renderer", *replicas) as pool:
         avatar = await replicas[0].encoder.create(portrait_bytes())
+        await eventually(lambda: all(replica.is_open for replica in pool.replicas))
         lease = await pool.acquire(avatar.key)
-        await asyncio.sleep(0.1)
-        await FleetRenderer(pool).warm_standby(avatar.key, lease)
-        other = next(r for r in replicas if r.target != lease.replica.endpoint.address)
+        renderer = FleetRenderer(pool).with_lease(lease)
+        names = [one.endpoint.address for one in pool.standbys(avatar.key, lease.replica)]
+        assert len(names) == 1  # the other favourite, which has room
+        (other,) = [replica for replica in replicas if replica.target in names]
+        config = RenderConfig(avatar_key=avatar.key)
+        async with closing(renderer.stream(config, _motion_blocks())) as frames:
+            async for frame in frames:
+                if frame.frame_index == 10:
+                    break
         assert [config.avatar_key for config in other.renderer.configs] == [avatar.key]
-        assert other.slots.num_held == 0
+        assert other.renderer.num_rendering == other.slots.num_held == 0
+
+
+async def test_a_full_favourite_is_not_the_only_one_that_makes_ready() -> None:
+    async with serve_fleet(3) as replicas, fake_pool("renderer", *replicas) as pool:
+        await eventually(lambda: all(replica.is_open for replica in pool.replicas))
+        lease = await pool.acquire("avatar")
+        (other,) = pool.standbys("avatar", lease.replica)
+        favourite = next(r for r in replicas if r.target == other.endpoint.address)
+        for number in range(favourite.slots.capacity):
+            favourite.slots.lease(f"lease-{number}", 60.0)
+        await eventually(lambda: not other.as_candidate("").has_room)
+        first, second = pool.standbys("avatar", lease.replica)
+        assert second is other
+        assert first not in (other, lease.replica)
+
+
+# --- moving with notice ----------------------------------------------------------------------
+
+
+async def test_a_stream_leaves_between_two_outputs_when_the_next_replica_is_ready() -> None:
+    async with serve_fleet(2) as replicas, fake_pool("renderer", *replicas) as pool:
+        await eventually(lambda: all(replica.is_open for replica in pool.replicas))
+        avatar = await replicas[0].encoder.create(portrait_bytes())
+        serving_at: list[str] = []
+        config = RenderConfig(avatar_key=avatar.key)
+        frames = FleetRenderer(pool, patience=PATIENCE).stream(config, _motion_blocks(0.01))
+        async with closing(frames) as source:
+            async for _ in source:
+                (serving,) = [r.target for r in replicas if r.slots.num_held][:1]
+                serving_at.append(serving)
+                if len(serving_at) == 5:
+                    next(r for r in replicas if r.target == serving).lifecycle.empty()
+        assert len(serving_at) == NUM_FRAMES
+        # Well within the overlap, in which it goes on: 20 blocks take 0.2 s.
+        assert len(set(serving_at)) == 2
+        moved = serving_at.index(serving_at[-1])
+        assert set(serving_at[:moved]).isdisjoint(serving_at[moved:])
+        assert all(replica.slots.num_held == 0 for replica in replicas)
+        assert [replica.renderer.num_rendering for replica in replicas] == [1, 1]
+
+
+async def test_frames_go_on_while_the_next_replica_makes_the_avatar_ready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cold_s = 0.4
+
+    async def slow(_key: str) -> None:
+        await asyncio.sleep(cold_s)
+
+    # Nobody keeps it ready ahead, as when all who would are new.
+    monkeypatch.setattr(ReplicaPool, "standbys", lambda *_: [])
+    monkeypatch.setattr("parlante.rpc.lifecycle.OVERLAP_S", 30.0)
+    async with serve_fleet(2) as replicas, fake_pool("renderer", *replicas) as pool:
+        await eventually(lambda: all(replica.is_open for replica in pool.replicas))
+        avatar = await replicas[0].encoder.create(portrait_bytes())
+        num_before, num_meanwhile = 5, 0
+        config = RenderConfig(avatar_key=avatar.key)
+        frames = FleetRenderer(pool, patience=PATIENCE).stream(config, _motion_blocks(0.04))
+        number = 0
+        async with closing(frames) as source:
+            async for _ in source:
+                number += 1
+                serving = next(r for r in replicas if r.renderer.num_rendering)
+                other = next(r for r in replicas if r is not serving)
+                if number == num_before:
+                    monkeypatch.setattr(other.renderer, "_encoder", SlowLatents(slow))
+                    serving.lifecycle.empty()
+                if number > num_before and not other.renderer.num_rendering:
+                    num_meanwhile += 1
+        assert number == NUM_FRAMES
+        assert other.renderer.num_rendering == 1
+    # 20 blocks of two frames take 0.8 s; some of them passed while the other made ready.
+    assert num_meanwhile >= 4
+
+
+class SlowLatents:
+    """An encoder as a renderer sees it, which takes its time."""
+
+    def __init__(self, wait: Callable[[str], Any]) -> None:
+        self._wait = wait
+
+    async def latents(self, key: str) -> None:
+        """Wait."""
+        await self._wait(key)
+
+
+async def test_a_stream_stays_for_the_overlap_when_nobody_else_has_room() -> None:
+    async with serve_fleet(2, _stages) as replicas, fake_pool("motion", *replicas) as pool:
+        await eventually(lambda: all(replica.is_open for replica in pool.replicas))
+        motion, blocks = FleetMotion(pool, patience=PATIENCE), 0
+        async with closing(motion.stream(MotionConfig(), _speech())) as source:
+            async for _ in source:
+                blocks += 1
+                if blocks == 3:
+                    serving, other = sorted(replicas, key=lambda r: -r.slots.num_held)
+                    for number in range(other.slots.capacity):
+                        other.slots.lease(f"lease-{number}", 60.0)
+                    serving.lifecycle.empty()
+        assert blocks == NUM_FRAMES // 2
+        assert [other.motion.num_opened, serving.motion.num_opened] == [0, 1]
+
+
+async def test_what_was_leased_for_a_move_is_given_back_when_the_stream_ends() -> None:
+    async with serve_fleet(2, _stages) as replicas, fake_pool("motion", *replicas) as pool:
+        await eventually(lambda: all(replica.is_open for replica in pool.replicas))
+        lease = await pool.acquire()
+        successor = Successor(pool, "", None)
+        successor.seek(lease)
+        await eventually(lambda: successor.is_ready)
+        other = next(r for r in replicas if r.target != lease.replica.endpoint.address)
+        assert other.slots.counts.num_leased == 1
+        await successor.aclose()
+        assert other.slots.counts.num_leased == 0
+        assert await successor.take() is None

@@ -60,6 +60,7 @@ async def test_leases_go_to_the_favourite_and_then_to_the_rest_until_all_is_full
 
 async def test_many_at_once_never_get_more_than_there_is() -> None:
     async with serve_fleet(3, _two_slots) as replicas, fake_pool("motion", *replicas) as pool:
+        await eventually(lambda: all(replica.is_open for replica in pool.replicas))
         results = await asyncio.gather(*(pool.acquire() for _ in range(20)), return_exceptions=True)
         errors = [result for result in results if isinstance(result, BaseException)]
         assert {type(error) for error in errors} == {Overloaded}
