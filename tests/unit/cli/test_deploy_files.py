@@ -43,9 +43,9 @@ def test_dockerfile_has_a_target_per_process() -> None:
 
 
 def test_dockerfile_installs_extras_that_exist(project: dict[str, Any]) -> None:
-    lists = re.findall(r"'\.\[([\w,]+)\]'", DOCKERFILE)
+    lists = re.findall(r"'\.\[([\w,-]+)\]'", DOCKERFILE)
     extras = {extra for names in lists for extra in names.split(",")}
-    assert extras == {"encoder", "motion", "renderer", "fleet"}
+    assert extras == {"encoder", "motion", "renderer", "fleet", "object-store"}
     assert extras <= project["optional-dependencies"].keys()
 
 
