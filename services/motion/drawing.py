@@ -59,13 +59,13 @@ class SamplerConfig:
             is below 0.2 (95th percentile), in clear silence above 0.57 (2nd percentile).
     """
 
-    times: tuple[float, ...] = (1.0, 0.66, 0.33)
+    times: tuple[float, ...] = (1.0, 0.5)
     guidance: GuidanceScales = field(default_factory=GuidanceScales)
     mouth_temperature: float = 0.6
-    head_temperature: float = 1.6
-    face_temperature: float = 1.5
-    blink_temperature: float = 1.3
-    gaze_temperature: float = 1.8
+    head_temperature: float = 2.1
+    face_temperature: float = 1.6
+    blink_temperature: float = 1.5
+    gaze_temperature: float = 2.0
     reading_weight: float = 0.6
     silence: tuple[float, float] = (0.35, 0.65)
 
