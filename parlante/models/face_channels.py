@@ -119,6 +119,9 @@ class LipHandles:
         return out
 
 
+WIDE_MOUTH: Final = 0.30  # IOD, half the width from which a mouth is drawn less wide
+
+
 def column_field(lips: LipHandles, column: int, num_vertices: int, *, lower: bool) -> Float64Array:
     out = np.zeros((num_vertices, 3))
     rows = fm.LOWER_LIP_ROWS if lower else fm.UPPER_LIP_ROWS
@@ -140,6 +143,7 @@ def channel_fields(lips: LipHandles, face: Float64Array) -> list[tuple[str, Floa
     lower = ~upper & ~lips.is_corner
     size = np.abs(u)
     x = face[lips.vertices, 0] - lips.centre[0]
+    room = min(1.0, WIDE_MOUTH / max(float(np.abs(x).max()), 1e-6)) ** 3  # a smile is wide already
     out: list[tuple[str, Float64Array]] = [("jawOpen", _jaw_open(lips, n))]
     jaw = _jaw_line(n, 1.0)
     jaw_share = np.where(lower, 1.0 - 0.5 * size**2, np.where(lips.is_corner, 0.4, 0.15))
@@ -179,7 +183,10 @@ def channel_fields(lips: LipHandles, face: Float64Array) -> list[tuple[str, Floa
                 lips.field(n, x=0.07 * x * half, y=-0.015 * curl, z=0.02 * curl),
             ),
             # Lips drawn wide thin as well, or a spread mouth is seen as hardly wider than at rest.
-            (f"mouthStretch{name}", lips.field(n, x=0.28 * x * half, y=0.02 * curl + 0.5 * thin)),
+            (
+                f"mouthStretch{name}",
+                lips.field(n, x=0.28 * room * x * half, y=0.02 * curl + 0.5 * thin),
+            ),
             (f"mouthPress{name}", lips.field(n, y=press)),
             (f"mouthLowerDown{name}", lips.field(n, y=lower * LOWER_DOWN * bulge * side)),
             (f"mouthUpperUp{name}", lips.field(n, y=-UPPER_UP * upper * bulge * side)),

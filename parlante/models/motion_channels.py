@@ -33,6 +33,8 @@ from parlante.types import (
 )
 
 VOR_GAIN: Final = 1.0
+# Of the eyes' wandering about where they are told to look: a few passes make it wide, and late.
+WANDER_SHARE: Final = 0.6
 CONTACT_FROM: Final = 0.24  # lips: a closure is whole or none, see `_contact`
 CONTACT_FULL: Final = 0.41
 CONTACT_JAW_SHARE: Final = 0.5  # of the jaw's opening that a closure takes away
@@ -43,7 +45,7 @@ CONTACT_ROLL: Final = 0.35
 # Rounding is capped where the corners of a smiling portrait's mouth begin to crease.
 SHAPE_GAINS: Final = {
     "mouthStretch": (1.9, 1.0),
-    "mouthPucker": (1.5, 0.8),
+    "mouthPucker": (1.4, 0.75),
     "mouthFunnel": (1.25, 0.55),
 }
 LID_COURSE: Final = (0.45, 1.0, 1.0, 0.72, 0.38, 0.12)  # 0.24 s, closing faster than opening
@@ -71,6 +73,9 @@ def to_channels(
         float32 [T, 60] in the order of `MOTION_CHANNELS`, and the next state.
     """
     natural = latents.astype(np.float64) * LATENT_SCALE
+    asked = np.array([controls.gaze_yaw_rad, controls.gaze_pitch_rad])
+    eyes = [LATENT_INDEX["gazeYaw"], LATENT_INDEX["gazePitch"]]
+    natural[:, eyes] = asked + WANDER_SHARE * (natural[:, eyes] - asked)
     target = anchor_target(controls)
     intensity_target = intensity_of(controls)
     out = np.zeros((len(latents), MOTION_DIM))

@@ -1,6 +1,6 @@
 """Measure what a frame costs in process and on a Triton server, in turn, in one run.
 
-Usage: python tests/perf/renderer_backends.py [--rounds N] [--batches 1,8] [--triton-url HOST:PORT]
+Usage: python -m tests.perf.renderer_backends [--rounds N] [--batches 1,8] [--triton-url HOST:PORT]
 
 Without --triton-url the bundled server is started. Each round makes a few batches of every kind, so
 that what else the machine does falls on all of them alike. The last line is JSON: for each way and
