@@ -79,8 +79,8 @@ class FaceNetConfig:
         frame: Of the network of the frame; None has none, and leaves contours to the warp.
     """
 
-    mouth: RegionNetConfig = RegionNetConfig(widths=(32, 64, 96), blocks=(1, 1, 1))
-    eye: RegionNetConfig = RegionNetConfig(widths=(32, 56), blocks=(1, 1))
+    mouth: RegionNetConfig = RegionNetConfig(widths=(24, 48, 64), blocks=(1, 1, 1), spread=48)
+    eye: RegionNetConfig = RegionNetConfig(widths=(24, 40), blocks=(1, 1), spread=40)
     frame: RegionNetConfig | None = None
 
     @classmethod
