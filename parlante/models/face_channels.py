@@ -25,6 +25,7 @@ UPPER_SHARE_OF_JAW_OPEN: Final = 0.04  # IOD of the aperture that the upper lip 
 CHIN_DROP_PER_JAW_OPEN: Final = 0.40
 LOWER_DOWN: Final = 0.10
 UPPER_UP: Final = 0.06
+WIDE_MOUTH: Final = 0.30  # IOD, half the width from which a mouth is drawn less wide
 
 # How far each lip row (rim to outside) follows when the rim is moved to close the mouth.
 CLOSING_FOLLOW: Final = (1.0, 0.9, 0.7, 0.45)
@@ -117,9 +118,6 @@ class LipHandles:
         for axis, value in enumerate((x, y, z)):
             out[self.vertices, axis] = value
         return out
-
-
-WIDE_MOUTH: Final = 0.30  # IOD, half the width from which a mouth is drawn less wide
 
 
 def column_field(lips: LipHandles, column: int, num_vertices: int, *, lower: bool) -> Float64Array:

@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from parlante.models.motion_space import FACE, LATENT_INDEX, LATENT_SCALE, MOUTH
+from parlante.models.motion_space import FACE, GAZE_SLICE, LATENT_INDEX, LATENT_SCALE, MOUTH
 from parlante.models.pose_state import (
     PoseState,
     accent_now,
@@ -74,8 +74,7 @@ def to_channels(
     """
     natural = latents.astype(np.float64) * LATENT_SCALE
     asked = np.array([controls.gaze_yaw_rad, controls.gaze_pitch_rad])
-    eyes = [LATENT_INDEX["gazeYaw"], LATENT_INDEX["gazePitch"]]
-    natural[:, eyes] = asked + WANDER_SHARE * (natural[:, eyes] - asked)
+    natural[:, GAZE_SLICE] = asked + WANDER_SHARE * (natural[:, GAZE_SLICE] - asked)
     target = anchor_target(controls)
     intensity_target = intensity_of(controls)
     out = np.zeros((len(latents), MOTION_DIM))

@@ -69,6 +69,9 @@ class Block(nn.Module):
         self.down = nn.Linear(config.feed_forward * W, W)
         # What this layer adds to the modulation shared by all (PixArt-alpha, 2310.00426).
         self.table = nn.Parameter(torch.zeros(6 * W))
+        self._first: Tensor  # scales begin at 1
+        is_scale = torch.tensor([0.0, 1.0, 0.0, 0.0, 1.0, 0.0])
+        self.register_buffer("_first", is_scale.repeat_interleave(W), persistent=False)
 
     def forward(
         self, x: Tensor, modulation: Tensor, bias: Tensor, past: tuple[Tensor, Tensor]
@@ -80,9 +83,8 @@ class Block(nn.Module):
         return torch.addcmul(x, gate2, y)
 
     def own_modulation(self) -> Tensor:
-        """What is added to the modulation shared by all, [6 W]: scales begin at 1."""
-        is_scale = torch.tensor([0.0, 1.0, 0.0, 0.0, 1.0, 0.0])
-        return self.table + is_scale.repeat_interleave(len(self.table) // 6)
+        """What is added to the modulation shared by all, [6 W]."""
+        return self.table + self._first
 
 
 @dataclass(frozen=True, slots=True, eq=False)

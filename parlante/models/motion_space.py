@@ -55,6 +55,7 @@ MOUTH_SLICE: Final = slice(6, 15)
 FACE_SLICE: Final = slice(15, 24)
 SIDES_SLICE: Final = slice(24, 26)
 EYES_SLICE: Final = slice(26, 29)
+GAZE_SLICE: Final = slice(27, 29)  # of the eyes, yaw and pitch
 
 # Natural unit of each latent (rad or IOD per frame, blendshape weight, rad): its standard
 # deviation over the synthetic corpus, rounded.

@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from parlante.models.motion_space import EYES_SLICE, HEAD_SLICE, LATENT_INDEX
+from parlante.models.motion_space import GAZE_SLICE, HEAD_SLICE, LATENT_INDEX
 from parlante.types import FRAME_RATE_HZ, Controls, Driving, Float32Array
 
 # Generated pushes do not know where the head is, so that small errors add up to wide drifts: what
@@ -124,7 +124,7 @@ def step(
     chance: float,
 ) -> PoseState:
     """Advance head and lids by one frame [D], in natural units."""
-    wish = frame[EYES_SLICE][1:]
+    wish = frame[GAZE_SLICE]
     moves = math.hypot(*(wish - state.fixation)) > FIXATION_RAD
     fixation = wish if moves else state.fixation
     wants = frame[LATENT_INDEX["blink"]] > BLINK_FROM or _is_dry(state, chance)

@@ -19,6 +19,7 @@ from parlante.diffusion.sampler import sample
 from parlante.models.motion_dit import BLOCK_FRAMES, PAST_GROUP, Cache, MotionDiT
 from parlante.models.motion_space import (
     FACE_SLICE,
+    GAZE_SLICE,
     HEAD_SLICE,
     LATENT_DIM,
     LATENT_INDEX,
@@ -151,7 +152,5 @@ def _noise(place: Place, sampler: SamplerConfig) -> Float32Array:
     noise[:, HEAD_SLICE] *= np.float32(sampler.head_temperature)
     noise[:, FACE_SLICE] *= np.float32(sampler.face_temperature)
     noise[:, LATENT_INDEX["blink"]] *= np.float32(sampler.blink_temperature)
-    noise[:, [LATENT_INDEX[n] for n in ("gazeYaw", "gazePitch")]] *= np.float32(
-        sampler.gaze_temperature
-    )
+    noise[:, GAZE_SLICE] *= np.float32(sampler.gaze_temperature)
     return noise
