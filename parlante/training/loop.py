@@ -6,6 +6,7 @@ unbroken one.
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import time
@@ -58,7 +59,8 @@ class TrainingConfig:
         past_noise: Upper end of the noise added to the past, so that errors do not add up.
         checkpoint_steps: How often state is written.
         seed: Of everything after the corpus.
-        bfloat16: Whether matrix products run in bfloat16.
+        bfloat16: Whether matrix products run in bfloat16; None: where the processor has it. There
+            it is 1.5 to 2 times faster, elsewhere ten times slower.
 
     Raises:
         InvalidInput: The speech encoder is not frozen.
@@ -80,7 +82,7 @@ class TrainingConfig:
     past_noise: float = 0.3
     checkpoint_steps: int = 250
     seed: int = 0
-    bfloat16: bool = True
+    bfloat16: bool | None = None
 
     def __post_init__(self) -> None:
         if self.speech_encoder is not None and not self.speech_encoder.frozen:
@@ -91,9 +93,24 @@ class TrainingConfig:
                 field="frozen",
             )
 
+    @property
+    def runs_in_bfloat16(self) -> bool:
+        """What `bfloat16` means on this machine."""
+        return multiplies_bfloat16() if self.bfloat16 is None else self.bfloat16
+
     def load_speech_encoder(self) -> SpeechEncoder | None:
         """Load the encoder that the run needs, if it needs one."""
         return None if self.speech_encoder is None else SpeechEncoder.load(self.speech_encoder)
+
+
+@functools.cache
+def multiplies_bfloat16() -> bool:
+    """Tell whether this processor has instructions for products of bfloat16 (Linux tells)."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    except OSError:
+        return False
+    return not {"amx_bf16", "avx512_bf16"}.isdisjoint(flags)
 
 
 def train(
@@ -194,7 +211,7 @@ def _schedule(step: int, config: TrainingConfig) -> float:
 
 def _reading_loss(model: MotionDiT, batch: Batch, config: TrainingConfig) -> Tensor:
     """Loss of the audio encoder alone."""
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.bfloat16):
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.runs_in_bfloat16):
         _, mouth, scores = model.read_audio(batch.features, batch.look)
     naming = naming_loss(scores.float(), batch.visemes)
     return reading_loss(mouth.float(), batch.latents) + config.naming_share * naming
@@ -219,7 +236,7 @@ def _losses(
     past = batch.latents + roughness * normal()
     noised = add_noise(batch.latents, normal(), levels)
     see_past = uniform(B) >= config.hide_past
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.bfloat16):
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.runs_in_bfloat16):
         speech, mouth, scores = model.read_audio(batch.features, batch.look)
         conditions = model.condition(speech, batch.controls, keep)
         predicted = model(past, noised, levels, conditions, see_past)

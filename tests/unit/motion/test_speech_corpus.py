@@ -20,6 +20,7 @@ from parlante.training.behaviour import draw_behaviour, draw_controls
 from parlante.training.checkpoint import load_checkpoint
 from parlante.training.corpus import CorpusConfig
 from parlante.training.espeak import Espeak, Voice
+from parlante.training.loop import TrainingConfig, multiplies_bfloat16
 from parlante.training.losses import naming_loss
 from parlante.training.motion import main, read_config
 from parlante.training.no_speech import no_speech
@@ -77,6 +78,18 @@ def test_vowels_differ_in_shape():
     assert rounded[PUCKER] > 0.6
     assert spread[STRETCH] > 0.45
     assert wide[JAW] > 2.5 * max(spread[JAW], rounded[JAW])
+
+
+def test_mouths_widen_as_they_open_and_narrow_for_rounding():
+    targets = mouth_targets(_phones("ɑ t ɛ t ə d u d ɑ n o l æ"), 60)
+    spoken = targets[10:50]
+    assert np.corrcoef(spoken[:, JAW], spoken[:, STRETCH] - spoken[:, PUCKER])[0, 1] > 0.1
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_bfloat16_is_as_asked_and_else_as_the_processor_has_it(asked):
+    assert TrainingConfig(bfloat16=asked).runs_in_bfloat16 is asked
+    assert TrainingConfig().runs_in_bfloat16 is multiplies_bfloat16()
 
 
 def test_labiodentals_tuck_the_lower_lip():
