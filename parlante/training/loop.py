@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +31,7 @@ from parlante.training.batches import Batch, draw_batch
 from parlante.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from parlante.training.corpus import Corpus, CorpusConfig
 from parlante.training.losses import denoising_loss, naming_loss, reading_loss
-from parlante.training.muon import MuonAndAdamW
+from parlante.training.muon import MuonAndAdamW, cosine_with_warmup
 
 logger = logging.getLogger(__name__)
 
@@ -198,15 +197,11 @@ def _train_step(
 
 
 def _schedule(step: int, config: TrainingConfig) -> float:
-    end = config.num_steps
-    if step >= config.reading_steps:
-        step, end = step - config.reading_steps, end - config.reading_steps
-    else:
-        end = config.reading_steps
-    if step < config.warmup_steps:
-        return (step + 1) / config.warmup_steps
-    done = (step - config.warmup_steps) / max(1, end - config.warmup_steps)
-    return 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * done))
+    """Share of the peak rate: it rises and falls for the reading, and anew for the whole."""
+    reading = config.reading_steps
+    if step < reading:
+        return cosine_with_warmup(step, reading, config.warmup_steps)
+    return cosine_with_warmup(step - reading, config.num_steps - reading, config.warmup_steps)
 
 
 def _reading_loss(model: MotionDiT, batch: Batch, config: TrainingConfig) -> Tensor:

@@ -118,6 +118,20 @@ def orthogonalise(matrix: Tensor) -> Tensor:
     return x.T if tall else x
 
 
+def cosine_with_warmup(step: int, num_steps: int, warmup_steps: int) -> float:
+    """Share of the peak learning rate: rises evenly, then falls as a cosine to 2 %.
+
+    Args:
+        step: From 0.
+        num_steps: Of the run.
+        warmup_steps: Until the peak.
+    """
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    done = (step - warmup_steps) / max(1, num_steps - warmup_steps)
+    return 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * done))
+
+
 def _is_inner(parameter: nn.Parameter, least_side: int) -> bool:
     if parameter.ndim < 2:
         return False

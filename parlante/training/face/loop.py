@@ -7,7 +7,6 @@ unbroken one.
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from parlante.training.face.cache import REGIONS, RegionData
 from parlante.training.face.config import FaceTrainingConfig
 from parlante.training.face.losses import region_loss
 from parlante.training.face.sources import NO_LABEL
-from parlante.training.muon import MuonAndAdamW
+from parlante.training.muon import MuonAndAdamW, cosine_with_warmup
 
 __all__ = ["FaceData", "train_face"]
 
@@ -164,7 +163,8 @@ def _step(
     step: int,
     reports: dict[str, list[tuple[float, float]]],
 ) -> None:
-    optimizer.set_lr(config.learning_rate * _schedule(step, config))
+    share = cosine_with_warmup(step, config.num_steps, config.warmup_steps)
+    optimizer.set_lr(config.learning_rate * share)
     optimizer.zero_grad()
     sizes = {"mouth": config.mouth_batch, "eyes": config.eye_batch, "frame": config.frame_batch}
     for name, region_net in _region_nets(net).items():
@@ -184,13 +184,6 @@ def _region_nets(net: FaceNet) -> dict[str, RegionNet]:
     """The networks that there are, by region."""
     nets = {"mouth": net.mouth, "eyes": net.eye}
     return nets if net.frame is None else nets | {"frame": net.frame}
-
-
-def _schedule(step: int, config: FaceTrainingConfig) -> float:
-    if step < config.warmup_steps:
-        return (step + 1) / config.warmup_steps
-    done = (step - config.warmup_steps) / max(1, config.num_steps - config.warmup_steps)
-    return 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
 def _tell(step: int, reports: dict[str, list[tuple[float, float]]], rate_s: float) -> None:
