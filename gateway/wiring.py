@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 _RETRY_INTERVAL_S: Final = 0.25
 _LOOK_INTERVAL_S: Final = 0.05
+_COMPLETE_S: Final = 1.0
 
 
 def open_stages(config: GatewayConfig) -> AbstractAsyncContextManager[Stages]:
@@ -130,14 +131,28 @@ class _Fleet:
                 logger.info("waiting for a stage", extra={"stage": pool.stage})
             while not pool.is_open:  # noqa: ASYNC110 (replicas come one by one)
                 await asyncio.sleep(_LOOK_INTERVAL_S)
+        await self._wait_until_complete()
         while True:
             try:
                 await self.motion.traits()
-            except (Unavailable, Overloaded) as error:
+            except Unavailable as error:
                 logger.info("waiting for the motion stage", extra={"reason": error.reason})
+            except Overloaded:
+                # The first stream tells what the stage is. A gateway must come up in a full fleet,
+                # where it takes over the sessions of one that leaves.
+                logger.info("the motion stage is full")
+                return
             else:
                 return
             await asyncio.sleep(_RETRY_INTERVAL_S)
+
+    async def _wait_until_complete(self) -> None:
+        """Give replicas that are known but not heard of yet a moment, so that none is left out."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_COMPLETE_S):
+                for pool in (self.encoders, self.motions, self.renderers):
+                    while not pool.is_complete:  # noqa: ASYNC110 (replicas come one by one)
+                        await asyncio.sleep(_LOOK_INTERVAL_S)
 
     @asynccontextmanager
     async def reserve(self, avatar_key: str, frames: bool) -> AsyncIterator[Stages]:

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import Self
 
+from parlante.errors import Unavailable
 from parlante.fleet.motion_log import MotionLog
-from parlante.fleet.pool import Lease, Replica, ReplicaPool
+from parlante.fleet.pool import ReplicaPool
 from parlante.fleet.relay import Patience, Relay
+from parlante.fleet.replica import Lease, Replica
 from parlante.rpc.remote import RemoteMotion, known_delay_ms
 from parlante.types import (
     MotionBlock,
@@ -54,12 +56,16 @@ class FleetMotion:
         )
 
     async def traits(self) -> MotionTraits:
-        """Ask a replica what the stage is; see `RemoteMotion.traits`."""
-        lease = await self._pool.acquire()
-        try:
-            return await self._remote(lease.replica, "").traits()
-        finally:
-            await lease.release()
+        """Ask a replica what the stage is; see `RemoteMotion.traits`.
+
+        Raises:
+            Overloaded: It has no free slot, which the question takes for a moment.
+            Unavailable: No replica answers.
+        """
+        await self._pool.wait_until_open()
+        for replica in self._pool.ordered("")[:1]:
+            return await self._remote(replica, "").traits()
+        raise Unavailable("no replica of the motion stage takes streams yet")
 
     def delay_ms(self, config: MotionConfig) -> int:
         """Tell the delay of a stream; see `RemoteMotion.delay_ms`."""

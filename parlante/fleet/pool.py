@@ -1,43 +1,33 @@
-"""The replicas of one stage: a channel and a stream of load reports each, and leases on slots."""
+"""The replicas of one stage: which there are, and where a stream gets its slot."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
-import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
 
-import grpc
-
 from parlante import telemetry
 from parlante.aio import cancel_and_wait
-from parlante.errors import Overloaded, ParlanteError, Unavailable, Unsupported
+from parlante.errors import Overloaded, Unavailable
 from parlante.fleet.endpoints import Discovery, Endpoint
-from parlante.fleet.placement import NUM_FAVOURITES, Candidate, favourites, in_order, no_slot
-from parlante.rpc.calls import responses_of, translated_errors
+from parlante.fleet.placement import NUM_FAVOURITES, favourites, in_order, no_slot
+from parlante.fleet.replica import Lease, Replica
 from parlante.rpc.channel import open_channel
 from parlante.rpc.tls import TlsFiles
-from parlante.v1 import replica_pb2, replica_pb2_grpc
 
-__all__ = ["Lease", "Replica", "ReplicaPool"]
+__all__ = ["ReplicaPool"]
 
 logger = logging.getLogger(__name__)
 
 # Measured with grpcio 1.85: finds a stopped process in 0.8 s; see `parlante.rpc.channel`.
 KEEPALIVE_TIME_MS: Final = 500
 KEEPALIVE_TIMEOUT_MS: Final = 400
-ACQUIRE_TIMEOUT_S: Final = 0.5
 PATIENCE_S: Final = 1.0
 MAX_ATTEMPTS: Final = 3
-SUSPECT_S: Final = 2.0
-_LEASE_TTL_MS: Final = 5_000
-_MIN_RETRY_S: Final = 0.1
-_MAX_RETRY_S: Final = 0.5
 # One that comes back at the same address is to be used at once; one that does not is forgotten by
 # discovery soon.
 _RECONNECT: Final = (
@@ -45,126 +35,19 @@ _RECONNECT: Final = (
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 500),
 )
-_NO_REPORTS_RETRY_S: Final = 60.0
 _RETRY_AFTER_MS: Final = 1000
 _LEAVING_S: Final = 30.0
 _LOOK_INTERVAL_S: Final = 0.01
 
 
-class Replica:
-    """One replica: its channel, and what it last said of itself.
+@dataclass(slots=True, kw_only=True)
+class _Asked:
+    """Who was asked for a slot, and what came of it."""
 
-    Args:
-        endpoint: Where it is.
-        channel: Closed with the replica.
-        now_s: Monotonic time, seconds.
-
-    Attributes:
-        endpoint: As discovered last; it may begin to drain.
-        load: The last report; None before the first and while it is out of reach.
-        num_asked: Slots that are being asked for now.
-    """
-
-    def __init__(
-        self, endpoint: Endpoint, channel: grpc.aio.Channel, now_s: Callable[[], float]
-    ) -> None:
-        self.endpoint = endpoint
-        self.channel = channel
-        self.load: replica_pb2.ReplicaLoad | None = None
-        self.num_asked = 0
-        self.suspect_until_s = 0.0
-        self.gives_no_reports = False
-        self._now_s = now_s
-        self._stub: Any = replica_pb2_grpc.ReplicaServiceStub(channel)  # type: ignore[no-untyped-call]
-
-    @property
-    def is_open(self) -> bool:
-        """True when it may be asked for a slot."""
-        if self.endpoint.draining:
-            return False
-        if self.load is None:
-            return self.gives_no_reports
-        return self.load.serving and not self.load.cordoned and not self.load.draining
-
-    def suspect(self) -> None:
-        """Take it last for a while: it failed a stream."""
-        self.suspect_until_s = self._now_s() + SUSPECT_S
-
-    def as_candidate(self, zone: str) -> Candidate:
-        """Describe it to placement."""
-        load = self.load
-        near = not zone or not self.endpoint.zone or self.endpoint.zone == zone
-        return Candidate(
-            address=self.endpoint.address,
-            capacity=load.slot_count if load else 0,
-            num_used=self.num_asked + (load.held_count + load.leased_count if load else 0),
-            is_near=near,
-            is_suspect=self._now_s() < self.suspect_until_s,
-        )
-
-    async def acquire(self) -> str:
-        """Lease a slot; gives the lease's id, "" where the replica knows no leases.
-
-        Raises:
-            Overloaded: It has no free slot.
-            Unavailable: It is out of reach, drains, or did not answer in time.
-        """
-        lease_id = uuid.uuid4().hex
-        request = replica_pb2.AcquireSlotRequest(lease_id=lease_id, ttl_ms=_LEASE_TTL_MS)
-        self.num_asked += 1
-        try:
-            with translated_errors():
-                answer = await self._stub.AcquireSlot(request, timeout=ACQUIRE_TIMEOUT_S)
-            self.load = answer.load
-        except Unsupported:
-            return ""
-        finally:
-            self.num_asked -= 1
-        return lease_id
-
-    async def release(self, lease_id: str) -> None:
-        """Give a lease back; one that cannot be given back ends by itself."""
-        request = replica_pb2.ReleaseSlotRequest(lease_id=lease_id)
-        try:
-            with translated_errors():
-                await self._stub.ReleaseSlot(request, timeout=ACQUIRE_TIMEOUT_S)
-        except ParlanteError:
-            pass
-
-    async def watch(self) -> None:
-        """Follow its load until cancelled; connects again with a growing pause."""
-        retry_s = _MIN_RETRY_S
-        while True:
-            try:
-                call = self._stub.WatchLoad(replica_pb2.WatchLoadRequest())
-                try:
-                    async for response in responses_of(call):
-                        self.load = response.load
-                        retry_s = _MIN_RETRY_S
-                finally:
-                    call.cancel()
-            except Unsupported:  # a replica of an older version: always worth a try
-                self.gives_no_reports = True
-                retry_s = _NO_REPORTS_RETRY_S
-            except ParlanteError as error:
-                extra = {"replica": self.endpoint.address, "reason": error.reason}
-                logger.debug("replica out of reach", extra=extra)
-            self.load = None
-            await asyncio.sleep(retry_s * random.uniform(0.5, 1.0))
-            retry_s = min(_MAX_RETRY_S, retry_s * 2)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Lease:
-    """A slot at a replica, for one stream; `lease_id` is "" where the replica knows no leases."""
-
-    replica: Replica
-    lease_id: str
-
-    async def release(self) -> None:
-        """Give it back if no stream has claimed it."""
-        if self.lease_id:
-            await self.replica.release(self.lease_id)
+    done: list[Replica]  # not to be asked (again)
+    failed: list[Replica] = field(default_factory=list)  # did not answer once
+    refusals: list[Overloaded] = field(default_factory=list)
+    num_attempts: int = 0
 
 
 class ReplicaPool:
@@ -220,7 +103,7 @@ class ReplicaPool:
         await self._discovery.aclose()
         await cancel_and_wait(*self._watches.values(), *self._leaving)
         for replica in self._replicas.values():
-            await replica.channel.close(None)
+            await replica.aclose()
         self._replicas.clear()
         self._watches.clear()
 
@@ -244,40 +127,79 @@ class ReplicaPool:
         """True when a replica takes streams."""
         return any(replica.is_open for replica in self._replicas.values())
 
+    @property
+    def is_complete(self) -> bool:
+        """True when something is known of every replica."""
+        return not any(replica.is_silent for replica in self._replicas.values())
+
     async def wait_until_open(self) -> None:
         """Give a stage that is just coming up a moment."""
         deadline_s = self._now_s() + PATIENCE_S
         while not self.is_open and self._now_s() < deadline_s:  # noqa: ASYNC110 (many sources)
             await asyncio.sleep(_LOOK_INTERVAL_S)
 
-    async def acquire(self, key: str = "", exclude: Iterable[Replica] = ()) -> Lease:
+    async def acquire(
+        self, key: str = "", exclude: Iterable[Replica] = (), *, patience_s: float = PATIENCE_S
+    ) -> Lease:
         """Lease a slot where a key is best served.
 
         Args:
             key: The avatar's key; "" takes the least loaded replica.
             exclude: Replicas not to ask.
+            patience_s: Time for replicas that are not heard of yet, or did not answer: nobody is
+                refused while there are some, for they may have room. 0 for callers that ask again.
 
         Raises:
             Overloaded: NO_FREE_SLOT, those that were asked are full; carries a hint.
             Unavailable: STAGE_UNAVAILABLE, there is no replica, or none that answers.
         """
-        refusals: list[Overloaded] = []
         await self.wait_until_open()
-        order = self.ordered(key, exclude)
-        for attempt, replica in enumerate(order[:MAX_ATTEMPTS]):
+        asked = _Asked(done=list(exclude))
+        deadline_s = self._now_s() + patience_s
+        while True:
+            lease = await self._ask(key, asked)
+            if lease is not None:
+                return lease
+            if not patience_s or not await self._is_there_another(asked, deadline_s):
+                raise self._no_lease(asked)
+
+    async def _ask(self, key: str, asked: _Asked) -> Lease | None:
+        """Ask the best replicas for a slot, one after the other."""
+        for replica in self.ordered(key, asked.done)[:MAX_ATTEMPTS]:
+            asked.num_attempts += 1
             try:
                 lease = Lease(replica, await replica.acquire())
             except Overloaded as error:
-                refusals.append(error)
+                asked.refusals.append(error)
+                asked.done.append(replica)
             except Unavailable:
                 replica.suspect()
+                # Once more, but not for ever.
+                (asked.done if replica in asked.failed else asked.failed).append(replica)
             else:
-                self._count(key, replica, attempt)
+                self._count(key, replica, asked.num_attempts)
                 return lease
-        if refusals:
-            raise no_slot(self.stage, refusals)
-        raise Unavailable(
-            f"the {self.stage} stage is out of reach: {len(order)} of {len(self._replicas)} known "
+        return None
+
+    async def _is_there_another(self, asked: _Asked, deadline_s: float) -> bool:
+        """Wait for a replica to ask; False when there is none or time is over."""
+        while len(asked.refusals) < MAX_ATTEMPTS:
+            others = [replica for replica in self.replicas if replica not in asked.done]
+            if not any(replica.is_open or replica.is_silent for replica in others):
+                return False
+            await asyncio.sleep(_LOOK_INTERVAL_S)
+            if any(replica.is_open for replica in others):
+                return True
+            if self._now_s() >= deadline_s:
+                return False
+        return False
+
+    def _no_lease(self, asked: _Asked) -> Overloaded | Unavailable:
+        if asked.refusals:
+            return no_slot(self.stage, asked.refusals)
+        num_open = sum(replica.is_open for replica in self.replicas)
+        return Unavailable(
+            f"the {self.stage} stage is out of reach: {num_open} of {len(self._replicas)} known "
             "replicas take streams and none answered; try again in a second",
             reason="STAGE_UNAVAILABLE",
             metadata={"stage": self.stage},
@@ -341,7 +263,7 @@ class ReplicaPool:
         telemetry.metrics().replicas_known.add(-1, {telemetry.ATTRIBUTE_STAGE: self.stage})
         logger.info("replica gone", extra={"stage": self.stage, "replica": address})
         # Gone from discovery is not yet gone: what it serves is handed over or breaks by itself.
-        closing = asyncio.create_task(_close_later(replica.channel), name=f"close-{address}")
+        closing = asyncio.create_task(_close_later(replica), name=f"close-{address}")
         self._leaving.add(closing)
         closing.add_done_callback(self._leaving.discard)
 
@@ -351,13 +273,13 @@ class ReplicaPool:
         attributes: dict[str, Any] = {
             telemetry.ATTRIBUTE_STAGE: self.stage,
             "parlante.favourite": is_favourite,
-            "parlante.attempt": attempt + 1,
+            "parlante.attempt": attempt,
         }
         telemetry.metrics().placements.add(1, attributes)
 
 
-async def _close_later(channel: grpc.aio.Channel) -> None:
+async def _close_later(replica: Replica) -> None:
     try:
         await asyncio.sleep(_LEAVING_S)
     finally:
-        await channel.close(None)
+        await replica.aclose()

@@ -14,13 +14,15 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from parlante import telemetry
 from parlante.aio import Channel, ChannelClosed, cancel_and_wait, closing
 from parlante.errors import InternalError, Overloaded, ParlanteError, Unavailable
-from parlante.fleet.pool import Lease, Replica, ReplicaPool
+from parlante.fleet.pool import ReplicaPool
+from parlante.fleet.replica import Lease, Replica
 from parlante.fleet.successor import Successor, Warm
 
 __all__ = ["Log", "OpenStream", "Patience", "Relay"]
@@ -132,7 +134,7 @@ class Relay(Generic[In, Out]):
             lease = self._lease or await self._pool.acquire(self._key)
             while True:
                 try:
-                    async with closing(self._attempt(lease)) as outputs:
+                    async with self._claiming(lease), closing(self._attempt(lease)) as outputs:
                         async for output in outputs:
                             fresh = self._accept(output)
                             if fresh is not None:
@@ -169,8 +171,17 @@ class Relay(Generic[In, Out]):
         if self._input_error is not None:
             raise self._input_error
 
-    async def _attempt(self, lease: Lease) -> AsyncIterator[Out]:
+    @asynccontextmanager
+    async def _claiming(self, lease: Lease) -> AsyncIterator[None]:
+        """Give the lease back in the end if no stream came of it; one that did has claimed it."""
         self._has_output = False
+        try:
+            yield
+        finally:
+            if not self._has_output:
+                lease.give_back()
+
+    async def _attempt(self, lease: Lease) -> AsyncIterator[Out]:
         self._owed_since_s = time.monotonic()
         requests = self._requests()
         outputs = self._open_stream(
@@ -262,7 +273,7 @@ class Relay(Generic[In, Out]):
             # The same one again may have been started anew.
             exclude = (lease.replica,) if waited_s < self._patience.search_s / 4 else ()
             try:
-                return await self._pool.acquire(self._key, exclude)
+                return await self._pool.acquire(self._key, exclude, patience_s=0.0)
             except (Overloaded, Unavailable) as refusal:
                 if waited_s >= self._patience.search_s:
                     raise refusal from error

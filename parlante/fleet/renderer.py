@@ -13,8 +13,9 @@ import numpy as np
 
 from parlante.aio import cancel_and_wait, closing
 from parlante.errors import ParlanteError
-from parlante.fleet.pool import Lease, Replica, ReplicaPool
+from parlante.fleet.pool import ReplicaPool
 from parlante.fleet.relay import Patience, Relay
+from parlante.fleet.replica import Lease, Replica
 from parlante.rpc.remote import RemoteRenderer
 from parlante.types import Float32Array, MotionBlock, RenderConfig, RenderedFrame
 

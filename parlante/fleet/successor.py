@@ -10,7 +10,8 @@ from typing import Final
 
 from parlante.aio import cancel_and_wait
 from parlante.errors import Overloaded, ParlanteError, Unavailable
-from parlante.fleet.pool import Lease, Replica, ReplicaPool
+from parlante.fleet.pool import ReplicaPool
+from parlante.fleet.replica import Lease, Replica
 
 __all__ = ["Successor", "Warm"]
 
@@ -67,7 +68,7 @@ class Successor:
     async def _seek(self, lease: Lease) -> None:
         for _ in range(_MAX_TRIES):
             try:
-                self._lease = await self._pool.acquire(self._key, (lease.replica,))
+                self._lease = await self._pool.acquire(self._key, (lease.replica,), patience_s=0.0)
             except (Overloaded, Unavailable):
                 await asyncio.sleep(_RETRY_S)
             else:

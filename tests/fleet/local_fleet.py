@@ -168,7 +168,10 @@ async def local_fleet(
         for stage, count in counts.items():
             fleet.members += [Member(stage=stage, port=ports.pop()) for _ in range(count)]
         try:
-            await asyncio.gather(*(fleet.start(member) for member in fleet.members))
+            # Gateways last: those that serve have heard of every replica then.
+            for stages in (("encoder", "motion", "renderer"), ("gateway",)):
+                members = [member for stage in stages for member in fleet.of(stage)]
+                await asyncio.gather(*(fleet.start(member) for member in members))
             yield fleet
         finally:
             await fleet.aclose()

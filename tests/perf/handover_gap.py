@@ -24,8 +24,9 @@ import numpy as np
 
 from parlante.aio import closing
 from parlante.fleet import renderer as fleet_renderer
-from parlante.fleet.pool import Replica, ReplicaPool
+from parlante.fleet.pool import ReplicaPool
 from parlante.fleet.renderer import FleetRenderer
+from parlante.fleet.replica import Replica
 from parlante.types import MOTION_DIM, MotionBlock, RenderConfig
 from tests.fakes.encoder import portrait_bytes
 from tests.fakes.fleet import fake_pool, serve_fleet

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import numpy as np
 import pytest
 
-from parlante.errors import Overloaded, Unavailable
+from gateway.config import GatewayConfig
+from gateway.wiring import remote
+from parlante.aio import cancel_and_wait
+from parlante.errors import InvalidInput, Overloaded, Unavailable
 from parlante.fleet.endpoints import Endpoint, EndpointSet
 from parlante.fleet.motion import FleetMotion
+from parlante.fleet.motion_log import MotionLog
 from parlante.fleet.placement import favourites
 from parlante.fleet.pool import ReplicaPool
+from parlante.fleet.relay import Relay
+from parlante.rpc.replica import ReplicaServicer
+from parlante.rpc.server import ServerConfig
 from parlante.rpc.slots import Slots
-from parlante.types import AudioChunk, MotionConfig, MotionInput
+from parlante.types import AudioChunk, MotionBlock, MotionConfig, MotionInput
 from parlante.v1 import replica_pb2, replica_pb2_grpc
 from tests.fakes.fleet import fake_pool, serve_fleet
-from tests.fakes.stages import FakeStages
+from tests.fakes.stages import FakeStages, serve_fakes
 from tests.fakes.wire import eventually, forever
 
 
@@ -39,6 +47,13 @@ class ChangingDiscovery:
 
     async def aclose(self) -> None:
         """Nothing to stop."""
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
 
 
 def _two_slots() -> FakeStages:
@@ -131,3 +146,149 @@ async def test_nobody_there_is_unavailable_and_says_which_stage() -> None:
         with pytest.raises(Unavailable) as failed:
             await pool.acquire()
     assert (failed.value.reason, failed.value.metadata["stage"]) == ("STAGE_UNAVAILABLE", "motion")
+
+
+# --- who is not heard of yet, and who does not answer ------------------------------------------
+
+
+async def test_nobody_is_refused_because_a_replica_has_not_been_heard_of_yet() -> None:
+    """A gateway that had just come up refused sessions while the second replica had all its slots.
+
+    It knew the replica's address, but its connection was not there yet, and so it never asked.
+    """
+    async with serve_fleet(1, _two_slots) as (first,):
+        late = FakeStages(slots=Slots(2, what="test"))
+        port = _free_port()
+        discovery = ChangingDiscovery(first.target, f"127.0.0.1:{port}")
+        async with ReplicaPool("motion", discovery) as pool, AsyncExitStack() as stack:
+            await eventually(lambda: pool.is_open)
+            for _ in range(2):
+                assert (await pool.acquire()).replica.endpoint.address == first.target
+            asking = asyncio.create_task(pool.acquire(patience_s=5.0))
+            await eventually(lambda: first.slots.counts.num_refused == 1)
+            assert not asking.done()
+            config = ServerConfig(host="127.0.0.1", port=port)
+            await stack.enter_async_context(serve_fakes(late, config=config))
+            assert (await asking).replica.endpoint.address == late.target
+            assert pool.is_complete
+
+
+async def test_a_refusal_waits_for_a_silent_replica_only_so_long() -> None:
+    async with serve_fleet(1, _two_slots) as (only,):
+        discovery = ChangingDiscovery(only.target, "127.0.0.1:1")
+        async with ReplicaPool("motion", discovery) as pool:
+            await eventually(lambda: pool.is_open)
+            for _ in range(2):
+                await pool.acquire()
+            with pytest.raises(Overloaded):
+                await pool.acquire(patience_s=0.1)
+            assert not pool.is_complete
+
+
+class Muting:
+    """Lets replicas serve requests for a slot without answering them.
+
+    Attributes:
+        slots: Those of the replicas that do not answer.
+        num_left: So many requests more are not answered.
+        served: Leases of those requests.
+    """
+
+    def __init__(self) -> None:
+        self.slots: set[Slots] = set()
+        self.num_left = 1_000
+        self.served: list[str] = []
+
+
+@pytest.fixture
+def muting(monkeypatch: pytest.MonkeyPatch) -> Muting:
+    muting, acquire = Muting(), ReplicaServicer.AcquireSlot
+
+    async def acquire_slot(
+        self: ReplicaServicer, request: replica_pb2.AcquireSlotRequest, context: object
+    ) -> replica_pb2.AcquireSlotResponse:
+        answer = await acquire(self, request, context)
+        if self._slots in muting.slots and muting.num_left > 0:
+            muting.num_left -= 1
+            muting.served.append(request.lease_id)
+            await asyncio.Event().wait()
+        return answer
+
+    monkeypatch.setattr(ReplicaServicer, "AcquireSlot", acquire_slot)
+    return muting
+
+
+async def test_a_lease_whose_answer_does_not_come_is_taken_elsewhere_and_given_back(
+    muting: Muting,
+) -> None:
+    """The caller's session failed with DEADLINE_EXCEEDED, and the slot was lost for 5 s."""
+    async with serve_fleet(2, _two_slots) as replicas, fake_pool("motion", *replicas) as pool:
+        await eventually(lambda: pool.is_complete)
+        asked_first = pool.ordered("")[0].endpoint.address
+        mute, other = sorted(replicas, key=lambda one: one.target != asked_first)
+        muting.slots.add(mute.slots)
+        assert (await pool.acquire()).replica.endpoint.address == other.target
+        assert len(muting.served) == 1
+        await eventually(lambda: mute.slots.counts.num_leased == 0)
+        assert sum(replica.num_asked for replica in pool.replicas) == 0
+
+
+async def test_a_replica_that_did_not_answer_is_asked_once_more_before_a_refusal(
+    muting: Muting,
+) -> None:
+    async with serve_fleet(1, _two_slots) as (only,), fake_pool("motion", only) as pool:
+        await eventually(lambda: pool.is_complete)
+        muting.slots.add(only.slots)
+        muting.num_left = 1
+        lease = await pool.acquire()
+        assert lease.lease_id not in muting.served
+        await eventually(lambda: only.slots.counts.num_leased == 1)
+
+
+async def test_a_caller_that_does_not_wait_for_its_lease_loses_no_slot(muting: Muting) -> None:
+    async with serve_fleet(1, _two_slots) as (only,), fake_pool("motion", only) as pool:
+        await eventually(lambda: pool.is_complete)
+        muting.slots.add(only.slots)
+        asking = asyncio.create_task(pool.acquire())
+        await eventually(lambda: only.slots.counts.num_leased == 1)
+        await cancel_and_wait(asking)
+        await eventually(lambda: only.slots.counts.num_leased == 0)
+
+
+async def test_a_lease_that_no_stream_came_of_is_given_back() -> None:
+    async with serve_fleet(1, _two_slots) as (only,), fake_pool("motion", only) as pool:
+        await eventually(lambda: pool.is_complete)
+        lease = await pool.acquire()
+
+        async def fail(*_: object) -> AsyncIterator[MotionBlock]:
+            raise InvalidInput("not so", reason="TEST")
+            yield
+
+        relay: Relay[MotionInput, MotionBlock] = Relay(
+            pool, MotionLog(MotionConfig()), fail, lease=lease
+        )
+        with pytest.raises(InvalidInput):
+            await anext(relay.run(forever()))
+        await eventually(lambda: only.slots.counts.num_leased == 0)
+
+
+async def test_a_stage_is_asked_what_it_is_though_one_slot_only_is_free() -> None:
+    """A gateway leased a slot for its question and took another one to ask it."""
+    async with serve_fleet(1, _two_slots) as (only,), fake_pool("motion", only) as pool:
+        with only.slots.hold():
+            assert (await FleetMotion(pool).traits()).bundle_digest == only.motion.bundle_digest
+
+
+async def test_a_gateway_comes_up_though_the_fleet_is_full() -> None:
+    """One that took another's place in a full fleet waited for a slot, and so did its sessions."""
+    async with serve_fleet(1, _two_slots) as (only,):
+        target = only.target
+        config = GatewayConfig(
+            encoder_address=target, motion_address=target, renderer_address=target
+        )
+        with only.slots.hold(), only.slots.hold():
+            async with asyncio.timeout(5.0), remote(config) as stages:
+                await stages.warm_up()
+                with pytest.raises(Overloaded):
+                    async with stages.admitted("anna", frames=True):
+                        pass
