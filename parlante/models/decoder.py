@@ -44,7 +44,7 @@ from parlante.models.frame_look import (
 from parlante.models.lip_fill import fill_opening
 from parlante.models.lip_opening import refine_lips
 from parlante.models.mouth import MouthLayers, build_mouth, render_mouth
-from parlante.models.portrait_layers import Layers, cut_out
+from parlante.models.portrait_layers import Layers, cut_out, unmix
 from parlante.models.warp import blend_over, raster_flow
 from parlante.types import (
     AVATAR_SPACE,
@@ -165,7 +165,7 @@ class Decoder:
         source, triangles = _with_flaps(mesh, mouth)
         skin = fill_opening(image, mesh.vertices) if mouth.shows_teeth else image
         if look.keeps_background:
-            alpha = soften_matte(layers.matte)
+            skin, alpha = unmix(replace(layers, image=skin), soften_matte(layers.matte))
         else:
             skin, alpha = cut_out(replace(layers, image=skin))
         offset = (CANVAS_OFFSET[0] * zoom, CANVAS_OFFSET[1] * zoom)
