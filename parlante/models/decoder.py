@@ -44,6 +44,7 @@ from parlante.models.frame_look import (
 from parlante.models.lip_fill import fill_opening
 from parlante.models.lip_opening import refine_lips
 from parlante.models.mouth import MouthLayers, build_mouth, render_mouth
+from parlante.models.own_mouth import OwnMouth, build_own_mouth, show_own_mouth
 from parlante.models.portrait_layers import Layers, cut_out, unmix
 from parlante.models.warp import blend_over, raster_flow
 from parlante.types import (
@@ -77,6 +78,7 @@ class PreparedAvatar:
         rig: Expressions.
         eyes: The subject's right and left eye.
         mouth: Inside of the mouth.
+        own_mouth: The photo's own.
         triangles: int32 [M, 3], of mesh and lip flaps, far ones first.
         source: float32 [N, 2], px of the canvas, of mesh and flap vertices.
         yaw: How far the portrait itself is turned, rad.
@@ -95,6 +97,7 @@ class PreparedAvatar:
     rig: FaceRig
     eyes: tuple[EyeLayers, EyeLayers]
     mouth: MouthLayers
+    own_mouth: OwnMouth
     triangles: Int32Array
     source: Float32Array
     yaw: float
@@ -162,8 +165,9 @@ class Decoder:
         eyes = build_eyes(image, landmarks)
         axes = face_axes(mesh)
         mouth = build_mouth(image, mesh.vertices, axes, white_of(eyes))
-        source, triangles = _with_flaps(mesh, mouth)
-        skin = fill_opening(image, mesh.vertices) if mouth.shows_teeth else image
+        source, triangles = _with_flaps(mesh)
+        skin = image if mouth.is_closed else fill_opening(image, mesh.vertices)
+        own_mouth = build_own_mouth(image, skin, mesh.vertices)
         if look.keeps_background:
             skin, alpha = unmix(replace(layers, image=skin), soften_matte(layers.matte))
         else:
@@ -178,6 +182,7 @@ class Decoder:
             rig=build_rig(mesh),
             eyes=eyes,
             mouth=mouth,
+            own_mouth=own_mouth,
             triangles=triangles,
             yaw=float(np.arctan2(axes[0, 2], axes[0, 0])),
             source=source + np.array(offset, np.float32),
@@ -262,6 +267,8 @@ class Decoder:
             avatar.mouth, posed[_INNER_LIPS], geometry.mouth_frame, geometry.jaw,
             geometry.tongue_out, out,
         )  # fmt: skip
+        offset = avatar.canvas_offset
+        show_own_mouth(avatar.own_mouth, geometry.own_mouth, posed[_OUTER_LIPS], maps, offset, out)
         return DrawnFrame(pixels=out, maps=maps, matte=scratch.rgba[..., 3])
 
     def _scratch(self, size_px: int) -> _Scratch:
@@ -374,19 +381,18 @@ _EYE_APERTURES: Final = (  # upper and lower lid, image left to right
     ((362, *fm.LEFT_UPPER_LID[::-1], 263), (362, *fm.LEFT_LOWER_LID[::-1], 263)),
 )
 _INNER_LIPS: Final = np.array([*fm.INNER_UPPER_LIP, *fm.INNER_LOWER_LIP])
+_OUTER_LIPS: Final = np.array(fm.OUTER_LIPS)
 _UPPER_RIM: Final = np.array(fm.UPPER_LIP_ROWS[0])
 _LOWER_RIM: Final = np.array(fm.LOWER_LIP_ROWS[0])
 
 
-def _with_flaps(mesh: WarpMesh, mouth: MouthLayers) -> tuple[Float32Array, Int32Array]:
+def _with_flaps(mesh: WarpMesh) -> tuple[Float32Array, Int32Array]:
     """Source points and triangles of the mesh with the flaps, which lie under the skin."""
     n = len(mesh.vertices)
     source = mesh.vertices[:, :2].copy()
     upper, lower = source[_UPPER_RIM], source[_LOWER_RIM]
-    # Closed lips: the flaps carry the photo's own line. Open ones: only the colour of the rim.
-    share = 0.5 if mouth.is_closed else 0.0
-    middle_upper = upper + share * (lower - upper)
-    middle_lower = lower + share * (upper - lower)
+    # The flaps carry what lies between the photo's lips: their line, or its own open mouth.
+    middle = 0.5 * (upper + lower)
     left, right = fm.INNER_MOUTH_CORNERS
     upper_flap = (left, *range(n, n + 9), right)
     lower_flap = (left, *range(n + 9, n + 18), right)
@@ -399,7 +405,7 @@ def _with_flaps(mesh: WarpMesh, mouth: MouthLayers) -> tuple[Float32Array, Int32
     )
     num_outer = len(mesh.triangles) - len(fm.skin_triangles())
     triangles = np.concatenate([mesh.triangles[:num_outer], flaps, mesh.triangles[num_outer:]])
-    points = np.concatenate([source, middle_upper, middle_lower])
+    points = np.concatenate([source, middle, middle])
     return np.ascontiguousarray(points, np.float32), np.ascontiguousarray(triangles, np.int32)
 
 

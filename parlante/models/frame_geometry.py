@@ -22,6 +22,7 @@ from parlante.models.eye_state import (
     state_from_rims,
 )
 from parlante.models.face_plate import FacePlate
+from parlante.models.face_rig import kept_share
 from parlante.models.warp import CAMERA_DISTANCE_IOD, HeadPose, pose_vertices
 from parlante.types import MOTION_DIM, MOTION_INDEX, POSE_CHANNELS, Float32Array
 
@@ -58,6 +59,7 @@ class FrameGeometry:
         tongue_out: [0, 1].
         eyes: Lids and gaze of the subject's right and left eye.
         gaze: float32 [2], yaw and pitch in the head, rad.
+        own_mouth: Share of the photo's own mouth that is shown, [0, 1].
     """
 
     posed: Float32Array
@@ -69,6 +71,7 @@ class FrameGeometry:
     tongue_out: float
     eyes: tuple[EyeState, EyeState]
     gaze: Float32Array
+    own_mouth: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -107,6 +110,7 @@ def geometry_from_motion(avatar: PreparedAvatar, motion: Float32Array) -> FrameG
             state_from_motion(avatar.eyes[1], motion),
         ),
         gaze=np.asarray(gaze, np.float32),
+        own_mouth=kept_share(motion),
     )
 
 

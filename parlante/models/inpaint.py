@@ -6,6 +6,7 @@ from typing import Final
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from parlante.types import Float32Array, Uint8Array
 
@@ -23,6 +24,9 @@ HAIR_SHARE: Final = 0.06  # in thin strokes
 HAIR_PX: Final = 4  # half the width of the widest stroke
 SAME_COLOUR: Final = 18.0  # of 255: person and background that differ by less do not show
 STRAND_PX: Final = 3  # around spilt pixels
+# Single hairs go further: strokes of the person's colour that hang together with what is spilt.
+FAR_HAIR_PX: Final = 40
+FAR_HAIR_SHARE: Final = 0.10
 MIN_KNOWN_SHARE: Final = 0.003
 SEAM_BLUR_PX: Final = 3.0
 # How far into the hole the rim's own colours are carried before the smooth fill takes over. A turn
@@ -79,9 +83,25 @@ def _without_person(picture: Float32Array, matte: Float32Array) -> Float32Array:
     share = np.asarray(np.clip(share, 0.0, 1.0), np.float32)
     strokes = cv2.morphologyEx(share, cv2.MORPH_TOPHAT, _disc(HAIR_PX))
     is_spilt = (share > limit) | (strokes > HAIR_SHARE)
-    spilt = cv2.dilate(is_spilt.astype(np.uint8), _disc(STRAND_PX))
+    hairs = _hanging_together(
+        (strokes > FAR_HAIR_SHARE) & (away < FAR_HAIR_PX), is_spilt & (away < SAFETY_PX)
+    )
+    spilt = cv2.dilate((is_spilt | hairs).astype(np.uint8), _disc(STRAND_PX))
     kept = (away > RIM_PX) & (spilt == 0)
-    return np.asarray(np.maximum(known, kept), np.float32)
+    far_hairs = cv2.dilate(hairs.astype(np.uint8), _disc(STRAND_PX)) > 0
+    return np.asarray(np.where(far_hairs, 0.0, np.maximum(known, kept)), np.float32)
+
+
+def _hanging_together(
+    strokes: npt.NDArray[np.bool_], roots: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """Those strokes that go on from roots."""
+    near = cv2.dilate((strokes | roots).astype(np.uint8), _disc(1))
+    count, labels = cv2.connectedComponents(near)
+    is_rooted = np.zeros(count, bool)
+    is_rooted[np.unique(labels[roots])] = True
+    is_rooted[0] = False
+    return np.asarray(strokes & is_rooted[labels])
 
 
 def _continued(picture: Float32Array, known: Float32Array) -> Float32Array:
