@@ -41,11 +41,14 @@ REST_APERTURE: Final = 0.010
 LOWER_SHARE_OF_CLOSING: Final = 0.7
 FREE_APERTURE: Final = 0.08  # IOD, of lips that are parted over a shut jaw
 MAX_OPEN_JAW: Final = 0.9
-# The photo's own mouth gives way to the drawn one: while lips are told to shut up to this, and
-# while jaw or lips move from the first to the second of these.
+# The photo's own mouth gives way: while lips are told to shut up to this, and while jaw or lips
+# move from the first to the second of these. Its pixels go sooner than its shape, so that parted
+# lips do not shut before they open; but a gaping mouth may not gape in every consonant.
 SHUTS_BY: Final = 0.6
 STILL_MOUTH: Final = 0.01
-SPEAKS_BY: Final = 0.12
+PIXELS_GONE_BY: Final = 0.12
+SHAPE_GONE_BY: Final = 0.35
+LEAST_GONE_BY: Final = 0.05
 
 _JAW_OPEN: Final = MOTION_INDEX["jawOpen"]
 _SPEAKING: Final = np.array(
@@ -98,7 +101,7 @@ class FaceRig:
         Returns:
             float32 [N, 3].
         """
-        kept = kept_share(motion)
+        kept = kept_share(motion, self.gone_by)
         amounts = self._amounts(motion, kept)
         lower, upper = self._close(motion, amounts, kept)
         out = vertices + self.jaw_rest
@@ -109,7 +112,7 @@ class FaceRig:
 
     def apertures(self, motion: Float32Array) -> Float32Array:
         """Aperture of each lip column that `displace` gives: float32 [9], IOD."""
-        kept = kept_share(motion)
+        kept = kept_share(motion, self.gone_by)
         amounts = self._amounts(motion, kept)
         lower, upper = self._close(motion, amounts, kept)
         opened = self._base(kept) + amounts @ self.opening
@@ -118,13 +121,23 @@ class FaceRig:
     def jaw_way(self, motion: Float32Array) -> Float32Array:
         """How far the lower teeth move: float32 [3], IOD in the face's frame."""
         get = MOTION_INDEX.__getitem__
-        jaw = self._jaw(motion, kept_share(motion))
+        jaw = self._jaw(motion, kept_share(motion, self.gone_by))
         aside = 0.08 * float(motion[get("jawLeft")] - motion[get("jawRight")])
         forward = 0.08 * float(motion[get("jawForward")])
         return np.array(
             [aside, CHIN_DROP_PER_JAW_OPEN * jaw, 0.35 * CHIN_DROP_PER_JAW_OPEN * jaw - forward],
             np.float32,
         )
+
+    @property
+    def gone_by(self) -> float:
+        """Motion by which nothing is left of the shape of the photo's own mouth."""
+        own = max(float(self.own_aperture.max()), FREE_APERTURE)
+        return max(SHAPE_GONE_BY * FREE_APERTURE / own, LEAST_GONE_BY)
+
+    def kept_pixels(self, motion: Float32Array) -> float:
+        """Share of the pixels of the photo's own mouth that a frame keeps, [0, 1]."""
+        return kept_share(motion, min(self.gone_by, PIXELS_GONE_BY))
 
     def _jaw(self, motion: Float32Array, kept: float) -> float:
         """How far the jaw is open: as the motion says, or as far as it is kept as in the photo."""
@@ -162,7 +175,7 @@ class FaceRig:
         return lower.astype(np.float32), upper.astype(np.float32)
 
 
-def kept_share(motion: Float32Array) -> float:
+def kept_share(motion: Float32Array, gone_by: float) -> float:
     """Share of the photo's own mouth, open or not, that a frame keeps.
 
     It is 1 as long as the motion says nothing of lips and jaw. Lips that are told to shut do so,
@@ -170,10 +183,11 @@ def kept_share(motion: Float32Array) -> float:
 
     Args:
         motion: float32 [60].
+        gone_by: Motion of jaw or lips that leaves nothing of it.
     """
     moves = max(0.0, float(np.abs(motion[_SPEAKING]).max()))
     shut = _fade(_shut(motion) / SHUTS_BY)
-    return (1.0 - shut) * (1.0 - _fade((moves - STILL_MOUTH) / (SPEAKS_BY - STILL_MOUTH)))
+    return (1.0 - shut) * (1.0 - _fade((moves - STILL_MOUTH) / (gone_by - STILL_MOUTH)))
 
 
 def _shut(motion: Float32Array) -> float:

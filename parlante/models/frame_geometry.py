@@ -22,7 +22,6 @@ from parlante.models.eye_state import (
     state_from_rims,
 )
 from parlante.models.face_plate import FacePlate
-from parlante.models.face_rig import kept_share
 from parlante.models.warp import CAMERA_DISTANCE_IOD, HeadPose, pose_vertices
 from parlante.types import MOTION_DIM, MOTION_INDEX, POSE_CHANNELS, Float32Array
 
@@ -110,7 +109,7 @@ def geometry_from_motion(avatar: PreparedAvatar, motion: Float32Array) -> FrameG
             state_from_motion(avatar.eyes[1], motion),
         ),
         gaze=np.asarray(gaze, np.float32),
-        own_mouth=kept_share(motion),
+        own_mouth=avatar.rig.kept_pixels(motion),
     )
 
 

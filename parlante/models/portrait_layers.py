@@ -25,7 +25,7 @@ OWN_MATTE: Final = 0.95
 FAINT_MATTE: Final = 0.25
 OWN_MARGIN_PX: Final = 2.0
 # Of 255, by how much a colour of the person may leave the photo's own where it is unmixed. More
-# would make thinner hair of glaring colours, whose rims flicker when they move by less than a pixel.
+# would make thinner hair of glaring colours, whose rims flicker in motion.
 MAX_UNMIXING: Final = 48.0
 ALPHA_BLUR_PX: Final = 0.8
 
