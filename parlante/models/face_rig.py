@@ -41,6 +41,9 @@ REST_APERTURE: Final = 0.010
 LOWER_SHARE_OF_CLOSING: Final = 0.7
 FREE_APERTURE: Final = 0.08  # IOD, of lips that are parted over a shut jaw
 MAX_OPEN_JAW: Final = 0.9
+# What stays open above a lower lip that is rolled to the upper teeth, IOD, and the roll of an F.
+LABIODENTAL_GAP: Final = 0.036
+LABIODENTAL_ROLL: Final = 0.6
 # The photo's own mouth gives way: while lips are told to shut up to this, and while jaw or lips
 # move from the first to the second of these. Its pixels go sooner than its shape, so that parted
 # lips do not shut before they open; but a gaping mouth may not gape in every consonant.
@@ -163,7 +166,10 @@ class FaceRig:
         roll_lower, roll_upper = motion[get("mouthRollLower")], motion[get("mouthRollUpper")]
         keep = (1.0 - _shut(motion)) * (1.0 - 0.85 * float(min(roll_upper, 1.0)))
         opening = np.maximum(motion[self.channels] @ self.opening, 0.0) * keep
-        rolled = opening * (1.0 - 0.85 * float(min(roll_lower, 1.0)))
+        roll = float(min(roll_lower, 1.0))
+        # In an F the rolled lip stops at the upper teeth, which stay to be seen above it.
+        teeth = np.minimum(opening, LABIODENTAL_GAP * min(roll / LABIODENTAL_ROLL, 1.0))
+        rolled = np.maximum(opening * (1.0 - 0.85 * roll), teeth)
         own = kept * (self.own_aperture - self.rest_aperture)
         # The larger of both, smoothly: a mouth that opens does not shut first.
         wanted = self.rest_aperture + np.cbrt(np.maximum(own, 0.0) ** 3 + rolled**3)
