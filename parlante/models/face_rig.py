@@ -81,6 +81,9 @@ class FaceRig:
         jaw_rest: float32 [N, 3], px, what shuts the jaw of a portrait with a wide open mouth.
         open_jaw: How much of jawOpen that is.
         own_aperture: float32 [9], of the portrait's lips as they are, IOD.
+        pushed: float32 [9], by which a shut jaw would shut lips more than they were open, IOD.
+        jaw_row: Index of jawOpen in `channels`.
+        gone_by: Motion by which nothing is left of the shape of the photo's own mouth.
     """
 
     channels: npt.NDArray[np.int32]
@@ -93,6 +96,9 @@ class FaceRig:
     jaw_rest: Float32Array
     open_jaw: float
     own_aperture: Float32Array
+    pushed: Float32Array
+    jaw_row: int
+    gone_by: float
 
     def displace(self, motion: Float32Array, vertices: Float32Array) -> Float32Array:
         """Move the vertices of the mesh by one frame's dynamics.
@@ -132,12 +138,6 @@ class FaceRig:
             np.float32,
         )
 
-    @property
-    def gone_by(self) -> float:
-        """Motion by which nothing is left of the shape of the photo's own mouth."""
-        own = max(float(self.own_aperture.max()), FREE_APERTURE)
-        return max(SHAPE_GONE_BY * FREE_APERTURE / own, LEAST_GONE_BY)
-
     def kept_pixels(self, motion: Float32Array) -> float:
         """Share of the pixels of the photo's own mouth that a frame keeps, [0, 1]."""
         return kept_share(motion, min(self.gone_by, PIXELS_GONE_BY))
@@ -145,18 +145,16 @@ class FaceRig:
     def _jaw(self, motion: Float32Array, kept: float) -> float:
         """How far the jaw is open: as the motion says, or as far as it is kept as in the photo."""
         jaw, own = float(motion[_JAW_OPEN]), self.open_jaw * kept
-        return float(np.cbrt(jaw**3 + own**3))
+        return jaw if own == 0.0 else float(np.cbrt(jaw**3 + own**3))
 
     def _amounts(self, motion: Float32Array, kept: float) -> Float32Array:
         amounts = motion[self.channels]
-        amounts[self.channels == _JAW_OPEN] = self._jaw(motion, kept)
+        amounts[self.jaw_row] = self._jaw(motion, kept)
         return amounts
 
     def _base(self, kept: float) -> Float32Array:
         """Apertures with the jaw shut: where it shuts more than lips were open, they just touch."""
-        jaw = self.opening[self.channels == _JAW_OPEN][0]
-        pushed = self.photo_aperture - (self.own_aperture - self.open_jaw * jaw)
-        return np.asarray(self.photo_aperture - kept * pushed, np.float32)
+        return np.asarray(self.photo_aperture - kept * self.pushed, np.float32)
 
     def _close(
         self, motion: Float32Array, amounts: Float32Array, kept: float
@@ -191,8 +189,10 @@ def kept_share(motion: Float32Array, gone_by: float) -> float:
         motion: float32 [60].
         gone_by: Motion of jaw or lips that leaves nothing of it.
     """
-    moves = max(0.0, float(np.abs(motion[_SPEAKING]).max()))
     shut = _fade(_shut(motion) / SHUTS_BY)
+    if shut == 1.0:
+        return 0.0
+    moves = float(np.abs(motion[_SPEAKING]).max())
     return (1.0 - shut) * (1.0 - _fade((moves - STILL_MOUTH) / (gone_by - STILL_MOUTH)))
 
 
@@ -242,6 +242,7 @@ def build_rig(mesh: WarpMesh) -> FaceRig:
     jaw = next(index for index, (name, _) in enumerate(channels) if name == "jawOpen")
     open_jaw = _open_jaw(photo)
     shut = np.maximum(photo - open_jaw * opening[jaw], 0.0)
+    widest = float(photo.max())
     return FaceRig(
         channels=np.array([MOTION_INDEX[name] for name, _ in channels], np.int32),
         fields=fields[:num],
@@ -253,6 +254,9 @@ def build_rig(mesh: WarpMesh) -> FaceRig:
         jaw_rest=-np.float32(open_jaw) * fields[jaw],
         open_jaw=open_jaw,
         own_aperture=photo.astype(np.float32),
+        pushed=(shut - (photo - open_jaw * opening[jaw])).astype(np.float32),
+        jaw_row=jaw,
+        gone_by=max(SHAPE_GONE_BY * FREE_APERTURE / max(widest, FREE_APERTURE), LEAST_GONE_BY),
     )
 
 

@@ -35,6 +35,7 @@ TONGUE_OUT: Final = MOTION_INDEX["tongueOut"]
 JAW_BACK_SHARE: Final = 0.35  # of the way down
 MAX_JAW_IOD: Final = 0.5
 # What makes a mouth less wide than the photo's, and how fast nothing of its ends may be left.
+FREE_NARROWING: Final = 0.1
 _NARROWED_BY: Final = {
     MOTION_INDEX["mouthPucker"]: 1.6,
     MOTION_INDEX["mouthFunnel"]: 0.9,
@@ -124,7 +125,7 @@ def geometry_from_motion(avatar: PreparedAvatar, motion: Float32Array) -> FrameG
 
 def _narrowing(motion: Float32Array) -> float:
     narrow = sum(weight * float(motion[index]) for index, weight in _NARROWED_BY.items())
-    return min(max(narrow, 0.0), 1.0)
+    return min(max(narrow - FREE_NARROWING, 0.0), 1.0)
 
 
 def _held(avatar: PreparedAvatar, posed: Float32Array) -> Float32Array:

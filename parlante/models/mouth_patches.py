@@ -138,20 +138,39 @@ def show_patch(
     high = np.clip(np.ceil(lips.max(0) + 0.25 * extent), 0, size).astype(int)
     if (high <= low).any():
         return
-    box = (slice(low[1], high[1]), slice(low[0], high[0]))
-    map_x = maps[0][box] - np.float32(map_offset[0] + patch.origin[0])
-    map_y = maps[1][box] - np.float32(map_offset[1] + patch.origin[1])
-    seen = cv2.remap(patch.pixels, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT)
-    _blend(np.asarray(seen, np.uint8), share, low, out)
+    offset_x, offset_y = (map_offset[k] + patch.origin[k] for k in (0, 1))
+    box = np.concatenate([low, high])
+    _blend(patch.pixels, share, maps[0], maps[1], offset_x, offset_y, box, out)
 
 
 @kernel
-def _blend(seen: Uint8Array, share: float, low: npt.NDArray[np.int64], out: Uint8Array) -> None:
-    for y in range(seen.shape[0]):
-        for x in range(seen.shape[1]):
-            a = share * seen[y, x, 3] / 255.0
-            if a > 0.0:
-                for channel in range(3):
-                    base = out[low[1] + y, low[0] + x, channel]
-                    value = base + a * (np.float64(seen[y, x, channel]) - base)
-                    out[low[1] + y, low[0] + x, channel] = np.uint8(value + 0.5)
+def _blend(
+    pixels: Uint8Array,
+    share: float,
+    map_x: Float32Array,
+    map_y: Float32Array,
+    offset_x: float,
+    offset_y: float,
+    box: npt.NDArray[np.int64],
+    out: Uint8Array,
+) -> None:
+    right, bottom = pixels.shape[1] - 1, pixels.shape[0] - 1
+    for row in range(box[1], box[3]):
+        for column in range(box[0], box[2]):
+            x, y = map_x[row, column] - offset_x, map_y[row, column] - offset_y
+            if x < 0.0 or y < 0.0 or x >= right or y >= bottom:
+                continue
+            x0, y0 = int(x), int(y)
+            if pixels[y0, x0, 3] == 0 and pixels[y0 + 1, x0 + 1, 3] == 0:
+                continue
+            fx, fy = x - x0, y - y0
+            a00, a01 = (1.0 - fx) * (1.0 - fy), fx * (1.0 - fy)
+            a10, a11 = (1.0 - fx) * fy, fx * fy
+            matte = a00 * pixels[y0, x0, 3] + a01 * pixels[y0, x0 + 1, 3]
+            matte += a10 * pixels[y0 + 1, x0, 3] + a11 * pixels[y0 + 1, x0 + 1, 3]
+            weight = share * matte / 255.0
+            for channel in range(3):
+                seen = a00 * pixels[y0, x0, channel] + a01 * pixels[y0, x0 + 1, channel]
+                seen += a10 * pixels[y0 + 1, x0, channel] + a11 * pixels[y0 + 1, x0 + 1, channel]
+                base = out[row, column, channel]
+                out[row, column, channel] = np.uint8(base + weight * (seen - base) + 0.5)
