@@ -137,8 +137,11 @@ def unmix(layers: Layers, alpha: Uint8Array) -> tuple[Uint8Array, Uint8Array]:
     far = np.abs(added).max(-1)
     share = alpha.astype(np.float32) / np.float32(255.0)
     needed = cv2.dilate(far / (far + np.float32(MAX_UNMIXING)), np.ones((3, 3), np.uint8))
-    needed = cv2.GaussianBlur(needed, (0, 0), ALPHA_BLUR_PX * picture.shape[0] / FRAME_SIZE_PX)
-    share = np.maximum(share, np.where(far > SAME_LEVEL, needed, np.float32(0.0)))
+    blur = ALPHA_BLUR_PX * picture.shape[0] / FRAME_SIZE_PX
+    needed = cv2.GaussianBlur(needed, (0, 0), blur)
+    # Grain is no person: it would swim with the head.
+    is_seen = np.abs(cv2.GaussianBlur(added, (0, 0), blur)).max(-1) > SAME_LEVEL
+    share = np.maximum(share, np.where(is_seen, needed, np.float32(0.0)))
     share = np.ceil(share * np.float32(255.0)) / np.float32(255.0)
     person = layers.background + added / np.maximum(share, np.float32(1e-2))[..., None]
     person = np.where(share[..., None] > 0.0, person, picture)
