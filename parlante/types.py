@@ -322,7 +322,7 @@ class MotionBlock:
     Attributes:
         start_frame: Index of the first frame since the start of the stream (25 Hz).
         values: float32 [T, 60] in the order of `MOTION_CHANNELS`; pose is relative to the
-            portrait's own pose, so all zeros is the portrait with closed lips.
+            portrait's own pose, so all zeros is the portrait as it is.
         checkpoint: The stream's state after this block, for `MotionConfig.resume_state`, at most
             64 KiB; b"" unless asked for, and in blocks that are made after the audio has ended.
         checkpoint_sample: Where the audio of a stream that resumes from it goes on.

@@ -14,6 +14,9 @@ from parlante.errors import InvalidInput
 from parlante.types import MOTION_DIM, MOTION_INDEX, Float32Array
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from parlante.evaluation.face.true_turns import PosedFrame
     from parlante.models.decoder import Decoder
 
 __all__ = ["configure_face", "judge_faces"]
@@ -34,6 +37,12 @@ def configure_face(face: argparse.ArgumentParser) -> None:
     """Add the options of the target."""
     face.add_argument("--synth", type=Path, metavar="DIR", help="held-out synthetic heads")
     face.add_argument("--portraits", type=Path, metavar="DIR", help="photos")
+    face.add_argument(
+        "--turns",
+        type=Path,
+        metavar="DIR",
+        help="synthetic heads by which to find out how much the tracker sees of a true turn",
+    )
     face.add_argument(
         "--face-net",
         action="append",
@@ -65,12 +74,13 @@ def judge_faces(args: argparse.Namespace) -> int:
         summary_lines,
         write_face_page,
     )
+    from parlante.evaluation.face.true_turns import seen_of_turns
     from parlante.evaluation.report import write_json
     from parlante.models.face_features import DEFAULT_FEATURES, load_part_net
     from parlante.models.face_tracker import FaceTracker
     from parlante.training.face.sources import find_synthetic, photo_files
 
-    if args.synth is None and args.portraits is None:
+    if args.synth is None and args.portraits is None and args.turns is None:
         raise InvalidInput(
             "eval face needs something to judge by; give --synth DIR, --portraits DIR or both",
             reason="BAD_OPTION",
@@ -90,7 +100,10 @@ def judge_faces(args: argparse.Namespace) -> int:
     if args.portraits is not None:
         paths = photo_files(args.portraits)[: args.max_subjects or None]
         photos = judge_photos(paths, renderers, tracker, [_motion(look) for look in _LOOKS])
-    report = make_face_report(heads, photos, digests)
+    turns = None
+    if args.turns is not None:
+        turns = seen_of_turns(_posed_heads(args.turns, args.max_subjects), tracker)
+    report = make_face_report(heads, photos, digests, turns)
     print("\n".join(summary_lines(report)))
     if args.output is not None:
         args.output.mkdir(parents=True, exist_ok=True)
@@ -118,6 +131,24 @@ def _renderers(choices: list[str]) -> tuple[dict[str, Decoder], dict[str, str]]:
             renderers[name] = Decoder(retouch)
             digests[name] = retouch.digest
     return renderers, digests
+
+
+def _posed_heads(folder: Path, max_subjects: int) -> Iterator[list[PosedFrame]]:
+    """Frames of each synthetic head, with their poses."""
+    from parlante.evaluation.face.true_turns import ANGLES, PosedFrame
+    from parlante.synth.dataset import open_dataset
+
+    dataset = open_dataset(folder)
+    for index in range(min(len(dataset), max_subjects or len(dataset))):
+        subject = dataset.subject(index)
+        yield [
+            PosedFrame(
+                rgb=subject.image(frame),
+                landmarks=subject.landmarks[frame],
+                angles=subject.pose[frame, : len(ANGLES)],
+            )
+            for frame in range(subject.num_frames)
+        ]
 
 
 def _motion(channels: dict[str, float]) -> Float32Array:

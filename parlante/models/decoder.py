@@ -23,7 +23,7 @@ from parlante.models.decoder_canvas import (
     make_sized_canvas,
     soften_matte,
 )
-from parlante.models.decoder_mesh import WarpMesh, build_mesh
+from parlante.models.decoder_mesh import WarpMesh, build_mesh, flap_targets, with_flaps
 from parlante.models.eyes import EyeLayers, build_eyes, render_eye, white_of
 from parlante.models.face_coefficients import load_reference
 from parlante.models.face_mesh import Int32Array
@@ -44,7 +44,13 @@ from parlante.models.frame_look import (
 from parlante.models.lip_fill import fill_opening
 from parlante.models.lip_opening import refine_lips
 from parlante.models.mouth import MouthLayers, build_mouth, render_mouth
-from parlante.models.portrait_layers import Layers, cut_out
+from parlante.models.mouth_patches import (
+    MouthPatch,
+    own_mouth_of,
+    plain_corners_of,
+    show_patch,
+)
+from parlante.models.portrait_layers import Layers, cut_out, unmix
 from parlante.models.warp import blend_over, raster_flow
 from parlante.types import (
     AVATAR_SPACE,
@@ -77,6 +83,8 @@ class PreparedAvatar:
         rig: Expressions.
         eyes: The subject's right and left eye.
         mouth: Inside of the mouth.
+        own_mouth: The photo's own, for when nothing moves it.
+        plain_corners: Cheeks without the ends of the photo's mouth, for rounded or wide open lips.
         triangles: int32 [M, 3], of mesh and lip flaps, far ones first.
         source: float32 [N, 2], px of the canvas, of mesh and flap vertices.
         yaw: How far the portrait itself is turned, rad.
@@ -95,6 +103,8 @@ class PreparedAvatar:
     rig: FaceRig
     eyes: tuple[EyeLayers, EyeLayers]
     mouth: MouthLayers
+    own_mouth: MouthPatch
+    plain_corners: MouthPatch
     triangles: Int32Array
     source: Float32Array
     yaw: float
@@ -162,10 +172,12 @@ class Decoder:
         eyes = build_eyes(image, landmarks)
         axes = face_axes(mesh)
         mouth = build_mouth(image, mesh.vertices, axes, white_of(eyes))
-        source, triangles = _with_flaps(mesh, mouth)
-        skin = fill_opening(image, mesh.vertices) if mouth.shows_teeth else image
+        source, triangles = with_flaps(mesh)
+        skin = image if mouth.is_closed else fill_opening(image, mesh.vertices)
+        own_mouth = own_mouth_of(image, skin, mesh.vertices)
+        plain_corners = plain_corners_of(skin, mesh.vertices)
         if look.keeps_background:
-            alpha = soften_matte(layers.matte)
+            skin, alpha = unmix(replace(layers, image=skin), soften_matte(layers.matte))
         else:
             skin, alpha = cut_out(replace(layers, image=skin))
         offset = (CANVAS_OFFSET[0] * zoom, CANVAS_OFFSET[1] * zoom)
@@ -178,6 +190,8 @@ class Decoder:
             rig=build_rig(mesh),
             eyes=eyes,
             mouth=mouth,
+            own_mouth=own_mouth,
+            plain_corners=plain_corners,
             triangles=triangles,
             yaw=float(np.arctan2(axes[0, 2], axes[0, 0])),
             source=source + np.array(offset, np.float32),
@@ -247,7 +261,7 @@ class Decoder:
         """
         scratch = self._scratch(avatar.size_px)
         posed = geometry.posed
-        target = np.concatenate([posed, _flap_targets(posed)])
+        target = np.concatenate([posed, flap_targets(posed)])
         scratch.map_x.fill(-16.0)
         raster_flow(target, avatar.source, avatar.triangles, scratch.map_x, scratch.map_y)
         maps = (scratch.map_x, scratch.map_y)
@@ -258,11 +272,25 @@ class Decoder:
             blend_over(scratch.rgba, avatar.background, out)
         for eye, state in zip(avatar.eyes, geometry.eyes, strict=True):
             render_eye(eye, avatar.image, state, posed, maps, avatar.canvas_offset, out)
-        render_mouth(
-            avatar.mouth, posed[_INNER_LIPS], geometry.mouth_frame, geometry.jaw,
-            geometry.tongue_out, out,
-        )  # fmt: skip
+        self._draw_mouth(avatar, geometry, maps, out)
         return DrawnFrame(pixels=out, maps=maps, matte=scratch.rgba[..., 3])
+
+    def _draw_mouth(
+        self,
+        avatar: PreparedAvatar,
+        geometry: FrameGeometry,
+        maps: tuple[Float32Array, Float32Array],
+        out: Uint8Array,
+    ) -> None:
+        posed, offset = geometry.posed, avatar.canvas_offset
+        lips = posed[_OUTER_LIPS]
+        show_patch(avatar.plain_corners, geometry.narrowing, lips, maps, offset, out)
+        if geometry.own_mouth < 1.0:
+            render_mouth(
+                avatar.mouth, posed[_INNER_LIPS], geometry.mouth_frame, geometry.jaw,
+                geometry.tongue_out, out,
+            )  # fmt: skip
+        show_patch(avatar.own_mouth, geometry.own_mouth, lips, maps, offset, out)
 
     def _scratch(self, size_px: int) -> _Scratch:
         """This thread's buffers for a size; a few sizes are kept, as streams take turns."""
@@ -337,6 +365,8 @@ _IRIS_SHAPE: Final = np.array([[0, 0, 0], [1, 0, 0], [0, -1, 0], [-1, 0, 0], [0,
 
 
 _OVAL: Final = np.array(fm.OVAL)
+_INNER_LIPS: Final = np.array([*fm.INNER_UPPER_LIP, *fm.INNER_LOWER_LIP])
+_OUTER_LIPS: Final = np.array(fm.OUTER_LIPS)
 SHARP_MARGIN_IOD: Final = 0.25
 
 
@@ -362,47 +392,3 @@ def _sample(
         face = (slice(y0, y1), slice(x0, x1))
         map_x, map_y = maps[0][face], maps[1][face]
         out[face] = cv2.remap(canvas, map_x, map_y, cv2.INTER_CUBIC, borderMode=border)
-
-
-# --- holes ---------------------------------------------------------------------------------
-# The mesh has a hole at the mouth whose outline is a polygon. Flaps continue the lips into the
-# hole, so that the smooth outline of the mouth layer never uncovers anything else. The holes at
-# the eyes are closed: lids move within the portrait's plane.
-
-_EYE_APERTURES: Final = (  # upper and lower lid, image left to right
-    ((33, *fm.RIGHT_UPPER_LID, 133), (33, *fm.RIGHT_LOWER_LID, 133)),
-    ((362, *fm.LEFT_UPPER_LID[::-1], 263), (362, *fm.LEFT_LOWER_LID[::-1], 263)),
-)
-_INNER_LIPS: Final = np.array([*fm.INNER_UPPER_LIP, *fm.INNER_LOWER_LIP])
-_UPPER_RIM: Final = np.array(fm.UPPER_LIP_ROWS[0])
-_LOWER_RIM: Final = np.array(fm.LOWER_LIP_ROWS[0])
-
-
-def _with_flaps(mesh: WarpMesh, mouth: MouthLayers) -> tuple[Float32Array, Int32Array]:
-    """Source points and triangles of the mesh with the flaps, which lie under the skin."""
-    n = len(mesh.vertices)
-    source = mesh.vertices[:, :2].copy()
-    upper, lower = source[_UPPER_RIM], source[_LOWER_RIM]
-    # Closed lips: the flaps carry the photo's own line. Open ones: only the colour of the rim.
-    share = 0.5 if mouth.is_closed else 0.0
-    middle_upper = upper + share * (lower - upper)
-    middle_lower = lower + share * (upper - lower)
-    left, right = fm.INNER_MOUTH_CORNERS
-    upper_flap = (left, *range(n, n + 9), right)
-    lower_flap = (left, *range(n + 9, n + 18), right)
-    flaps = np.concatenate(
-        [
-            fm.strip_triangles(fm.INNER_UPPER_LIP, upper_flap),
-            fm.strip_triangles(lower_flap, fm.INNER_LOWER_LIP),
-            *(fm.strip_triangles(upper, lower) for upper, lower in _EYE_APERTURES),
-        ]
-    )
-    num_outer = len(mesh.triangles) - len(fm.skin_triangles())
-    triangles = np.concatenate([mesh.triangles[:num_outer], flaps, mesh.triangles[num_outer:]])
-    points = np.concatenate([source, middle_upper, middle_lower])
-    return np.ascontiguousarray(points, np.float32), np.ascontiguousarray(triangles, np.int32)
-
-
-def _flap_targets(posed: Float32Array) -> Float32Array:
-    middle = 0.5 * (posed[_UPPER_RIM] + posed[_LOWER_RIM])
-    return np.concatenate([middle, middle])

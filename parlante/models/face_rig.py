@@ -41,6 +41,29 @@ REST_APERTURE: Final = 0.010
 LOWER_SHARE_OF_CLOSING: Final = 0.7
 FREE_APERTURE: Final = 0.08  # IOD, of lips that are parted over a shut jaw
 MAX_OPEN_JAW: Final = 0.9
+# What stays open above a lower lip that is rolled to the upper teeth, IOD, and the roll of an F.
+LABIODENTAL_GAP: Final = 0.036
+LABIODENTAL_ROLL: Final = 0.6
+# The photo's own mouth gives way: while lips are told to shut up to this, and while jaw or lips
+# move from the first to the second of these. Its pixels go sooner than its shape, so that parted
+# lips do not shut before they open; but a gaping mouth may not gape in every consonant.
+SHUTS_BY: Final = 0.6
+STILL_MOUTH: Final = 0.01
+PIXELS_GONE_BY: Final = 0.12
+SHAPE_GONE_BY: Final = 0.35
+LEAST_GONE_BY: Final = 0.05
+
+_JAW_OPEN: Final = MOTION_INDEX["jawOpen"]
+_SPEAKING: Final = np.array(
+    [
+        MOTION_INDEX[name]
+        for name in (
+            "jawOpen", "jawForward", "jawLeft", "jawRight", "mouthFunnel", "mouthPucker",
+            "mouthRollLower", "mouthRollUpper", "mouthLowerDownLeft", "mouthLowerDownRight",
+            "mouthUpperUpLeft", "mouthUpperUpRight", "tongueOut",
+        )
+    ]
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -56,6 +79,11 @@ class FaceRig:
         photo_aperture: float32 [9], of the portrait's own lips once its jaw is shut, IOD.
         rest_aperture: float32 [9], at zero motion, IOD.
         jaw_rest: float32 [N, 3], px, what shuts the jaw of a portrait with a wide open mouth.
+        open_jaw: How much of jawOpen that is.
+        own_aperture: float32 [9], of the portrait's lips as they are, IOD.
+        pushed: float32 [9], by which a shut jaw would shut lips more than they were open, IOD.
+        jaw_row: Index of jawOpen in `channels`.
+        gone_by: Motion by which nothing is left of the shape of the photo's own mouth.
     """
 
     channels: npt.NDArray[np.int32]
@@ -66,6 +94,11 @@ class FaceRig:
     photo_aperture: Float32Array
     rest_aperture: Float32Array
     jaw_rest: Float32Array
+    open_jaw: float
+    own_aperture: Float32Array
+    pushed: Float32Array
+    jaw_row: int
+    gone_by: float
 
     def displace(self, motion: Float32Array, vertices: Float32Array) -> Float32Array:
         """Move the vertices of the mesh by one frame's dynamics.
@@ -77,8 +110,9 @@ class FaceRig:
         Returns:
             float32 [N, 3].
         """
-        amounts = motion[self.channels]
-        lower, upper = self._close(motion, amounts)
+        kept = kept_share(motion, self.gone_by)
+        amounts = self._amounts(motion, kept)
+        lower, upper = self._close(motion, amounts, kept)
         out = vertices + self.jaw_rest
         _accumulate(amounts, self.fields, out)
         _accumulate(lower, self.lower_columns, out)
@@ -87,14 +121,16 @@ class FaceRig:
 
     def apertures(self, motion: Float32Array) -> Float32Array:
         """Aperture of each lip column that `displace` gives: float32 [9], IOD."""
-        amounts = motion[self.channels]
-        lower, upper = self._close(motion, amounts)
-        return np.asarray(self.photo_aperture + amounts @ self.opening + lower - upper, np.float32)
+        kept = kept_share(motion, self.gone_by)
+        amounts = self._amounts(motion, kept)
+        lower, upper = self._close(motion, amounts, kept)
+        opened = self._base(kept) + amounts @ self.opening
+        return np.asarray(opened + lower - upper, np.float32)
 
     def jaw_way(self, motion: Float32Array) -> Float32Array:
         """How far the lower teeth move: float32 [3], IOD in the face's frame."""
         get = MOTION_INDEX.__getitem__
-        jaw = float(motion[get("jawOpen")])
+        jaw = self._jaw(motion, kept_share(motion, self.gone_by))
         aside = 0.08 * float(motion[get("jawLeft")] - motion[get("jawRight")])
         forward = 0.08 * float(motion[get("jawForward")])
         return np.array(
@@ -102,24 +138,74 @@ class FaceRig:
             np.float32,
         )
 
+    def kept_pixels(self, motion: Float32Array) -> float:
+        """Share of the pixels of the photo's own mouth that a frame keeps, [0, 1]."""
+        return kept_share(motion, min(self.gone_by, PIXELS_GONE_BY))
+
+    def _jaw(self, motion: Float32Array, kept: float) -> float:
+        """How far the jaw is open: as the motion says, or as far as it is kept as in the photo."""
+        jaw, own = float(motion[_JAW_OPEN]), self.open_jaw * kept
+        return jaw if own == 0.0 else float(np.cbrt(jaw**3 + own**3))
+
+    def _amounts(self, motion: Float32Array, kept: float) -> Float32Array:
+        amounts = motion[self.channels]
+        amounts[self.jaw_row] = self._jaw(motion, kept)
+        return amounts
+
+    def _base(self, kept: float) -> Float32Array:
+        """Apertures with the jaw shut: where it shuts more than lips were open, they just touch."""
+        return np.asarray(self.photo_aperture - kept * self.pushed, np.float32)
+
     def _close(
-        self, motion: Float32Array, amounts: Float32Array
+        self, motion: Float32Array, amounts: Float32Array, kept: float
     ) -> tuple[Float32Array, Float32Array]:
         """How far each lip column must still move, so that the aperture is what is asked for."""
         get = MOTION_INDEX.__getitem__
         roll_lower, roll_upper = motion[get("mouthRollLower")], motion[get("mouthRollUpper")]
-        press = 0.5 * (motion[get("mouthPressLeft")] + motion[get("mouthPressRight")])
-        shut = max(float(motion[get("mouthClose")]), min(1.0, 2.0 * float(press)))
-        keep = (1.0 - min(shut, 1.0)) * (1.0 - 0.85 * float(min(roll_upper, 1.0)))
-        opening = np.maximum(amounts @ self.opening, 0.0)
-        lin = amounts @ self.opening
-        wanted = self.rest_aperture + opening * keep * (1.0 - 0.85 * float(min(roll_lower, 1.0)))
+        keep = (1.0 - _shut(motion)) * (1.0 - 0.85 * float(min(roll_upper, 1.0)))
+        opening = np.maximum(motion[self.channels] @ self.opening, 0.0) * keep
+        roll = float(min(roll_lower, 1.0))
+        # In an F the rolled lip stops at the upper teeth, which stay to be seen above it.
+        teeth = np.minimum(opening, LABIODENTAL_GAP * min(roll / LABIODENTAL_ROLL, 1.0))
+        rolled = np.maximum(opening * (1.0 - 0.85 * roll), teeth)
+        own = kept * (self.own_aperture - self.rest_aperture)
+        # The larger of both, smoothly: a mouth that opens does not shut first.
+        wanted = self.rest_aperture + np.cbrt(np.maximum(own, 0.0) ** 3 + rolled**3)
         # What the rolled lower lip closes, it closes alone: it rises to the upper teeth.
-        by_roll = opening * keep - (wanted - self.rest_aperture)
-        both = self.photo_aperture + lin - wanted - by_roll
+        by_roll = opening - rolled
+        both = self._base(kept) + amounts @ self.opening - wanted - by_roll
         lower = -LOWER_SHARE_OF_CLOSING * both - by_roll
         upper = (1.0 - LOWER_SHARE_OF_CLOSING) * both
         return lower.astype(np.float32), upper.astype(np.float32)
+
+
+def kept_share(motion: Float32Array, gone_by: float) -> float:
+    """Share of the photo's own mouth, open or not, that a frame keeps.
+
+    It is 1 as long as the motion says nothing of lips and jaw. Lips that are told to shut do so,
+    and a mouth in speech is drawn.
+
+    Args:
+        motion: float32 [60].
+        gone_by: Motion of jaw or lips that leaves nothing of it.
+    """
+    shut = _fade(_shut(motion) / SHUTS_BY)
+    if shut == 1.0:
+        return 0.0
+    moves = float(np.abs(motion[_SPEAKING]).max())
+    return (1.0 - shut) * (1.0 - _fade((moves - STILL_MOUTH) / (gone_by - STILL_MOUTH)))
+
+
+def _shut(motion: Float32Array) -> float:
+    """How far lips are told to shut, [0, 1]."""
+    get = MOTION_INDEX.__getitem__
+    press = 0.5 * (motion[get("mouthPressLeft")] + motion[get("mouthPressRight")])
+    return float(min(max(motion[get("mouthClose")], 2.0 * press, 0.0), 1.0))
+
+
+def _fade(t: float) -> float:
+    t = min(max(t, 0.0), 1.0)
+    return t * t * (3.0 - 2.0 * t)
 
 
 @kernel
@@ -156,6 +242,7 @@ def build_rig(mesh: WarpMesh) -> FaceRig:
     jaw = next(index for index, (name, _) in enumerate(channels) if name == "jawOpen")
     open_jaw = _open_jaw(photo)
     shut = np.maximum(photo - open_jaw * opening[jaw], 0.0)
+    widest = float(photo.max())
     return FaceRig(
         channels=np.array([MOTION_INDEX[name] for name, _ in channels], np.int32),
         fields=fields[:num],
@@ -165,6 +252,11 @@ def build_rig(mesh: WarpMesh) -> FaceRig:
         photo_aperture=shut.astype(np.float32),
         rest_aperture=np.minimum(photo, REST_APERTURE).astype(np.float32),
         jaw_rest=-np.float32(open_jaw) * fields[jaw],
+        open_jaw=open_jaw,
+        own_aperture=photo.astype(np.float32),
+        pushed=(shut - (photo - open_jaw * opening[jaw])).astype(np.float32),
+        jaw_row=jaw,
+        gone_by=max(SHAPE_GONE_BY * FREE_APERTURE / max(widest, FREE_APERTURE), LEAST_GONE_BY),
     )
 
 

@@ -34,6 +34,13 @@ Float64Array = npt.NDArray[np.float64]
 TONGUE_OUT: Final = MOTION_INDEX["tongueOut"]
 JAW_BACK_SHARE: Final = 0.35  # of the way down
 MAX_JAW_IOD: Final = 0.5
+# What makes a mouth less wide than the photo's, and how fast nothing of its ends may be left.
+FREE_NARROWING: Final = 0.1
+_NARROWED_BY: Final = {
+    MOTION_INDEX["mouthPucker"]: 1.6,
+    MOTION_INDEX["mouthFunnel"]: 0.9,
+    MOTION_INDEX["jawOpen"]: 0.9,
+}
 
 _LIDS: Final = (  # corner at image left, upper lid, lower lid, corner at image right
     (33, fm.RIGHT_UPPER_LID, fm.RIGHT_LOWER_LID, 133),
@@ -58,6 +65,8 @@ class FrameGeometry:
         tongue_out: [0, 1].
         eyes: Lids and gaze of the subject's right and left eye.
         gaze: float32 [2], yaw and pitch in the head, rad.
+        own_mouth: Share of the photo's own mouth that is shown, [0, 1].
+        narrowing: How far the mouth ends before the ends of the photo's mouth, [0, 1].
     """
 
     posed: Float32Array
@@ -69,6 +78,8 @@ class FrameGeometry:
     tongue_out: float
     eyes: tuple[EyeState, EyeState]
     gaze: Float32Array
+    own_mouth: float = 0.0
+    narrowing: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -107,7 +118,14 @@ def geometry_from_motion(avatar: PreparedAvatar, motion: Float32Array) -> FrameG
             state_from_motion(avatar.eyes[1], motion),
         ),
         gaze=np.asarray(gaze, np.float32),
+        own_mouth=avatar.rig.kept_pixels(motion),
+        narrowing=_narrowing(motion),
     )
+
+
+def _narrowing(motion: Float32Array) -> float:
+    narrow = sum(weight * float(motion[index]) for index, weight in _NARROWED_BY.items())
+    return min(max(narrow - FREE_NARROWING, 0.0), 1.0)
 
 
 def _held(avatar: PreparedAvatar, posed: Float32Array) -> Float32Array:

@@ -6,6 +6,7 @@ from typing import Final
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from parlante.types import Float32Array, Uint8Array
 
@@ -13,7 +14,7 @@ __all__ = ["fill_background", "push_pull"]
 
 # Hair and colour spill may reach this far beyond the matte (px of the crop). What looks like the
 # person there is painted away, what does not is kept; this near the matte all is painted away.
-SAFETY_PX: Final = 13
+SAFETY_PX: Final = 22
 RIM_PX: Final = 3
 PERSON_MATTE: Final = 0.95
 # Share of the person's colour in what is more than background: beside the matte blur counts,
@@ -23,6 +24,14 @@ HAIR_SHARE: Final = 0.06  # in thin strokes
 HAIR_PX: Final = 4  # half the width of the widest stroke
 SAME_COLOUR: Final = 18.0  # of 255: person and background that differ by less do not show
 STRAND_PX: Final = 3  # around spilt pixels
+# What has the colours of the background beside it may be its structure: unlike blur and hair, it
+# must not be taken for the person and travel with the head.
+LIKE_BACKGROUND_PX: Final = 36
+LIKE_BACKGROUND: Final = 4.0  # of 255, tolerance
+LIKE_BLUR_PX: Final = 1.0
+# Single hairs go further: strokes of the person's colour that hang together with what is spilt.
+FAR_HAIR_PX: Final = 40
+FAR_HAIR_SHARE: Final = 0.10
 MIN_KNOWN_SHARE: Final = 0.003
 SEAM_BLUR_PX: Final = 3.0
 # How far into the hole the rim's own colours are carried before the smooth fill takes over. A turn
@@ -30,6 +39,7 @@ SEAM_BLUR_PX: Final = 3.0
 RIM_REACH_PX: Final = 45.0
 RIM_BLUR_PX: Final = 6.0
 RIM_CALM_PX: Final = 2.5
+RIM_CLEAN_PX: Final = 5
 MAX_GRAIN: Final = 40.0  # of 255, standard deviation
 
 
@@ -78,10 +88,39 @@ def _without_person(picture: Float32Array, matte: Float32Array) -> Float32Array:
     limit = np.interp(away, (RIM_PX, SAFETY_PX), SPILL_SHARES)
     share = np.asarray(np.clip(share, 0.0, 1.0), np.float32)
     strokes = cv2.morphologyEx(share, cv2.MORPH_TOPHAT, _disc(HAIR_PX))
-    is_spilt = (share > limit) | (strokes > HAIR_SHARE)
-    spilt = cv2.dilate(is_spilt.astype(np.uint8), _disc(STRAND_PX))
+    is_spilt = ((share > limit) | (strokes > HAIR_SHARE)) & ~_like_background(picture, known)
+    hairs = _hanging_together(
+        (strokes > FAR_HAIR_SHARE) & (away < FAR_HAIR_PX), is_spilt & (away < SAFETY_PX)
+    )
+    spilt = cv2.dilate((is_spilt | hairs).astype(np.uint8), _disc(STRAND_PX))
     kept = (away > RIM_PX) & (spilt == 0)
-    return np.asarray(np.maximum(known, kept), np.float32)
+    far_hairs = cv2.dilate(hairs.astype(np.uint8), _disc(STRAND_PX)) > 0
+    return np.asarray(np.where(far_hairs, 0.0, np.maximum(known, kept)), np.float32)
+
+
+def _like_background(picture: Float32Array, known: Float32Array) -> npt.NDArray[np.bool_]:
+    """Whether each pixel lies within the range of colours that the background has around it."""
+    size = 2 * LIKE_BACKGROUND_PX + 1
+    window = np.ones((size, size), np.uint8)
+    is_known = known[..., None] > 0
+    calm = cv2.GaussianBlur(picture, (0, 0), LIKE_BLUR_PX)  # single bright pixels are no range
+    low = cv2.erode(np.where(is_known, calm, 255.0).astype(np.uint8), window)
+    high = cv2.dilate(np.where(is_known, calm, 0.0).astype(np.uint8), window)
+    above = picture >= low.astype(np.float32) - LIKE_BACKGROUND
+    below = picture <= high.astype(np.float32) + LIKE_BACKGROUND
+    return np.asarray((above & below).all(-1))
+
+
+def _hanging_together(
+    strokes: npt.NDArray[np.bool_], roots: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """Those strokes that go on from roots."""
+    near = cv2.dilate((strokes | roots).astype(np.uint8), _disc(1))
+    count, labels = cv2.connectedComponents(near)
+    is_rooted = np.zeros(count, bool)
+    is_rooted[np.unique(labels[roots])] = True
+    is_rooted[0] = False
+    return np.asarray(strokes & is_rooted[labels])
 
 
 def _continued(picture: Float32Array, known: Float32Array) -> Float32Array:
@@ -128,15 +167,18 @@ def push_pull(picture: Float32Array, known: Float32Array) -> Float32Array:
 
 def _continue_rim(picture: Float32Array, known: Float32Array, smooth: Float32Array) -> Float32Array:
     """Carry the nearest known pixels into the hole, fading into the smooth fill."""
+    is_known = known > 0
+    # Right at the rim a little of the person may be left, which would be drawn out to a smear.
+    clean = cv2.erode(known, _disc(RIM_CLEAN_PX), borderValue=1.0) > 0
+    clean = clean if clean.any() else is_known
     distance, labels = cv2.distanceTransformWithLabels(
-        (known == 0).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+        (~clean).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
     rim = np.zeros((int(labels.max()) + 1, 3), np.float32)
-    is_known = known > 0
     # Single pixels of a noisy picture would be drawn out into coloured streaks.
     weight = cv2.GaussianBlur(known, (0, 0), RIM_CALM_PX)
     calm = cv2.GaussianBlur(picture * known[..., None], (0, 0), RIM_CALM_PX)
-    rim[labels[is_known]] = (calm / np.maximum(weight, 1e-4)[..., None])[is_known]
+    rim[labels[clean]] = (calm / np.maximum(weight, 1e-4)[..., None])[clean]
     carried = cv2.GaussianBlur(rim[labels], (0, 0), RIM_BLUR_PX)
     share = np.exp(-distance / np.float32(RIM_REACH_PX))[..., None]
     mixed = carried * share + smooth * (1.0 - share)

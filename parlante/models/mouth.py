@@ -27,6 +27,7 @@ Float64Array = npt.NDArray[np.float64]
 
 TEETH_BEHIND_LIPS_IOD: Final = 0.07
 CURVE_SAMPLES: Final = 96
+ROUNDED_NARROW: Final = 0.35  # of the photo's width, by which a rounded mouth is less wide
 LINE_IOD: Final = 0.002  # of the seam between pressed lips that the photo has open
 CHEEKS: Final = (50, 101, 205, 280, 330, 425)  # landmarks that show the light on the face
 SHOWN_SHARE: Final = 0.65  # of the colour of teeth that the photo shows in full light
@@ -46,6 +47,7 @@ class MouthLayers:
         line: float32 [3], RGB of the shadow between closed lips.
         anchor: float32 [3], px of the portrait: middle of the line of closed lips, behind them.
         axes: float32 [3, 3], rows: image right, down and back of the face, px per IOD.
+        rest_width: IOD, of the photo's mouth.
         is_closed: True when the photo shows closed lips, whose own line can be kept.
         shows_teeth: True when the photo shows teeth.
     """
@@ -57,6 +59,7 @@ class MouthLayers:
     line: Float32Array
     anchor: Float32Array
     axes: Float32Array
+    rest_width: float
     is_closed: bool
     shows_teeth: bool
 
@@ -80,10 +83,11 @@ def build_mouth(
     gap = _gap_pixels(image, upper_rim, lower_rim)
     aperture = float(np.linalg.norm(lower_rim[4] - upper_rim[4])) / iod
     shows_teeth = len(opening.teeth) > 0
+    corners = landmarks[list(fm.INNER_MOUTH_CORNERS)].astype(np.float64)
     cheeks = float(sample_colours(image, landmarks[list(CHEEKS), :2]).mean())
     shown = opening.teeth if shows_teeth else None
     teeth = _tinted(_teeth_colour(shown, white, lips, cheeks), lips)
-    lower_teeth = _tinted(teeth * [0.90, 0.84, 0.80], lips)
+    lower_teeth = _tinted(teeth * [0.96, 0.90, 0.82], lips)
     is_closed = aperture < 0.035 and not shows_teeth
     closed = 0.35 * upper_rim[4] + 0.65 * lower_rim[4] if aperture > 0.03 else upper_rim[4]
     if shows_teeth:
@@ -106,6 +110,7 @@ def build_mouth(
         line=line.astype(np.float32),
         anchor=anchor.astype(np.float32),
         axes=axes.astype(np.float32),
+        rest_width=float(abs((corners[1] - corners[0]) @ axes[0])) / iod**2,
         is_closed=bool(is_closed),
         shows_teeth=shows_teeth,
     )
@@ -182,10 +187,12 @@ def render_mouth(
     if (high <= low).any():
         return
     frame = np.array([*first, *along, width], np.float32)
+    narrow = 1.0 - width / (px_per_iod * max(mouth.rest_width, 0.1))
+    narrow = min(max(narrow / ROUNDED_NARROW, 0.0), 1.0)
     shade_mouth(
         mouth.upper, mouth.lower, mouth.cavity, mouth.tongue, mouth.line, frame, upper, lower,
         head.astype(np.float32), jaw.astype(np.float32), float(tongue_out), gap_px / px_per_iod,
-        mouth.is_closed, np.concatenate([low, high]), out,
+        narrow, mouth.is_closed, np.concatenate([low, high]), out,
     )  # fmt: skip
 
 

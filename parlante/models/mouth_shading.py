@@ -25,6 +25,14 @@ TIP_IOD: Final = 0.05
 SHADOW: Final = 0.30
 ARCH_DEPTH: Final = 3.0  # depth = ARCH_DEPTH x^2: the arch falls back to the sides
 MAX_ARCH_X: Final = 0.3
+# Shares of light.
+BACK_DARK: Final = 0.55  # right under the upper teeth, where one looks into the throat
+TONGUE_ROUND: Final = 5.0  # lost by IOD^2 beside the tongue's middle
+WET: Final = 0.06
+LOWER_TEETH: Final = 0.85
+FLESH_LIGHT: Final = 0.7
+ROUNDED_DARK: Final = 0.22
+ROUNDED_LOWER: Final = 0.42
 
 
 @kernel
@@ -58,6 +66,7 @@ def shade_mouth(
     jaw: Float32Array,
     tongue_out: float,
     gap: float,
+    narrow: float,
     keep_line: bool,
     box: npt.NDArray[np.int64],
     out: Uint8Array,
@@ -67,7 +76,7 @@ def shade_mouth(
     determinant = head[0, 0] * head[1, 1] - head[0, 1] * head[1, 0]
     px_per_iod = math.sqrt(max(determinant, 1e-6))
     softness = 1.4
-    opened = _smooth(gap / 0.055)  # a narrow slit is mostly shadow
+    opened = _smooth(gap / 0.045)  # a narrow slit is mostly shadow
     presence = _smooth((gap - 0.012) / 0.03) if keep_line else 1.0
     shadow = SHADOW * presence
     wide = _smooth((gap - 0.10) / 0.15)
@@ -85,7 +94,11 @@ def shade_mouth(
             f = position - k
             u = upper[k] * (1.0 - f) + upper[k + 1] * f
             low = lower[k] * (1.0 - f) + lower[k + 1] * f
-            inside_upper, inside_lower = across - u, low - across
+            # Across a steep side an edge is as wide as a pixel, not as its column.
+            slope_upper = (upper[k + 1] - upper[k]) * last / width
+            slope_lower = (lower[k + 1] - lower[k]) * last / width
+            inside_upper = (across - u) / math.sqrt(1.0 + slope_upper * slope_upper)
+            inside_lower = (low - across) / math.sqrt(1.0 + slope_lower * slope_lower)
             end = min(along, width - along) / px_per_iod
             near = max(-inside_upper, -inside_lower, 0.0) / px_per_iod
             shade = shadow * math.exp(-((near / SHADOW_IOD) ** 2)) * _smooth(end / 0.10)
@@ -111,12 +124,19 @@ def shade_mouth(
             side = min(abs(2.0 * along / width - 1.0), 1.0)
             depth_upper = inside_upper / px_per_iod
             depth_lower = inside_lower / px_per_iod
-            # Tongue: a soft mound on the floor of the mouth that rises with `tongue_out`.
+            # Tongue: a mound on the floor of the mouth that rises with `tongue_out`, lit from the
+            # front and above: its back and its sides turn away from the light.
             floor = jaw[1] + LOWER_EDGE
             tongue_top = 0.26 * floor + 0.03 - 0.06 * tongue_out + 1.2 * x * x
             on_tongue = _smooth((y - tongue_top) / 0.05) * _smooth((0.27 - abs(x)) / 0.10)
-            tongue_light = 0.56 + 0.40 * _smooth((y - tongue_top) / 0.18)
-            tongue_light *= 1.0 - 0.06 * _smooth(1.0 - abs(x) / 0.03)
+            height = (y - tongue_top) / max(floor - tongue_top, 0.05)
+            tongue_light = 0.34 + 0.60 * _smooth(height / 0.75) - 0.16 * _smooth(height - 0.55)
+            tongue_light *= 1.0 - TONGUE_ROUND * x * x
+            groove = (x / 0.022) ** 2
+            tongue_light *= 1.0 - 0.10 * math.exp(-groove) * (1.0 - _smooth(height / 0.8))
+            # A wet shine on both sides of its groove.
+            wet_x, wet_y = (abs(x) - 0.055) / 0.035, (height - 0.62) / 0.16
+            shine = WET * math.exp(-wet_x * wet_x - wet_y * wet_y) * on_tongue
             # Textures: x and y from the middle of the incisors' edges.
             tx = (x + TEXTURE_HALF_WIDTH) * TEXTURE_PX_PER_IOD
             ty = (y - UPPER_EDGE - TEXTURE_TOP) * TEXTURE_PX_PER_IOD
@@ -127,12 +147,21 @@ def shade_mouth(
             under_upper_lip = 0.82 + 0.18 * _smooth(depth_upper / 0.045)
             over_lower_lip = 0.70 + 0.30 * _smooth(depth_lower / 0.06)
             corners = 1.0 - 0.50 * _smooth((side - 0.50) / 0.50)
+            # Lips that round stand out before the teeth and keep the light off them.
+            lit = 1.0 - ROUNDED_DARK * narrow
+            lower_light = LOWER_TEETH * over_lower_lip * lit * (1.0 - ROUNDED_LOWER * narrow)
+            upper_light = under_upper_lip * lit
+            depth = BACK_DARK + (1.25 - BACK_DARK) * _smooth(depth_upper / 0.28)
             for channel in range(3):
-                value = cavity[channel] * (0.75 + 0.5 * _smooth(depth_upper / 0.25))
-                value += on_tongue * (tongue[channel] * tongue_light * over_lower_lip - value)
-                tooth = _texel(lower_teeth, lx, ly, channel) * over_lower_lip * 0.9
+                value = cavity[channel] * depth * lit
+                flesh = tongue[channel] * tongue_light * over_lower_lip * lit
+                value += on_tongue * (flesh - value) + shine * tongue[channel]
+                # What is dark in here is dark red, not grey: the flesh around lights it.
+                tooth = _texel(lower_teeth, lx, ly, channel) * lower_light
+                tooth += (1.0 - lower_light) * FLESH_LIGHT * cavity[channel]
                 value += lower_matte * (tooth - value)
-                tooth = _texel(upper_teeth, tx, ty, channel) * under_upper_lip
+                tooth = _texel(upper_teeth, tx, ty, channel) * upper_light
+                tooth += (1.0 - upper_light) * FLESH_LIGHT * cavity[channel]
                 value += upper_matte * (tooth - value)
                 value *= corners
                 value = line[channel] * (1.0 - opened) + value * opened

@@ -16,7 +16,7 @@ from parlante.models.border import soft_inside
 from parlante.models.inpaint import push_pull
 from parlante.types import FRAME_SIZE_PX, Uint8Array
 
-__all__ = ["Layers", "cut_out", "fine_over", "resize_square", "size_layers"]
+__all__ = ["Layers", "cut_out", "fine_over", "resize_square", "size_layers", "unmix"]
 
 SAME_LEVEL: Final = 3.0  # of 255: the background still is the portrait there
 SAME_REACH_PX: Final = 5
@@ -24,6 +24,10 @@ SAME_REACH_PX: Final = 5
 OWN_MATTE: Final = 0.95
 FAINT_MATTE: Final = 0.25
 OWN_MARGIN_PX: Final = 2.0
+# Of 255, by how much a colour of the person may leave the photo's own where it is unmixed. More
+# would make thinner hair of glaring colours, whose rims flicker in motion.
+MAX_UNMIXING: Final = 48.0
+ALPHA_BLUR_PX: Final = 0.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -112,3 +116,36 @@ def cut_out(layers: Layers) -> tuple[Uint8Array, Uint8Array]:
     sure = np.clip((alpha - FAINT_MATTE) / (OWN_MATTE - FAINT_MATTE), 0.0, 1.0)[..., None]
     person = continued + sure * (np.clip(unmixed, 0.0, 255.0) - continued)
     return np.asarray(np.rint(np.clip(person, 0.0, 255.0)), np.uint8), layers.matte
+
+
+def unmix(layers: Layers, alpha: Uint8Array) -> tuple[Uint8Array, Uint8Array]:
+    """The person before the portrait's own background, so that both together are the photo.
+
+    Rim and hair are mixtures of person and background. Taken as they are they would be mixed with
+    the background once more, and what was painted out of the background beside them (single hairs,
+    shadows) would be missing: alpha is raised to where a colour of the person explains the photo.
+
+    Args:
+        layers: Of the avatar.
+        alpha: uint8 [S, S], what the person is to be blended by.
+
+    Returns:
+        uint8 [S, S, 3], RGB, not premultiplied, and uint8 [S, S], alpha.
+    """
+    picture = layers.image.astype(np.float32)
+    added = picture - layers.background
+    far = np.abs(added).max(-1)
+    share = alpha.astype(np.float32) / np.float32(255.0)
+    needed = cv2.dilate(far / (far + np.float32(MAX_UNMIXING)), np.ones((3, 3), np.uint8))
+    blur = ALPHA_BLUR_PX * picture.shape[0] / FRAME_SIZE_PX
+    needed = cv2.GaussianBlur(needed, (0, 0), blur)
+    # Grain is no person: it would swim with the head.
+    is_seen = np.abs(cv2.GaussianBlur(added, (0, 0), blur)).max(-1) > SAME_LEVEL
+    share = np.maximum(share, np.where(is_seen, needed, np.float32(0.0)))
+    share = np.ceil(share * np.float32(255.0)) / np.float32(255.0)
+    person = layers.background + added / np.maximum(share, np.float32(1e-2))[..., None]
+    person = np.where(share[..., None] > 0.0, person, picture)
+    return (
+        np.asarray(np.rint(np.clip(person, 0.0, 255.0)), np.uint8),
+        np.asarray(np.rint(share * np.float32(255.0)), np.uint8),
+    )

@@ -23,13 +23,17 @@ _TILE_PX: Final = 192
 
 
 def make_face_report(
-    heads: HeadScores | None, photos: PhotoScores | None, digests: dict[str, str]
+    heads: HeadScores | None,
+    photos: PhotoScores | None,
+    digests: dict[str, str],
+    turns: dict[str, float] | None = None,
 ) -> dict[str, Any]:
     """Put everything into one JSON object.
 
     Keys: ``version``; ``weights``, digests by renderer; ``heads`` with ``scores`` by renderer,
     group and region, ``gain`` of each renderer over the first, in percent of its root mean square
-    error, and the numbers of subjects and frames; ``photos`` with the fields of `PhotoScores`.
+    error, and the numbers of subjects and frames; ``photos`` with the fields of `PhotoScores`;
+    ``turns``, the share of true turns that the tracker sees, by angle.
     """
     report: dict[str, Any] = {"version": FACE_REPORT_VERSION, "weights": digests}
     if heads is not None:
@@ -46,6 +50,8 @@ def make_face_report(
             "loop": photos.loop,
             "flicker": photos.flicker,
         }
+    if turns is not None:
+        report["turns"] = turns
     plain: dict[str, Any] = plain_json(report)
     return plain
 
@@ -89,6 +95,9 @@ def summary_lines(report: dict[str, Any]) -> Iterator[str]:
         yield ""
     if "photos" in report:
         yield from _photo_lines(report["photos"])
+    if "turns" in report:
+        shares = ", ".join(f"{name} x{share:.2f}" for name, share in report["turns"].items())
+        yield f"Of true turns of synthetic heads the tracker sees: {shares}."
 
 
 def _photo_lines(photos: dict[str, Any]) -> Iterator[str]:

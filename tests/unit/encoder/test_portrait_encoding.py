@@ -297,3 +297,30 @@ def test_a_noisy_background_is_continued_without_streaks_and_with_its_noise() ->
     assert filled.std() == pytest.approx(30.0, rel=0.35)
     colour = filled - filled.mean(axis=-1, keepdims=True)
     assert colour.std() > 12.0
+
+
+def _plain_head(*, beyond: int) -> tuple[Uint8Array, np.ndarray]:
+    """A dark head on a light wall, with a hair that ends `beyond` px outside the matte."""
+    rgb = np.full((256, 256, 3), 190, np.uint8)
+    cv2.circle(rgb, (128, 128), 60, (40, 30, 30), -1, cv2.LINE_AA)
+    matte = np.zeros((256, 256), np.float32)
+    cv2.circle(matte, (128, 128), 60, 1.0, -1, cv2.LINE_AA)
+    cv2.line(rgb, (150, 128), (188 + beyond, 150), (60, 50, 50), 3, cv2.LINE_AA)
+    return rgb, matte
+
+
+@pytest.mark.parametrize("beyond", [8, 20, 32])
+def test_background_loses_a_hair_that_hangs_out_of_the_head(beyond: int) -> None:
+    rgb, matte = _plain_head(beyond=beyond)
+    background = fill_background(rgb, matte)
+    assert background.min() > 150
+
+
+def test_background_keeps_an_edge_that_runs_to_the_head() -> None:
+    rgb, matte = _plain_head(beyond=0)
+    shelf = rgb.copy()
+    shelf[60:72] = (70, 60, 60)  # a dark board behind the head, from side to side
+    cv2.circle(shelf, (128, 128), 60, (40, 30, 30), -1, cv2.LINE_AA)
+    background = fill_background(shelf, matte)
+    beside = 128 + 60 + 8
+    assert np.abs(background[62:70, beside:].astype(int) - shelf[62:70, beside:]).max() < 12

@@ -24,19 +24,43 @@ def change(first, second):
     return np.abs(first.astype(int) - second.astype(int)).max(-1)
 
 
-def test_render_returns_the_photo_when_motion_is_zero(still, portrait, psnr_db):
-    assert psnr_db(still, portrait.image, portrait.matte > 0) >= 38.0
+@pytest.mark.parametrize("gap", [0.0, 0.02, 0.08, 0.45])
+def test_render_returns_the_photo_when_motion_is_zero(
+    decoder, draw, latents_of, motion, psnr_db, gap
+):
+    portrait = draw(gap=gap)
+    frame = decoder.render(decoder.prepare(latents_of(portrait)), motion())
+    assert psnr_db(frame, portrait.image) >= 50.0
+    lips = portrait.landmarks[list(fm.OUTER_LIPS), :2].astype(int)
+    (x0, y0), (x1, y1) = lips.min(0), lips.max(0)
+    assert psnr_db(frame[y0:y1, x0:x1], portrait.image[y0:y1, x0:x1]) >= 46.0
 
 
-def test_render_closes_lips_that_the_photo_has_open(decoder, draw, latents_of, motion, psnr_db):
+SHUT = [{"mouthClose": 1.0}, {"mouthPress": 0.35}, {"jawOpen": 0.3, "mouthClose": 1.0}]
+
+
+@pytest.mark.parametrize("told", SHUT)
+def test_lips_that_the_photo_has_open_shut_when_told(decoder, draw, latents_of, motion, told):
     avatar = decoder.prepare(latents_of(draw(gap=0.08)))
     assert avatar.rig.photo_aperture[4] == pytest.approx(0.08, abs=0.005)
-    assert avatar.rig.apertures(motion())[4] <= 0.012
+    assert avatar.rig.apertures(motion())[4] == pytest.approx(0.08, abs=0.005)
+    assert avatar.rig.apertures(motion(**told))[4] <= 0.012
+
+
+def test_lips_that_the_photo_has_open_shut_smoothly(decoder, draw, latents_of, motion):
+    avatar = decoder.prepare(latents_of(draw(gap=0.08)))
+    steps = np.linspace(0.0, 0.5, 26)
+    shutting = [avatar.rig.apertures(motion(mouthClose=x))[4] for x in steps]
+    assert np.diff(shutting).max() <= 1e-6
+    assert np.abs(np.diff(shutting)).max() < 0.008
+    opening = [avatar.rig.apertures(motion(jawOpen=x))[4] for x in steps]
+    assert np.diff(opening).min() > -0.002  # hardly shuts before it opens
+    assert np.abs(np.diff(opening)).max() < 0.014
 
 
 def test_render_draws_the_lips_shut_over_an_open_photo(decoder, draw, latents_of, motion, still):
     portrait = draw(gap=0.08)
-    frame = decoder.render(decoder.prepare(latents_of(portrait)), motion())
+    frame = decoder.render(decoder.prepare(latents_of(portrait)), motion(mouthClose=1.0))
     x, y = portrait.landmarks[[13, 14], :2].mean(0).astype(int)
     dark = [(image[y - 12 : y + 12, x].sum(-1) < 200).sum() for image in (portrait.image, frame)]
     assert dark[0] >= 6

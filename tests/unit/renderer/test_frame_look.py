@@ -11,7 +11,7 @@ import pytest
 
 from parlante.errors import InvalidInput
 from parlante.models.frame_look import FrameLook, build_stage, fit_backdrop
-from parlante.models.portrait_layers import Layers, cut_out, fine_over, size_layers
+from parlante.models.portrait_layers import Layers, cut_out, fine_over, size_layers, unmix
 from parlante.types import FRAME_SIZES_PX, BackgroundKind
 
 GREEN = (20, 200, 60)
@@ -225,3 +225,23 @@ def test_the_whole_picture_keeps_its_background(decoder, scene):
     with pytest.raises(InvalidInput) as caught:
         decoder.prepare(scene, FrameLook(background=BackgroundKind.BLURRED))
     assert caught.value.reason == "BACKGROUND_FIXED"
+
+
+def test_unmixed_person_over_its_background_is_the_photo() -> None:
+    rng = np.random.default_rng(3)
+    background = np.full((64, 64, 3), (180, 160, 140), np.uint8)
+    image = background.copy()
+    image[20:44, 20:44] = (40, 30, 30)
+    image[:, 50] = (90, 70, 60)  # a hair outside the matte
+    image = cv2.GaussianBlur(image, (0, 0), 1.0)
+    image = np.clip(image + rng.integers(-2, 3, image.shape), 0, 255).astype(np.uint8)
+    matte = np.zeros((64, 64), np.uint8)
+    matte[20:44, 20:44] = 255
+    layers = Layers(image=image, matte=matte, background=background)
+    person, alpha = unmix(layers, cv2.GaussianBlur(matte, (0, 0), 2.0))
+    share = alpha[..., None] / 255.0
+    both = person * share + background * (1.0 - share)
+    assert np.abs(both - image).max() <= 5.0
+    assert alpha[10, 50] > 100  # the hair goes with the head
+    assert alpha[5, 5] < 20
+    assert np.abs(person.astype(int) - image)[alpha > 20].max() <= 64

@@ -61,7 +61,12 @@ def test_fill_leaves_the_face_beyond_the_lips(smiling):
 
 
 def test_closed_lips_hide_the_teeth(decoder, avatar, smiling, motion):
-    assert count_teeth(decoder.render(avatar, motion()), smiling) == 0
+    assert count_teeth(decoder.render(avatar, motion(mouthClose=1.0)), smiling) == 0
+
+
+def test_lips_without_motion_leave_the_smile(decoder, avatar, smiling, motion):
+    shown = count_teeth(decoder.render(avatar, motion()), smiling)
+    assert shown == pytest.approx(count_teeth(smiling.image, smiling), rel=0.03)
 
 
 def test_opened_smile_shows_the_teeth_of_the_photo(decoder, avatar, smiling, motion):

@@ -1,0 +1,176 @@
+"""Other pixels for the mouth than those that the warp carries, blended in as far as motion asks.
+
+The warp carries the lips continued over the opening, and the inside of the mouth is drawn: both are
+made for speech. With a still mouth the photo's own pixels are the better picture. And where lips
+round, or open wide, the dark ends of the photo's wider mouth must not stay as ticks beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from parlante.models import face_mesh as fm
+from parlante.models.jit import kernel
+from parlante.types import Float32Array, Uint8Array
+
+REACH_IOD: Final = 0.06  # around the opening: as far as the drawn mouth casts its shadow
+SOFT_IOD: Final = 0.015
+MARGIN_IOD: Final = 0.12
+LEAST_SHARE: Final = 1.0 / 255.0
+TICK_IOD: Final = 0.10  # around the corners of the mouth
+TICK_DARK: Final = 0.90  # of the light around
+TICK_AROUND_IOD: Final = 0.06
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MouthPatch:
+    """Pixels around a mouth.
+
+    Attributes:
+        pixels: uint8 [h, w, 4], RGB and the matte of what they are to cover.
+        origin: Left and top of the pixels in the portrait, px.
+    """
+
+    pixels: Uint8Array
+    origin: tuple[int, int]
+
+
+def own_mouth_of(image: Uint8Array, skin: Uint8Array, landmarks: Float32Array) -> MouthPatch:
+    """Cut the mouth out of a photo, with all in which it differs from the drawn one.
+
+    Args:
+        image: uint8 [S, S, 3], RGB.
+        skin: uint8 [S, S, 3], the same with lips continued over the opening.
+        landmarks: float32 [>= 468, >= 2], px, with rims where the photo has them.
+    """
+    iod = fm.inter_ocular_px(landmarks)
+    low, cut = _box(image, landmarks, iod)
+    matte = np.zeros(image[cut].shape[:2], np.uint8)
+    points = np.rint((landmarks[list(fm.INNER_LIPS), :2] - low) * 16).astype(np.int32)
+    cv2.fillPoly(matte, [points], 255, cv2.LINE_8, 4)
+    cv2.polylines(matte, [points], True, 255, 1, cv2.LINE_8, 4)
+    matte[np.abs(image[cut].astype(np.int16) - skin[cut]).max(-1) > 0] = 255
+    reach = 2 * round(REACH_IOD * iod) + 1
+    matte = cv2.dilate(matte, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
+    # All of what differs is covered in full; the soft edge lies beyond.
+    soft = cv2.GaussianBlur(matte, (0, 0), SOFT_IOD * iod)
+    pixels = np.ascontiguousarray(np.dstack([image[cut], soft]))
+    return MouthPatch(pixels=pixels, origin=(int(low[0]), int(low[1])))
+
+
+def plain_corners_of(skin: Uint8Array, landmarks: Float32Array) -> MouthPatch:
+    """Continue the cheeks over the dark ends of a photo's mouth, beyond its inner corners.
+
+    Args:
+        skin: uint8 [S, S, 3], RGB, with lips continued over the opening.
+        landmarks: float32 [>= 468, >= 2], px, with rims where the photo has them.
+    """
+    iod = fm.inter_ocular_px(landmarks)
+    low, cut = _box(skin, landmarks, iod)
+    patch = np.ascontiguousarray(skin[cut])
+    y, x = np.mgrid[: patch.shape[0], : patch.shape[1]].astype(np.float32)
+    near = np.zeros(patch.shape[:2], np.float32)
+    for inner, outer in zip(fm.INNER_MOUTH_CORNERS, fm.MOUTH_CORNERS, strict=True):
+        corner = landmarks[outer, :2] - low
+        aside = np.sign(landmarks[outer, 0] - landmarks[inner, 0])
+        away = np.hypot(x - corner[0], y - corner[1]) / (TICK_IOD * iod)
+        # Only beyond the corner: lips keep their own dark line.
+        beyond = np.clip((x - corner[0]) * aside / (0.03 * iod) + 1.0, 0.0, 1.0)
+        near = np.maximum(near, _fade(1.5 * away - 0.5) * beyond)
+    light = patch.astype(np.float32).mean(-1)
+    sigma = TICK_AROUND_IOD * iod
+    lit = light > TICK_DARK * cv2.GaussianBlur(light, (0, 0), sigma)
+    weight = lit.astype(np.float32) + np.float32(1e-3)
+    total = cv2.GaussianBlur(weight, (0, 0), sigma)
+    plain = cv2.GaussianBlur(patch * weight[..., None], (0, 0), sigma) / total[..., None]
+    dark = cv2.GaussianBlur(1.0 - lit.astype(np.float32), (0, 0), SOFT_IOD * iod)
+    matte = np.rint(255.0 * near * np.clip(2.0 * dark, 0.0, 1.0)).astype(np.uint8)
+    plain = np.clip(np.rint(plain), 0, 255).astype(np.uint8)
+    return MouthPatch(
+        pixels=np.ascontiguousarray(np.dstack([plain, matte])), origin=(int(low[0]), int(low[1]))
+    )
+
+
+def _fade(t: Float32Array) -> Float32Array:
+    t = np.clip(t, 0.0, 1.0)
+    return np.asarray(1.0 - t * t * (3.0 - 2.0 * t), np.float32)
+
+
+def _box(
+    image: Uint8Array, landmarks: Float32Array, iod: float
+) -> tuple[npt.NDArray[np.int64], tuple[slice, slice]]:
+    """Left and top of the box around the mouth, and what cuts it out."""
+    outline = landmarks[list(fm.OUTER_LIPS), :2]
+    size = np.array(image.shape[1::-1])
+    low = np.clip(np.floor(outline.min(0) - MARGIN_IOD * iod), 0, size - 2).astype(np.int64)
+    high = np.clip(np.ceil(outline.max(0) + MARGIN_IOD * iod), low + 2, size).astype(np.int64)
+    return low, (slice(low[1], high[1]), slice(low[0], high[0]))
+
+
+def show_patch(
+    patch: MouthPatch,
+    share: float,
+    lips: Float32Array,
+    maps: tuple[Float32Array, Float32Array],
+    map_offset: tuple[float, float],
+    out: Uint8Array,
+) -> None:
+    """Blend a patch over a drawn frame.
+
+    Args:
+        patch: The patch, in the portrait's plane.
+        share: [0, 1], 1 = the patch alone.
+        lips: float32 [K, 2], screen px of the outer lips.
+        maps: float32 [H, W] each, source position of every pixel on the canvas.
+        map_offset: Position of the portrait on the canvas, px.
+        out: uint8 [H, W, 3], changed in place.
+    """
+    if share < LEAST_SHARE:
+        return
+    extent = np.ptp(lips, 0).max()
+    size = np.array(out.shape[1::-1])
+    low = np.clip(np.floor(lips.min(0) - 0.25 * extent), 0, size).astype(int)
+    high = np.clip(np.ceil(lips.max(0) + 0.25 * extent), 0, size).astype(int)
+    if (high <= low).any():
+        return
+    offset_x, offset_y = (map_offset[k] + patch.origin[k] for k in (0, 1))
+    box = np.concatenate([low, high])
+    _blend(patch.pixels, share, maps[0], maps[1], offset_x, offset_y, box, out)
+
+
+@kernel
+def _blend(
+    pixels: Uint8Array,
+    share: float,
+    map_x: Float32Array,
+    map_y: Float32Array,
+    offset_x: float,
+    offset_y: float,
+    box: npt.NDArray[np.int64],
+    out: Uint8Array,
+) -> None:
+    right, bottom = pixels.shape[1] - 1, pixels.shape[0] - 1
+    for row in range(box[1], box[3]):
+        for column in range(box[0], box[2]):
+            x, y = map_x[row, column] - offset_x, map_y[row, column] - offset_y
+            if x < 0.0 or y < 0.0 or x >= right or y >= bottom:
+                continue
+            x0, y0 = int(x), int(y)
+            if pixels[y0, x0, 3] == 0 and pixels[y0 + 1, x0 + 1, 3] == 0:
+                continue
+            fx, fy = x - x0, y - y0
+            a00, a01 = (1.0 - fx) * (1.0 - fy), fx * (1.0 - fy)
+            a10, a11 = (1.0 - fx) * fy, fx * fy
+            matte = a00 * pixels[y0, x0, 3] + a01 * pixels[y0, x0 + 1, 3]
+            matte += a10 * pixels[y0 + 1, x0, 3] + a11 * pixels[y0 + 1, x0 + 1, 3]
+            weight = share * matte / 255.0
+            for channel in range(3):
+                seen = a00 * pixels[y0, x0, channel] + a01 * pixels[y0, x0 + 1, channel]
+                seen += a10 * pixels[y0 + 1, x0, channel] + a11 * pixels[y0 + 1, x0 + 1, channel]
+                base = out[row, column, channel]
+                out[row, column, channel] = np.uint8(base + weight * (seen - base) + 0.5)
