@@ -14,7 +14,6 @@ class Fault(enum.Enum):
     TIMED_OUT = "timed_out"  # frozen, or far too slow
     MODEL_DEAD = "model_dead"  # a model's process has died; the server never restarts it
     SHARED_MEMORY = "shared_memory"  # the server cannot grow its shared memory
-    REGION_LOST = "region_lost"  # the server does not know our region: it has been restarted
     REFUSED = "refused"  # the server finds the call wrong
 
 

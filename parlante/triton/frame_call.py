@@ -13,7 +13,13 @@ from typing import Any, Final
 import numpy as np
 from tritonclient.grpc import service_pb2
 
-from parlante.triton.layout import DECODER, FrameRow, RowResult, split_results
+from parlante.triton.layout import (
+    DECODER,
+    REGION,
+    FrameRow,
+    RowResult,
+    split_results,
+)
 from parlante.triton.regions import Region
 from parlante.types import MOTION_DIM, Uint8Array
 
@@ -23,7 +29,7 @@ _OUTPUTS: Final = ("RESULT", "DATA")
 
 
 def write_request(rows: Sequence[FrameRow], region: Region | None) -> Any:
-    """Make the ModelInferRequest of rows; DATA comes through the region if there is one."""
+    """Make the ModelInferRequest of rows; pixels come through the region if there is one."""
     request = service_pb2.ModelInferRequest()
     request.CopyFrom(_template(len(rows)))
     names = [row.name.encode() for row in rows]
@@ -35,14 +41,16 @@ def write_request(rows: Sequence[FrameRow], region: Region | None) -> Any:
         ]
     )
     if region is not None:
-        parameters = request.outputs[_OUTPUTS.index("DATA")].parameters
-        parameters["shared_memory_region"].string_param = region.name
-        parameters["shared_memory_byte_size"].int64_param = region.num_bytes
+        request.parameters[REGION].string_param = region.name
     return request
 
 
-def read_answer(answer: Any, region: Region | None) -> list[RowResult]:
+def read_answer(answer: Any, memory: Uint8Array | None) -> list[RowResult]:
     """Read a ModelInferResponse.
+
+    Args:
+        answer: What came.
+        memory: uint8 [N], of the region that the request named; pixels are views of it.
 
     Raises:
         ValueError: It is not what was asked for.
@@ -53,12 +61,9 @@ def read_answer(answer: Any, region: Region | None) -> list[RowResult]:
     }
     if "RESULT" not in raw:
         raise ValueError("no RESULT")
-    told = np.frombuffer(raw["RESULT"], "<i4").reshape(-1, 5)
-    if region is not None:
-        data = region.copy(int(told[:, 1].clip(0).sum()))
-    else:
-        data = _bytes_of(raw.get("DATA", b""))
-    return split_results(told, data)
+    told = np.frombuffer(raw["RESULT"], "<i4").reshape(-1, 6)
+    data = _bytes_of(raw.get("DATA", b""))
+    return split_results(told, data, memory)
 
 
 def _bytes_of(data: bytes) -> Uint8Array:

@@ -65,9 +65,6 @@ class FakeTritonServer:
         self.reloaded.append(model)
         self.fault = None
 
-    async def forget_regions(self) -> None:
-        """There are none."""
-
     async def aclose(self) -> None:
         """Nothing to close."""
 

@@ -26,6 +26,7 @@ from parlante.triton.layout import (
     unpack_backdrop,
     unpack_latents,
 )
+from parlante.triton.regions import PixelRoom
 from parlante.types import MOTION_DIM, BackgroundKind
 from tests.fakes.faces import face_latents
 
@@ -127,6 +128,37 @@ def test_rows_of_all_sizes_come_apart_again() -> None:
         np.testing.assert_array_equal(back.pixels, result.pixels)
 
 
+def test_rows_drawn_in_a_region_are_found_there_and_the_others_in_the_data() -> None:
+    memory = np.zeros(400, np.uint8)
+    room = PixelRoom(memory)
+    first, second = room.take((4, 6, 3)), room.take((9, 9, 4))
+    assert first is not None
+    assert second is not None
+    first.pixels[:], second.pixels[:] = 3, 5
+    results = [
+        RowResult(status=RowStatus.OK, pixels=first.pixels, offset=first.offset),
+        RowResult(status=RowStatus.FAILED),
+        RowResult(status=RowStatus.OK, jpeg=b"a picture"),
+        RowResult(status=RowStatus.OK, pixels=second.pixels, offset=second.offset),
+        RowResult(status=RowStatus.OK, pixels=np.full((2, 2, 3), 7, np.uint8)),
+    ]
+    told, data = join_results(results)
+    assert data.size < 30  # nothing of what is in the region
+    for back, result in zip(split_results(told, data, memory), results, strict=True):
+        assert (back.status, back.jpeg, back.offset) == (result.status, result.jpeg, result.offset)
+        np.testing.assert_array_equal(back.pixels, result.pixels)
+
+
+def test_rows_in_a_region_that_nobody_named_are_refused() -> None:
+    pixels = np.zeros((4, 6, 3), np.uint8)
+    told, data = join_results([RowResult(status=RowStatus.OK, pixels=pixels, offset=0)])
+    with pytest.raises(ValueError, match="bytes"):
+        split_results(told, data)
+    told[0, 5] = -2
+    with pytest.raises(ValueError, match="bytes"):
+        split_results(told, data, np.zeros(400, np.uint8))
+
+
 def test_a_lone_failed_row_has_data_too() -> None:
     told, data = join_results([RowResult(status=RowStatus.FAILED)])
     assert data.size > 0  # no tensor may be empty
@@ -152,7 +184,7 @@ def test_decoder_is_configured_as_callers_expect() -> None:
     shapes = {tensor.name: list(tensor.dims) for tensor in [*config.input, *config.output]}
     assert shapes["MOTION"] == [MOTION_DIM]
     assert shapes["DATA"] == [-1]  # frames of any size
-    assert shapes["RESULT"] == [5]
+    assert shapes["RESULT"] == [6]
     assert {"AVATAR", "QUALITY"} <= shapes.keys()
 
 
