@@ -22,6 +22,7 @@ from parlante.aio import closing
 from parlante.errors import FailedPrecondition, InternalError, Unavailable
 from parlante.media.resample import Resampler
 from parlante.models.motion_dit import MotionDiT
+from parlante.models.motion_sampling import SamplerConfig
 from parlante.models.motion_weights import DEFAULT_WEIGHTS, load_weights
 from parlante.types import (
     FRAME_RATE_HZ,
@@ -36,7 +37,6 @@ from parlante.types import (
     MotionInput,
 )
 from services.motion import checkpoint, session
-from services.motion.drawing import SamplerConfig
 from services.motion.session import SessionState
 
 __all__ = ["MotionEngine"]
