@@ -350,8 +350,14 @@ class MotionDiT(nn.Module):
 
     def recall(self, clean: Tensor) -> Cache:
         """Make the cache of past frames [B, P, D] at once, as `remember` does block by block."""
+        if clean.shape[1] == 0:
+            return self.empty_cache(len(clean))
         memory = self.memory_in(clean)
-        return [block.attention.read_past(memory) for block in self.blocks]  # type: ignore[operator,union-attr]
+        cache: Cache = []
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            cache.append(block.attention.read_past(memory))
+        return cache
 
     def remember(self, clean: Tensor, cache: Cache) -> Cache:
         """Append a finished block [B, BLOCK_FRAMES, D] to the cache; returns a new cache."""

@@ -1,19 +1,16 @@
-"""Calls one Triton server: frames, latents, repair. The one place that knows tritonclient."""
+"""Calls one Triton server: frames, latents, repair."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any
 
 import grpc.aio
 import numpy as np
 import tritonclient.grpc.aio as triton
 from tritonclient.grpc import service_pb2_grpc
-from tritonclient.utils import InferenceServerException
 
-from parlante.triton.faults import Fault, TritonFault
+from parlante.triton.faults import Fault, TritonFault, fault_from
 from parlante.triton.frame_call import read_answer, write_request
 from parlante.triton.layout import (
     MAX_ROWS,
@@ -25,20 +22,10 @@ from parlante.triton.layout import (
 )
 from parlante.triton.region_pool import RegionPool
 from parlante.triton.regions import Region
+from parlante.triton.repository import CHANNEL_OPTIONS, reload, translated
 from parlante.types import MOTION_DIM, Uint8Array
 
 __all__ = ["TritonClient", "connect"]
-
-_REPAIR_TIMEOUT_S: Final = 60.0
-_UNLOAD_S: Final = 1.0
-# A server that comes back is noticed soon; gRPC's own back-off would grow to two minutes.
-_CHANNEL_OPTIONS: Final = (
-    ("grpc.max_send_message_length", 128 * 1024 * 1024),
-    ("grpc.max_receive_message_length", 128 * 1024 * 1024),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-)
 
 
 class TritonClient:
@@ -52,8 +39,8 @@ class TritonClient:
 
     def __init__(self, address: str, *, shared_memory: bool = True) -> None:
         self.address = address
-        self._client = triton.InferenceServerClient(address, channel_args=list(_CHANNEL_OPTIONS))
-        self._channel = grpc.aio.insecure_channel(address, options=list(_CHANNEL_OPTIONS))
+        self._client = triton.InferenceServerClient(address, channel_args=list(CHANNEL_OPTIONS))
+        self._channel = grpc.aio.insecure_channel(address, options=list(CHANNEL_OPTIONS))
         self._frames = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
         self._regions = RegionPool(address, is_wanted=shared_memory)
 
@@ -93,7 +80,7 @@ class TritonClient:
             _input("AVATAR", np.array([key.encode()], np.object_), "BYTES"),
             _input("LATENTS", data, "UINT8"),
         ]
-        with _translated():
+        with translated():
             await self._client.infer(
                 STORE,
                 inputs,
@@ -119,11 +106,7 @@ class TritonClient:
         Raises:
             TritonFault: The server refuses; it must run with ``--model-control-mode=explicit``.
         """
-        with _translated():
-            # Loading alone does nothing while the server thinks that it is loaded.
-            await self._client.unload_model(model, client_timeout=_REPAIR_TIMEOUT_S)
-            await self._until_unloaded(model)
-            await self._client.load_model(model, client_timeout=_REPAIR_TIMEOUT_S)
+        await reload(self._client, model)
 
     async def aclose(self) -> None:
         """Free the regions and close the channel."""
@@ -131,22 +114,11 @@ class TritonClient:
         await self._channel.close(None)
         await self._client.close()
 
-    async def _until_unloaded(self, model: str) -> None:
-        """Wait a little: a model whose process has died stays UNLOADING for ever."""
-        until_s = asyncio.get_running_loop().time() + _UNLOAD_S
-        while asyncio.get_running_loop().time() < until_s:
-            index = await self._client.get_model_repository_index(client_timeout=_REPAIR_TIMEOUT_S)
-            states = [entry.state for entry in index.models if entry.name == model]
-            if not {"READY", "UNLOADING", "LOADING"} & set(states):
-                return
-            await asyncio.sleep(0.05)
-
     async def _infer(self, request: Any, *, timeout_s: float) -> Any:
         try:
             return await self._frames.ModelInfer(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
-            text = (error.details() or "")[:300]
-            raise _fault(error.code().name, text) from None
+            raise fault_from(error.code().name, error.details() or "") from None
 
 
 def connect(addresses: str) -> list[TritonClient]:
@@ -158,33 +130,3 @@ def _input(name: str, value: Any, datatype: str) -> Any:
     tensor = triton.InferInput(name, list(value.shape), datatype)
     tensor.set_data_from_numpy(value)
     return tensor
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    """Turn errors of tritonclient, which carry texts more than codes, into `TritonFault`."""
-    try:
-        yield
-    except InferenceServerException as error:
-        raise _fault_of(error) from None
-
-
-def _fault_of(error: InferenceServerException) -> TritonFault:
-    text = str(error.message() or "")[:300]
-    return _fault(str(error.status() or "").removeprefix("StatusCode."), text)
-
-
-def _fault(status: str, text: str) -> TritonFault:
-    return TritonFault(_kind_of(status, text), f"{status} {text}")
-
-
-def _kind_of(status: str, text: str) -> Fault:
-    if status == "DEADLINE_EXCEEDED":
-        return Fault.TIMED_OUT
-    if "shared memory pool" in text:
-        return Fault.SHARED_MEMORY
-    if "Stub process" in text or "not healthy" in text:
-        return Fault.MODEL_DEAD
-    if status in ("UNAVAILABLE", "CANCELLED") or "unknown model" in text or "not ready" in text:
-        return Fault.UNREACHABLE
-    return Fault.REFUSED

@@ -23,6 +23,7 @@ async def serve(config: MotionServiceConfig) -> None:
         config.weights,
         speech_encoder=config.speech_encoder,
         sampler=SamplerConfig(guidance=config.guidance_scales),
+        triton_url=config.triton_url if config.network == "triton" else "",
     )
     traits = MotionTraits(
         algorithmic_delay_ms=math.ceil(engine.algorithmic_delay_ms),
