@@ -18,10 +18,11 @@ from parlante.triton.layout import (
     REGION,
     FrameRow,
     RowResult,
+    pack_row,
     split_results,
 )
 from parlante.triton.regions import Region
-from parlante.types import MOTION_DIM, Uint8Array
+from parlante.types import Uint8Array
 
 __all__ = ["read_answer", "write_request"]
 
@@ -32,13 +33,9 @@ def write_request(rows: Sequence[FrameRow], region: Region | None) -> Any:
     """Make the ModelInferRequest of rows; pixels come through the region if there is one."""
     request = service_pb2.ModelInferRequest()
     request.CopyFrom(_template(len(rows)))
-    names = [row.name.encode() for row in rows]
-    request.raw_input_contents.extend(
-        [
-            b"".join(len(name).to_bytes(4, "little") + name for name in names),
-            b"".join(row.motion.astype("<f4").tobytes() for row in rows),
-            b"".join(row.jpeg_quality.to_bytes(4, "little", signed=True) for row in rows),
-        ]
+    packed = [pack_row(row) for row in rows]
+    request.raw_input_contents.append(
+        b"".join(len(data).to_bytes(4, "little") + data for data in packed)
     )
     if region is not None:
         request.parameters[REGION].string_param = region.name
@@ -62,20 +59,14 @@ def read_answer(answer: Any, memory: Uint8Array | None) -> list[RowResult]:
     if "RESULT" not in raw:
         raise ValueError("no RESULT")
     told = np.frombuffer(raw["RESULT"], "<i4").reshape(-1, 6)
-    data = _bytes_of(raw.get("DATA", b""))
+    data = np.frombuffer(raw["DATA"], np.uint8) if "DATA" in raw else None
     return split_results(told, data, memory)
-
-
-def _bytes_of(data: bytes) -> Uint8Array:
-    return np.frombuffer(data, np.uint8)
 
 
 @cache
 def _template(num_rows: int) -> Any:
     request = service_pb2.ModelInferRequest(model_name=DECODER)
-    for name, datatype, width in (("AVATAR", "BYTES", 1), ("MOTION", "FP32", MOTION_DIM),
-                                  ("QUALITY", "INT32", 1)):  # fmt: skip
-        request.inputs.add(name=name, datatype=datatype, shape=[num_rows, width])
+    request.inputs.add(name="ROW", datatype="BYTES", shape=[num_rows, 1])
     for name in _OUTPUTS:
         request.outputs.add(name=name)
     return request

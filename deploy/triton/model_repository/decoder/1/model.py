@@ -26,6 +26,7 @@ from parlante.triton.layout import (
     join_results,
     unpack_backdrop,
     unpack_latents,
+    unpack_row,
 )
 from parlante.triton.regions import OpenRegions, PixelRoom
 from parlante.types import AvatarLatents, Uint8Array
@@ -159,25 +160,16 @@ class _Metrics:
 
 
 def _rows_of(request: Any) -> list[FrameRow]:
-    keys, motion, quality = (
-        pb.get_input_tensor_by_name(request, name).as_numpy()
-        for name in ("AVATAR", "MOTION", "QUALITY")
-    )
-    return [
-        _row_of(name, row, int(wanted))
-        for name, row, wanted in zip(keys[:, 0], motion, quality[:, 0], strict=True)
-    ]
-
-
-def _row_of(name: bytes, motion: Any, quality: int) -> FrameRow:
-    # "replace": a key that is no text is one that nobody has stored.
-    key, _, look_key = name.decode("utf-8", "replace").partition(" ")
-    return FrameRow(avatar_key=key, look_key=look_key, motion=motion, jpeg_quality=quality)
+    packed = pb.get_input_tensor_by_name(request, "ROW").as_numpy()
+    return [unpack_row(data) for data in packed[:, 0]]
 
 
 def _response(results: list[RowResult]) -> Any:
     told, data = join_results(results)
-    return pb.InferenceResponse([pb.Tensor("RESULT", told), pb.Tensor("DATA", data)])
+    tensors = [pb.Tensor("RESULT", told)]
+    if data is not None:
+        tensors.append(pb.Tensor("DATA", data))
+    return pb.InferenceResponse(tensors)
 
 
 class _Store:
