@@ -12,8 +12,8 @@ import torch
 
 from parlante.models.motion_dit import NUM_READ, MotionDiT
 from parlante.models.motion_sampling import SamplerConfig, denoise_blocks
-from parlante.models.motion_space import LATENT_DIM
-from parlante.triton.motion_layout import BlockRow, widths_of
+from parlante.models.motion_space import CONDITION_DIM, LATENT_DIM
+from parlante.triton.motion_layout import BlockRow
 from parlante.types import Float32Array
 
 __all__ = ["BatchGenerator", "row_of"]
@@ -48,7 +48,7 @@ class BatchGenerator:
     def __init__(self, model: MotionDiT, sampler: SamplerConfig) -> None:
         self._model = model
         self._sampler = sampler
-        self._widths = widths_of(model.config.audio_width + NUM_READ)
+        self._widths = [model.config.audio_width + NUM_READ, CONDITION_DIM, LATENT_DIM]
 
     def probe(self) -> BlockRow:
         """Give a row to warm up with."""

@@ -10,7 +10,6 @@ import numpy.typing as npt
 import tritonclient.grpc.aio as triton
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from parlante.models.motion_space import LATENT_DIM
 from parlante.triton.faults import Fault, TritonFault, fault_from
 from parlante.triton.motion_layout import BUNDLE, MOTION, PAST_FRAMES, BlockRow, pad_past
 from parlante.triton.repository import CHANNEL_OPTIONS, load_if_absent, reload
@@ -46,8 +45,8 @@ class MotionClient:
         except grpc.aio.AioRpcError as error:
             raise fault_from(error.code().name, error.details() or "") from None
         raw = answer.raw_output_contents
-        num_frames = len(row.frames)
-        if len(raw) != 1 or len(raw[0]) != 2 * num_frames * LATENT_DIM:
+        num_frames, dim = len(row.frames), row.past.shape[1]
+        if len(raw) != 1 or len(raw[0]) != 2 * num_frames * dim:
             raise TritonFault(Fault.REFUSED, "an answer that does not fit")
         latents: npt.NDArray[np.float16] = np.frombuffer(raw[0], "<f2").reshape(num_frames, -1)
         return latents.astype(np.float16)  # writable
@@ -71,7 +70,7 @@ class MotionClient:
         request.parameters[BUNDLE].string_param = self._bundle_digest
         for name, datatype, shape in (
             ("FRAMES", "FP32", [1, num_frames, width]),
-            ("PAST", "FP16", [1, PAST_FRAMES, LATENT_DIM]),
+            ("PAST", "FP16", [1, PAST_FRAMES, row.past.shape[1]]),
             ("NUM_PAST", "INT32", [1, 1]),
         ):
             request.inputs.add(name=name, datatype=datatype, shape=shape)

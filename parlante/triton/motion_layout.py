@@ -18,10 +18,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from parlante.models.motion_space import CONDITION_DIM, LATENT_DIM
 from parlante.types import Float32Array
 
-__all__ = ["BUNDLE", "MOTION", "OTHER_BUNDLE", "PAST_FRAMES", "BlockRow", "pad_past", "widths_of"]
+__all__ = ["BUNDLE", "MOTION", "OTHER_BUNDLE", "PAST_FRAMES", "BlockRow", "pad_past"]
 
 MOTION: Final = "motion"
 BUNDLE: Final = "bundle"
@@ -43,14 +42,9 @@ class BlockRow:
     past: npt.NDArray[np.float16]
 
 
-def widths_of(speech_width: int) -> list[int]:
-    """Widths of speech code, controls and noise within FRAMES."""
-    return [speech_width, CONDITION_DIM, LATENT_DIM]
-
-
 def pad_past(past: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
     """Bring a past, float16 [P, D], to [PAST_FRAMES, D], zeros before it."""
-    padded: npt.NDArray[np.float16] = np.zeros((PAST_FRAMES, LATENT_DIM), np.float16)
+    padded: npt.NDArray[np.float16] = np.zeros((PAST_FRAMES, past.shape[1]), np.float16)
     if len(past):
         kept = past[-PAST_FRAMES:]
         padded[-len(kept) :] = kept
