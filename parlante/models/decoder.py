@@ -129,6 +129,14 @@ class PreparedAvatar:
         """Edge S of the square that is rendered."""
         return int(self.image.shape[0])
 
+    @property
+    def frame_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of its frames."""
+        if self.stage is not None:
+            height, width = self.stage.picture.shape[:2]
+            return height, width, 3
+        return self.size_px, self.size_px, 4 if self.is_clear else 3
+
 
 class Decoder:
     """Renders avatars; safe for use from several threads, each with its own scratch memory.
@@ -211,12 +219,15 @@ class Decoder:
         motion = np.full(MOTION_DIM, 0.1, np.float32)
         self.render(avatar, motion)
 
-    def render(self, avatar: PreparedAvatar, motion: Float32Array) -> Uint8Array:
+    def render(
+        self, avatar: PreparedAvatar, motion: Float32Array, out: Uint8Array | None = None
+    ) -> Uint8Array:
         """Render one frame.
 
         Args:
             avatar: From `prepare`.
             motion: float32 [60], in the order of `MOTION_CHANNELS`.
+            out: Where to, uint8 of the avatar's `frame_shape`, contiguous; None = a new array.
 
         Returns:
             uint8 [H, W, 3], RGB, or [H, W, 4], RGB and alpha, not premultiplied; square frames of
@@ -234,28 +245,41 @@ class Decoder:
         motion = np.ascontiguousarray(motion, np.float32)
         if avatar.stage is not None:
             motion = avatar.stage.tame(motion)
-        return self.render_posed(avatar, geometry_from_motion(avatar, motion))
+        return self.render_posed(avatar, geometry_from_motion(avatar, motion), out)
 
-    def render_posed(self, avatar: PreparedAvatar, geometry: FrameGeometry) -> Uint8Array:
+    def render_posed(
+        self, avatar: PreparedAvatar, geometry: FrameGeometry, out: Uint8Array | None = None
+    ) -> Uint8Array:
         """Render one frame whose shape is known.
 
         Args:
             avatar: From `prepare`.
             geometry: Of `geometry_from_motion`, or of a `ShapeFitter`.
+            out: As of `render`.
 
         Returns:
             As `render`; the caller owns it.
         """
-        drawn = self.draw(avatar, geometry)
+        is_drawn_in_place = avatar.stage is None and not avatar.is_clear
+        drawn = self.draw(avatar, geometry, out if is_drawn_in_place else None)
         if self._retouch is not None and avatar.appearance is not None:
             regions = cut_regions(avatar, geometry, drawn, with_frame=self._retouch.needs_frame)
             self._retouch.apply(avatar.appearance, regions, drawn.pixels)
-        if avatar.is_clear:
-            return np.dstack([drawn.pixels, drawn.matte])
-        return drawn.pixels if avatar.stage is None else avatar.stage.paste(drawn.pixels)
+        if is_drawn_in_place:
+            return drawn.pixels
+        if avatar.stage is None:
+            pixels = np.dstack([drawn.pixels, drawn.matte])
+        else:
+            pixels = avatar.stage.paste(drawn.pixels)
+        if out is None:
+            return pixels
+        out[:] = pixels
+        return out
 
-    def draw(self, avatar: PreparedAvatar, geometry: FrameGeometry) -> DrawnFrame:
-        """Draw one frame without any retouching.
+    def draw(
+        self, avatar: PreparedAvatar, geometry: FrameGeometry, out: Uint8Array | None = None
+    ) -> DrawnFrame:
+        """Draw one frame, uint8 [S, S, 3], without any retouching.
 
         The maps of the result are this thread's scratch memory: they hold until it draws again.
         """
@@ -267,8 +291,11 @@ class Decoder:
         maps = (scratch.map_x, scratch.map_y)
         iod_px = avatar.mesh.iod_px * geometry.pose.scale
         _sample(avatar.canvas, maps, posed[_OVAL], iod_px, scratch.rgba)
-        out = np.ascontiguousarray(scratch.rgba[..., :3])
-        if not avatar.is_clear:
+        if out is None:
+            out = np.empty(avatar.image.shape, np.uint8)
+        if avatar.is_clear:
+            out[:] = scratch.rgba[..., :3]
+        else:
             blend_over(scratch.rgba, avatar.background, out)
         for eye, state in zip(avatar.eyes, geometry.eyes, strict=True):
             render_eye(eye, avatar.image, state, posed, maps, avatar.canvas_offset, out)

@@ -21,6 +21,7 @@ from parlante.media.frame_encoding import JpegEncoder
 from parlante.models.decoder import Decoder, PreparedAvatar, mean_face_latents
 from parlante.models.frame_look import FrameLook
 from parlante.triton.layout import PROBE_KEY, FrameRow, RowResult, RowStatus
+from parlante.triton.regions import PixelRoom, Slot
 from parlante.types import MOTION_DIM, AvatarLatents, Uint8Array
 
 if TYPE_CHECKING:
@@ -72,10 +73,10 @@ class BatchDecoder:
         self._source = source
         self._decoder = Decoder(retouch)
         self._shelf = _Shelf(max_avatars, max_avatar_bytes)
-        # A frame is one thread's work; OpenCV's own threads would only fight over the cores.
-        self._rows = ThreadPoolExecutor(
-            num_threads, "rows", initializer=cv2.setNumThreads, initargs=(1,)
-        )
+        self._rows = ThreadPoolExecutor(num_threads, "rows")
+        # OpenCV lends its threads to one caller at a time: a lone row has the other cores help it
+        # (3.2 -> 2.7 ms with two), and rows of a batch cost the same as without (2.2 ms each).
+        cv2.setNumThreads(num_threads)
         self._preparing = ThreadPoolExecutor(1, "prepare")
         self._pending: dict[str, Future[PreparedAvatar]] = {}
         self._refused: OrderedDict[str, None] = OrderedDict()
@@ -102,16 +103,31 @@ class BatchDecoder:
         self._rows.shutdown()
         self._preparing.shutdown(cancel_futures=True)
 
-    def decode(self, rows: Sequence[FrameRow]) -> list[RowResult]:
-        """Decode rows; each has its own result, so that one bad row harms no other."""
-        self._collect()
-        avatars = {row.name: row for row in rows}
-        found = {name: self._avatar(row) for name, row in avatars.items()}
-        if len(rows) == 1:  # without the way to another thread and back
-            return [self._decode_row(rows[0], found[rows[0].name])]
-        return list(self._rows.map(lambda row: self._decode_row(row, found[row.name]), rows))
+    def decode(
+        self, rows: Sequence[FrameRow], rooms: Sequence[PixelRoom | None] = ()
+    ) -> list[RowResult]:
+        """Decode rows; each has its own result, so that one bad row harms no other.
 
-    def _decode_row(self, row: FrameRow, avatar: PreparedAvatar | RowStatus) -> RowResult:
+        Args:
+            rows: Of any avatars.
+            rooms: Of each row, where its pixels go; rows of one call share one. Without, and where
+                there is no room, pixels are new arrays.
+        """
+        self._collect()
+        by_name = {row.name: row for row in rows}
+        found = {name: self._avatar(row) for name, row in by_name.items()}
+        avatars = [found[row.name] for row in rows]
+        slots = [
+            _slot(row, avatar, room)
+            for row, avatar, room in zip(rows, avatars, rooms or [None] * len(rows), strict=True)
+        ]
+        if len(rows) == 1:  # without the way to another thread and back
+            return [self._decode_row(rows[0], avatars[0], slots[0])]
+        return list(self._rows.map(self._decode_row, rows, avatars, slots))
+
+    def _decode_row(
+        self, row: FrameRow, avatar: PreparedAvatar | RowStatus, slot: Slot | None
+    ) -> RowResult:
         if isinstance(avatar, RowStatus):
             return RowResult(status=avatar)
         in_range = 0 <= row.jpeg_quality <= 100 and row.motion.shape == (MOTION_DIM,)
@@ -119,6 +135,9 @@ class BatchDecoder:
         if not in_range or is_clear_jpeg or not np.isfinite(row.motion).all():
             return RowResult(status=RowStatus.BAD_MOTION)
         try:
+            if slot is not None:
+                self._decoder.render(avatar, row.motion, slot.pixels)
+                return RowResult(status=RowStatus.OK, pixels=slot.pixels, offset=slot.offset)
             pixels = self._decoder.render(avatar, row.motion)
             if not row.jpeg_quality:
                 return RowResult(status=RowStatus.OK, pixels=pixels)
@@ -182,6 +201,12 @@ class BatchDecoder:
         if len(self._refused) > _MAX_REFUSED:
             self._refused.popitem(last=False)
         return RowStatus.AVATAR_REFUSED
+
+
+def _slot(row: FrameRow, avatar: PreparedAvatar | RowStatus, room: PixelRoom | None) -> Slot | None:
+    if room is None or row.jpeg_quality or isinstance(avatar, RowStatus):
+        return None
+    return room.take(avatar.frame_shape)
 
 
 class _Shelf:

@@ -309,7 +309,7 @@ class MotionDiT(nn.Module):
             conditions: [B, BLOCK_FRAMES, W].
             times: Noise levels in (0, 1], one per pass.
             cache: Past of the streams.
-            see_past: bool [B]; None lets all see their past.
+            see_past: bool [B], or [B, P] for each past frame; None lets all see their past.
         """
         waves = _time_waves(torch.tensor(times).view(-1, 1, 1, 1))
         joint = conditions + self.time_in(waves)  # [N, B, T, W]
@@ -327,7 +327,9 @@ class MotionDiT(nn.Module):
         bias: Tensor = self.time_bias(frames[P:], frames)
         if see_past is None:
             return bias
-        hidden = ~see_past[:, None, None, None] & (frames < P)
+        if see_past.dim() == 1:
+            see_past = see_past[:, None].expand(-1, P)
+        hidden = F.pad(~see_past, (0, T))[:, None, None]
         return bias[None].masked_fill(hidden, -math.inf)
 
     def denoise(self, noised: Tensor, plan: Plan, cache: Cache) -> Tensor:
@@ -345,6 +347,17 @@ class MotionDiT(nn.Module):
         for block, modulation, past in zip(self.blocks, plan.layers, cache, strict=True):
             x = block(x, modulation, plan.bias, past)
         return self._read_out(x, plan.head)
+
+    def recall(self, clean: Tensor) -> Cache:
+        """Make the cache of past frames [B, P, D] at once, as `remember` does block by block."""
+        if clean.shape[1] == 0:
+            return self.empty_cache(len(clean))
+        memory = self.memory_in(clean)
+        cache: Cache = []
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            cache.append(block.attention.read_past(memory))
+        return cache
 
     def remember(self, clean: Tensor, cache: Cache) -> Cache:
         """Append a finished block [B, BLOCK_FRAMES, D] to the cache; returns a new cache."""

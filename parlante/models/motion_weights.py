@@ -15,6 +15,7 @@ from torch import Tensor
 
 from parlante.errors import FailedPrecondition
 from parlante.models.motion_dit import MotionDiT, MotionDiTConfig
+from parlante.models.motion_sampling import SamplerConfig
 from parlante.models.speech_encoder import SpeechEncoder, SpeechEncoderConfig
 from parlante.types import MOTION_SPACE
 
@@ -101,3 +102,8 @@ def load_matching(model: MotionDiT, path: Path) -> None:
             tensor = stored.get_tensor(name)
             if tensor.shape == wanted[name].shape:
                 wanted[name].copy_(tensor)
+
+
+def bundle_digest_of(weights_digest: str, sampler: SamplerConfig) -> str:
+    """Name weights and sampler together: hex SHA-256 of the two."""
+    return hashlib.sha256(f"{weights_digest} {sampler}".encode()).hexdigest()

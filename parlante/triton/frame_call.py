@@ -13,9 +13,16 @@ from typing import Any, Final
 import numpy as np
 from tritonclient.grpc import service_pb2
 
-from parlante.triton.layout import DECODER, FrameRow, RowResult, split_results
+from parlante.triton.layout import (
+    DECODER,
+    REGION,
+    FrameRow,
+    RowResult,
+    pack_row,
+    split_results,
+)
 from parlante.triton.regions import Region
-from parlante.types import MOTION_DIM, Uint8Array
+from parlante.types import Uint8Array
 
 __all__ = ["read_answer", "write_request"]
 
@@ -23,26 +30,24 @@ _OUTPUTS: Final = ("RESULT", "DATA")
 
 
 def write_request(rows: Sequence[FrameRow], region: Region | None) -> Any:
-    """Make the ModelInferRequest of rows; DATA comes through the region if there is one."""
+    """Make the ModelInferRequest of rows; pixels come through the region if there is one."""
     request = service_pb2.ModelInferRequest()
     request.CopyFrom(_template(len(rows)))
-    names = [row.name.encode() for row in rows]
-    request.raw_input_contents.extend(
-        [
-            b"".join(len(name).to_bytes(4, "little") + name for name in names),
-            b"".join(row.motion.astype("<f4").tobytes() for row in rows),
-            b"".join(row.jpeg_quality.to_bytes(4, "little", signed=True) for row in rows),
-        ]
+    packed = [pack_row(row) for row in rows]
+    request.raw_input_contents.append(
+        b"".join(len(data).to_bytes(4, "little") + data for data in packed)
     )
     if region is not None:
-        parameters = request.outputs[_OUTPUTS.index("DATA")].parameters
-        parameters["shared_memory_region"].string_param = region.name
-        parameters["shared_memory_byte_size"].int64_param = region.num_bytes
+        request.parameters[REGION].string_param = region.name
     return request
 
 
-def read_answer(answer: Any, region: Region | None) -> list[RowResult]:
+def read_answer(answer: Any, memory: Uint8Array | None) -> list[RowResult]:
     """Read a ModelInferResponse.
+
+    Args:
+        answer: What came.
+        memory: uint8 [N], of the region that the request named; pixels are views of it.
 
     Raises:
         ValueError: It is not what was asked for.
@@ -53,24 +58,15 @@ def read_answer(answer: Any, region: Region | None) -> list[RowResult]:
     }
     if "RESULT" not in raw:
         raise ValueError("no RESULT")
-    told = np.frombuffer(raw["RESULT"], "<i4").reshape(-1, 5)
-    if region is not None:
-        data = region.copy(int(told[:, 1].clip(0).sum()))
-    else:
-        data = _bytes_of(raw.get("DATA", b""))
-    return split_results(told, data)
-
-
-def _bytes_of(data: bytes) -> Uint8Array:
-    return np.frombuffer(data, np.uint8)
+    told = np.frombuffer(raw["RESULT"], "<i4").reshape(-1, 6)
+    data = np.frombuffer(raw["DATA"], np.uint8) if "DATA" in raw else None
+    return split_results(told, data, memory)
 
 
 @cache
 def _template(num_rows: int) -> Any:
     request = service_pb2.ModelInferRequest(model_name=DECODER)
-    for name, datatype, width in (("AVATAR", "BYTES", 1), ("MOTION", "FP32", MOTION_DIM),
-                                  ("QUALITY", "INT32", 1)):  # fmt: skip
-        request.inputs.add(name=name, datatype=datatype, shape=[num_rows, width])
+    request.inputs.add(name="ROW", datatype="BYTES", shape=[num_rows, 1])
     for name in _OUTPUTS:
         request.outputs.add(name=name)
     return request

@@ -4,13 +4,16 @@ Both sides import this module: it knows neither Triton nor the decoder. B is the
 a request; a row is one frame of one avatar.
 
 Model ``decoder``, batched over B:
-    AVATAR: bytes [B, 1], content key of the avatar, or `PROBE_KEY`; then, for all but the plain
-        look, a space and the key of its look.
-    MOTION: float32 [B, 60].
-    QUALITY: int32 [B, 1], of the JPEG in [1, 100]; 0 asks for pixels.
-    -> RESULT: int32 [B, 5], a `RowStatus`, number of bytes in DATA, and of pixels H, W, C.
+    ROW: bytes [B, 1], each of `pack_row`: quality of the JPEG in [1, 100] or 0 for pixels, int32;
+        motion, float32 [60]; content key of the avatar, or `PROBE_KEY`; then, for all but the plain
+        look, a space and the key of its look. One tensor, as each costs 0.04 ms of every call.
+    -> RESULT: int32 [B, 6], a `RowStatus`, number of bytes, of pixels H, W, C, and where in the
+        call's region the bytes begin, or `IN_DATA`.
     -> DATA: uint8 [B, N], the rows' JPEGs or pixels one after the other (not one in each row of the
-        tensor: frames of a batch differ in size), B N bytes with what is left over at the end.
+        tensor: frames of a batch differ in size), B N bytes with what is left over at the end. Left
+        out if there are none.
+    Parameter `REGION` of a request: name of a `parlante.triton.regions.Region`. Pixels then are
+        there if the model can open it, and in DATA if not.
 
 Model ``avatar_store``, not batched:
     AVATAR: bytes [1], content key of latents or backdrop.
@@ -39,6 +42,7 @@ from parlante.errors import FailedPrecondition
 from parlante.types import (
     FRAME_SIZE_PX,
     FRAME_SIZES_PX,
+    MOTION_DIM,
     AvatarLatents,
     Float32Array,
     LatentSpec,
@@ -48,11 +52,13 @@ from parlante.types import (
 
 __all__ = [
     "DECODER",
+    "IN_DATA",
     "MAX_LATENT_BYTES",
     "MAX_PIXEL_BYTES",
     "MAX_ROWS",
     "MISS",
     "PROBE_KEY",
+    "REGION",
     "STORE",
     "FrameRow",
     "RowResult",
@@ -62,9 +68,11 @@ __all__ = [
     "join_results",
     "pack_backdrop",
     "pack_latents",
+    "pack_row",
     "split_results",
     "unpack_backdrop",
     "unpack_latents",
+    "unpack_row",
 ]
 
 DECODER: Final = "decoder"
@@ -75,12 +83,17 @@ MAX_PIXEL_BYTES: Final = 8 * FRAME_SIZE_PX * FRAME_SIZE_PX * 4
 MISS: Final = "AVATAR_MISS"
 # An avatar that every decoder has from its start: for warm-up and for probes by real inference.
 PROBE_KEY: Final = "probe"
+REGION: Final = "region"
+IN_DATA: Final = -1
 MAX_LATENT_BYTES: Final = 64 * 1024 * 1024
 
 _MAX_HEADER_BYTES: Final = 64 * 1024
 _BACKDROP: Final = "backdrop"
+_NUM_TOLD: Final = 6
+_NAME_BEGIN: Final = 4 * (1 + MOTION_DIM)
 
 Int32Array = npt.NDArray[np.int32]
+_NOTHING: Final[Uint8Array] = np.zeros(0, np.uint8)
 
 
 class RowStatus(enum.IntEnum):
@@ -115,7 +128,7 @@ class FrameRow:
 
     @property
     def name(self) -> str:
-        """What AVATAR says."""
+        """What the avatar is called in its look."""
         return f"{self.avatar_key} {self.look_key}" if self.look_key else self.avatar_key
 
 
@@ -127,51 +140,95 @@ class RowResult:
         status: OK, or why there is no picture.
         jpeg: The picture of a row that asked for one.
         pixels: uint8 [H, W, 3 or 4] of a row that asked for those.
+        offset: Where the pixels begin in the region that they were drawn in; None if in none.
     """
 
     status: RowStatus
     jpeg: bytes = b""
     pixels: Uint8Array | None = None
+    offset: int | None = None
 
 
-def join_results(results: Sequence[RowResult]) -> tuple[Int32Array, Uint8Array]:
-    """Make RESULT and DATA of one call."""
-    told = np.zeros((len(results), 5), np.int32)
+def pack_row(row: FrameRow) -> bytes:
+    """Write a row for ROW."""
+    quality = row.jpeg_quality.to_bytes(4, "little", signed=True)
+    return quality + row.motion.astype("<f4").tobytes() + row.name.encode()
+
+
+def unpack_row(data: bytes) -> FrameRow:
+    """Read what `pack_row` wrote; what is no such thing asks for an avatar that there is not."""
+    if len(data) < _NAME_BEGIN:
+        data = bytes(_NAME_BEGIN)
+    # "replace": a key that is no text is one that nobody has stored.
+    key, _, look_key = data[_NAME_BEGIN:].decode("utf-8", "replace").partition(" ")
+    return FrameRow(
+        avatar_key=key,
+        look_key=look_key,
+        # A copy: compiled code is made for arrays that may be written to.
+        motion=np.frombuffer(data, "<f4", MOTION_DIM, 4).copy(),
+        jpeg_quality=int.from_bytes(data[:4], "little", signed=True),
+    )
+
+
+def join_results(results: Sequence[RowResult]) -> tuple[Int32Array, Uint8Array | None]:
+    """Make RESULT and DATA of one call; no DATA if there are no bytes."""
+    told = np.zeros((len(results), _NUM_TOLD), np.int32)
     parts = []
     for row, result in zip(told, results, strict=True):
-        row[0] = result.status
+        part = np.frombuffer(result.jpeg, np.uint8)
         if result.pixels is not None:
-            parts.append(result.pixels.reshape(-1))
-            row[2:] = result.pixels.shape
-        else:
-            parts.append(np.frombuffer(result.jpeg, np.uint8))
-        row[1] = parts[-1].size
-    if len(parts) == 1 and parts[0].size:
-        return told, parts[0][None]  # without a copy
-    num_bytes = max(1, -(-int(told[:, 1].sum()) // len(results)))  # no tensor may be empty
-    left_over = np.zeros(num_bytes * len(results) - int(told[:, 1].sum()), np.uint8)
-    return told, np.concatenate([*parts, left_over]).reshape(len(results), num_bytes)
+            part = result.pixels.reshape(-1)
+            row[2:5] = result.pixels.shape
+        row[0], row[1] = result.status, part.size
+        row[5] = IN_DATA if result.offset is None else result.offset
+        if result.offset is None:
+            parts.append(part)
+    return told, _as_rows(parts, len(results))
 
 
-def split_results(told: Int32Array, data: Uint8Array) -> list[RowResult]:
-    """Read RESULT and DATA; pixels are views of the data, whose rows may be longer than needed.
+def _as_rows(parts: Sequence[Uint8Array], num_rows: int) -> Uint8Array | None:
+    """Lay bytes one after the other into a tensor [num_rows, N]; None if there are none."""
+    num_bytes = sum(part.size for part in parts)
+    if num_bytes == 0:
+        return None  # no tensor may be empty
+    if num_rows == 1:
+        return parts[0][None]  # without a copy
+    width = -(-num_bytes // num_rows)
+    left_over = np.zeros(width * num_rows - num_bytes, np.uint8)
+    return np.concatenate([*parts, left_over]).reshape(num_rows, width)
+
+
+def split_results(
+    told: Int32Array, data: Uint8Array | None, region: Uint8Array | None = None
+) -> list[RowResult]:
+    """Read RESULT and DATA; pixels are views of the data or the region.
+
+    Args:
+        told: RESULT.
+        data: DATA, may be longer than needed; None if there was none.
+        region: uint8 [N], the call's region.
 
     Raises:
         ValueError: They do not fit each other.
     """
+    data = _NOTHING if data is None else data.reshape(-1)
+    region = _NOTHING if region is None else region
     results, end = [], 0
-    flat = data.reshape(-1)
-    for status, num_bytes, *shape in told.tolist():
-        start, end = end, end + num_bytes
-        part = flat[start:end]
-        if num_bytes < 0 or len(part) != num_bytes:
-            raise ValueError(f"a row of {num_bytes} bytes at {start} of {flat.size}")
+    for status, num_bytes, *shape, offset in told.tolist():
+        is_in_data = offset == IN_DATA
+        source, start = (data, end) if is_in_data else (region, offset)
+        part = source[start : start + num_bytes]
+        if min(num_bytes, start) < 0 or len(part) != num_bytes:
+            raise ValueError(f"a row of {num_bytes} bytes at {start} of {source.size}")
+        if is_in_data:
+            end += num_bytes
         is_pixels = num_bytes > 0 and shape[0] > 0
         results.append(
             RowResult(
                 status=RowStatus(status),
                 jpeg=b"" if is_pixels else part.tobytes(),
                 pixels=part.reshape(shape) if is_pixels else None,
+                offset=None if is_in_data else offset,
             )
         )
     return results

@@ -208,7 +208,9 @@ class TritonServer:
             f"--backend-directory={backends}",
             # Explicit: only so can a model whose process has died be loaded again.
             "--model-control-mode=explicit",
-            "--load-model=*",
+            # Not all: the motion model is loaded by who wants it.
+            "--load-model=avatar_store",
+            "--load-model=decoder",
             # Auto-completion would start every model twice.
             "--disable-auto-complete-config",
             *(f"--{name}-address={self._host}" for name in ("grpc", "http", "metrics")),

@@ -6,13 +6,13 @@ import math
 import sys
 from collections.abc import Sequence
 
+from parlante.models.motion_sampling import SamplerConfig
 from parlante.rpc.lifecycle import Lifecycle
 from parlante.rpc.process import run_process, serve_engine
 from parlante.rpc.replica import ReplicaServicer
 from parlante.rpc.slots import Slots
 from parlante.types import MotionTraits
 from services.motion.config import MotionServiceConfig
-from services.motion.drawing import SamplerConfig
 from services.motion.engine import MotionEngine
 from services.motion.servicer import MotionServicer, motion_service
 
@@ -23,6 +23,7 @@ async def serve(config: MotionServiceConfig) -> None:
         config.weights,
         speech_encoder=config.speech_encoder,
         sampler=SamplerConfig(guidance=config.guidance_scales),
+        triton_url=config.triton_url if config.network == "triton" else "",
     )
     traits = MotionTraits(
         algorithmic_delay_ms=math.ceil(engine.algorithmic_delay_ms),

@@ -36,6 +36,19 @@ class MotionServiceConfig(ServerConfig):
         ),
     )
 
+    network: str = field(
+        default="inprocess",
+        metadata=about(
+            "Where the network runs: inprocess, where streams repeat to the bit, or triton, where "
+            "streams share its passes",
+            env="PARLANTE_MOTION_NETWORK",
+        ),
+    )
+    triton_url: str = field(
+        default="127.0.0.1:8001",
+        metadata=about("gRPC address of the Triton server for the network, HOST:PORT"),
+    )
+
     @property
     def guidance_scales(self) -> GuidanceScales:
         """What `guidance` says."""
@@ -49,5 +62,10 @@ class MotionServiceConfig(ServerConfig):
             raise bad_setting(
                 "guidance", "pairs like emotion=1.5 of known conditions in [0, 4]", self.guidance
             ) from None
+        if self.network not in ("inprocess", "triton"):
+            raise bad_setting("network", "inprocess or triton", repr(self.network[:40]))
+        is_one = bool(self.triton_url.strip()) and "," not in self.triton_url
+        if self.network == "triton" and not is_one:
+            raise bad_setting("triton_url", "one HOST:PORT", repr(self.triton_url[:80]))
         if not 1 <= self.max_streams <= 10_000:
             raise bad_setting("max_streams", "in [1, 10000]", self.max_streams)

@@ -7,7 +7,6 @@ event loop; streams take turns block by block.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import math
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,8 @@ from parlante.aio import closing
 from parlante.errors import FailedPrecondition, InternalError, Unavailable
 from parlante.media.resample import Resampler
 from parlante.models.motion_dit import MotionDiT
-from parlante.models.motion_weights import DEFAULT_WEIGHTS, load_weights
+from parlante.models.motion_sampling import SamplerConfig
+from parlante.models.motion_weights import DEFAULT_WEIGHTS, bundle_digest_of, load_weights
 from parlante.types import (
     FRAME_RATE_HZ,
     MAX_SAMPLE_RATE_HZ,
@@ -36,7 +36,7 @@ from parlante.types import (
     MotionInput,
 )
 from services.motion import checkpoint, session
-from services.motion.drawing import SamplerConfig
+from services.motion.network import LocalNetwork, Network, TritonNetwork
 from services.motion.session import SessionState
 
 __all__ = ["MotionEngine"]
@@ -49,17 +49,23 @@ class MotionEngine:
         model: The network, in evaluation mode.
         bundle_digest: Hex SHA-256 that names weights and sampler.
         sampler: How blocks are drawn.
+        triton_url: ``HOST:PORT`` of a Triton server that runs the network's passes, for blocks of
+            all streams together; empty runs them here.
     """
 
-    def __init__(self, model: MotionDiT, bundle_digest: str, sampler: SamplerConfig) -> None:
+    def __init__(
+        self, model: MotionDiT, bundle_digest: str, sampler: SamplerConfig, *, triton_url: str = ""
+    ) -> None:
         self._model = model
-        self._sampler = sampler
         self.bundle_digest = bundle_digest
         self._closed = False
         # One intra-op thread: blocks are small, and services scale by process.
         self._executor = ThreadPoolExecutor(
             1, thread_name_prefix="motion", initializer=torch.set_num_threads, initargs=(1,)
         )
+        self._sampler = sampler
+        self._triton_url = triton_url
+        self._network: Network = LocalNetwork(model, sampler, self._executor)
 
     @classmethod
     def load(
@@ -68,6 +74,7 @@ class MotionEngine:
         *,
         speech_encoder: Path | None = None,
         sampler: SamplerConfig | None = None,
+        triton_url: str = "",
     ) -> Self:
         """Load an engine.
 
@@ -76,6 +83,7 @@ class MotionEngine:
             speech_encoder: Folder of the pretrained encoder that the weights need, if they need
                 one; None takes the folder that they were trained with.
             sampler: How blocks are drawn; None takes the settings the weights were judged with.
+            triton_url: As of the engine.
 
         Raises:
             FailedPrecondition: There is no such file, or it is of another motion space; or the
@@ -91,8 +99,8 @@ class MotionEngine:
                 f"motion weights must be readable; {error}; reinstall the package or name a file",
                 reason="MOTION_WEIGHTS_UNUSABLE",
             ) from error
-        bundle = hashlib.sha256(f"{digest} {sampler}".encode()).hexdigest()
-        return cls(model, bundle, sampler)
+        digest = bundle_digest_of(digest, sampler)
+        return cls(model, digest, sampler, triton_url=triton_url)
 
     def delay_ms(self, config: MotionConfig) -> int:
         """Tell the algorithmic delay of a stream; see `parlante.ports.Motion.delay_ms`."""
@@ -106,7 +114,14 @@ class MotionEngine:
         return float(self.delay_ms(MotionConfig(sample_rate_hz=MAX_SAMPLE_RATE_HZ)))
 
     async def warm_up(self) -> None:
-        """Run half a second of silence through, so that the first client finds everything hot."""
+        """Run half a second of silence through, so that the first client finds everything hot.
+
+        Raises:
+            FailedPrecondition: The Triton server runs another network.
+        """
+        if self._triton_url and isinstance(self._network, LocalNetwork):
+            self._network = self._on_triton()
+        await self._network.start()
 
         async def silence() -> AsyncIterator[MotionInput]:
             samples = np.zeros(MODEL_SAMPLE_RATE_HZ // 2, np.int16)
@@ -118,6 +133,7 @@ class MotionEngine:
     async def aclose(self) -> None:
         """Stop the computing thread; streams that still run end with `Unavailable`."""
         self._closed = True
+        await self._network.aclose()
         await asyncio.get_running_loop().run_in_executor(None, self._executor.shutdown)
 
     async def stream(
@@ -144,6 +160,13 @@ class MotionEngine:
         async with closing(self._flush(state, resampler)) as rest:
             async for block in rest:
                 yield block
+
+    def _on_triton(self) -> Network:
+        # Imported here: a service that runs the network itself needs no tritonclient.
+        from parlante.triton.motion_client import MotionClient
+
+        server = MotionClient(self._triton_url, self.bundle_digest)
+        return TritonNetwork(server, self._model, self._sampler, self._executor)
 
     def _open(self, config: MotionConfig, resampler: Resampler) -> SessionState:
         """Start a stream, or go on with one that a checkpoint was taken of."""
@@ -190,10 +213,7 @@ class MotionEngine:
             raise Unavailable(
                 "this motion engine was closed; open a new stream elsewhere", reason="STAGE_CLOSED"
             )
-        loop = asyncio.get_running_loop()
-        block, state = await loop.run_in_executor(
-            self._executor, session.advance, state, self._model, self._sampler
-        )
+        block, state = await self._network.advance(state)
         if block is not None and not np.isfinite(block.values).all():
             raise InternalError("motion is not finite", reason="MOTION_NOT_FINITE")
         return block, state

@@ -36,6 +36,7 @@ from parlante.models.layers.causal_conv import CONTEXT_HOPS, FRAME_CONTEXT, HOP_
 from parlante.models.listening import ListenerState, listen
 from parlante.models.motion_channels import to_channels
 from parlante.models.motion_dit import BLOCK_FRAMES, Cache, MotionDiT
+from parlante.models.motion_sampling import SamplerConfig
 from parlante.models.motion_space import (
     LATENT_DIM,
     LISTENING_SLICE,
@@ -55,7 +56,7 @@ from parlante.types import (
     MotionBlock,
     MotionConfig,
 )
-from services.motion.drawing import Place, SamplerConfig, chances, draw
+from services.motion.drawing import Place, chances, draw
 
 BLOCK_SAMPLES: Final = BLOCK_FRAMES * SAMPLES_PER_FRAME
 BLOCK_HOPS: Final = BLOCK_FRAMES * HOPS_PER_FRAME
@@ -277,11 +278,34 @@ def is_ready(state: SessionState) -> bool:
     return len(state.audio) >= SPAN_SAMPLES
 
 
-@torch.inference_mode()
+@dataclass(frozen=True, slots=True, eq=False)
+class Draft:
+    """A block that only the network's answer is missing of.
+
+    Attributes:
+        place: Which block of which stream.
+        speech: Speech code, [1, T, audio_width + NUM_READ].
+        controls: [1, T, CONDITION_DIM].
+    """
+
+    place: Place
+    speech: Tensor
+    controls: Tensor
+
+
 def advance(
     state: SessionState, model: MotionDiT, sampler: SamplerConfig
 ) -> tuple[MotionBlock | None, SessionState]:
     """Make the next block; None for one that only warms up. Needs `is_ready`."""
+    draft, state = begin(state, model)
+    if draft is None:
+        return None, state
+    return finish(draft, draw_draft(draft, state, model, sampler), state, model)
+
+
+@torch.inference_mode()
+def begin(state: SessionState, model: MotionDiT) -> tuple[Draft | None, SessionState]:
+    """Read the next block's sound and controls; None for one that only warms up."""
     index = state.block_index
     speech: Tensor | None
     if model.speech_encoder is None:
@@ -291,13 +315,27 @@ def advance(
     if speech is None or index < 0:
         return None, state
     controls, state = _conditions(state)
-    place = Place(state.seed, index)
-    latents = draw(speech, controls, place, state.cache, model, sampler)
-    attention = controls[0, :, LISTENING_SLICE].numpy()
+    return Draft(Place(state.seed, index), speech, controls), state
+
+
+@torch.inference_mode()
+def draw_draft(
+    draft: Draft, state: SessionState, model: MotionDiT, sampler: SamplerConfig
+) -> npt.NDArray[np.float16]:
+    """Draw a draft's latents in this process, float16 [T, D]."""
+    return draw(draft.speech, draft.controls, draft.place, state.cache, model, sampler)
+
+
+@torch.inference_mode()
+def finish(
+    draft: Draft, latents: npt.NDArray[np.float16], state: SessionState, model: MotionDiT
+) -> tuple[MotionBlock, SessionState]:
+    """Turn a draft's latents, float16 [T, D], into motion, and remember them."""
+    attention = draft.controls[0, :, LISTENING_SLICE].numpy()
     values, pose = to_channels(
-        latents.astype(np.float32), state.controls, state.pose, chances(place), attention
+        latents.astype(np.float32), state.controls, state.pose, chances(draft.place), attention
     )
-    block = MotionBlock(start_frame=index * BLOCK_FRAMES, values=values)
+    block = MotionBlock(start_frame=draft.place.block_index * BLOCK_FRAMES, values=values)
     past = np.concatenate([state.latents, latents])[-model.config.past_frames :]
     cache = model.remember(torch.from_numpy(latents.astype(np.float32))[None], state.cache)
     return block, replace(state, latents=past, cache=cache, pose=pose)

@@ -65,10 +65,6 @@ class FrameServer(Protocol):
         """Load a model anew; raises `TritonFault`."""
         ...
 
-    async def forget_regions(self) -> None:
-        """Give up shared memory that the server may not know any more."""
-        ...
-
     async def aclose(self) -> None:
         """Close the connection."""
         ...
@@ -145,7 +141,7 @@ class TritonInstance:
         try:
             results = await self._server.decode(rows, timeout_s=BATCH_TIMEOUT_S)
         except TritonFault as fault:
-            await self._note(fault, DECODER, len(rows))
+            self._note(fault, DECODER, len(rows))
             raise
         finally:
             self._num_in_flight -= 1
@@ -173,14 +169,12 @@ class TritonInstance:
         try:
             await self._server.store(key, data, timeout_s=STORE_TIMEOUT_S)
         except TritonFault as fault:
-            await self._note(fault, STORE, 1)
+            self._note(fault, STORE, 1)
             raise
 
-    async def _note(self, fault: TritonFault, model: str, num_rows: int) -> None:
+    def _note(self, fault: TritonFault, model: str, num_rows: int) -> None:
         """Decide what a fault says of the server."""
-        if fault.kind is Fault.REGION_LOST:
-            await self._server.forget_regions()
-        elif fault.kind is Fault.SHARED_MEMORY and self._may_lower(num_rows):
+        if fault.kind is Fault.SHARED_MEMORY and self._may_lower(num_rows):
             self._lower_row_limit(max(1, num_rows // 2))
         elif fault.kind is not Fault.REFUSED:
             if fault.kind is Fault.MODEL_DEAD:
@@ -223,7 +217,6 @@ class TritonInstance:
             try:
                 await self._repair()
                 await self._server.probe(timeout_s=PROBE_TIMEOUT_S)
-                await self._server.forget_regions()
                 await self._calibrate()
                 break
             except TritonFault as fault:

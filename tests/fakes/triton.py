@@ -6,8 +6,13 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-from parlante.triton.faults import TritonFault
+import numpy as np
+import numpy.typing as npt
+
+from parlante.models.motion_batch import BatchGenerator
+from parlante.triton.faults import Fault, TritonFault
 from parlante.triton.layout import FrameRow, RowResult, RowStatus
+from parlante.triton.motion_layout import BlockRow, pad_past
 from parlante.types import Uint8Array
 
 
@@ -65,9 +70,6 @@ class FakeTritonServer:
         self.reloaded.append(model)
         self.fault = None
 
-    async def forget_regions(self) -> None:
-        """There are none."""
-
     async def aclose(self) -> None:
         """Nothing to close."""
 
@@ -88,6 +90,57 @@ class FakeTritonServer:
                 self._preparing.discard(row.avatar_key)
                 return RowResult(status=RowStatus.AVATAR_PREPARING)
         return RowResult(status=RowStatus.OK, jpeg=f"{row.avatar_key}:{row.motion[0]:g}".encode())
+
+
+class FakeBlockServer:
+    """Implements `services.motion.network.BlockServer` with a network in memory.
+
+    Args:
+        generator: What draws.
+
+    Attributes:
+        fault: Raised by `draw` while it is set.
+        delay_s: Time that each block takes; beyond its deadline it is TIMED_OUT.
+        num_drawn: Blocks drawn.
+        num_loads: Times it was told to have the model loaded.
+        num_reloads: Times it was told to load it anew; each takes the fault away.
+        is_closed: True after `aclose`.
+    """
+
+    def __init__(self, generator: BatchGenerator) -> None:
+        self.address = "fake:8001"
+        self.fault: TritonFault | None = None
+        self.delay_s = 0.0
+        self.num_drawn = 0
+        self.num_loads = 0
+        self.num_reloads = 0
+        self.is_closed = False
+        self._generator = generator
+
+    async def draw(self, row: BlockRow, *, timeout_s: float) -> npt.NDArray[np.float16]:
+        """Draw a block by itself."""
+        if self.delay_s > timeout_s:
+            await asyncio.sleep(timeout_s)
+            raise TritonFault(Fault.TIMED_OUT, "too slow")
+        await asyncio.sleep(self.delay_s)
+        if self.fault is not None:
+            raise self.fault
+        self.num_drawn += 1
+        num_past = np.array([[len(row.past)]], np.int32)
+        return self._generator.draw(row.frames[None], pad_past(row.past)[None], num_past)[0]
+
+    async def load(self) -> None:
+        """Count it."""
+        self.num_loads += 1
+
+    async def reload(self) -> None:
+        """Repair."""
+        self.num_reloads += 1
+        self.fault = None
+
+    async def aclose(self) -> None:
+        """Note it."""
+        self.is_closed = True
 
 
 class OpenDoor:

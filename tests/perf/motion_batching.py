@@ -23,9 +23,9 @@ import torch
 from parlante.diffusion.guidance import GuidanceScales, combine, keep_rows
 from parlante.diffusion.sampler import sample
 from parlante.models.motion_dit import BLOCK_FRAMES, NUM_READ, PAST_GROUP, Cache, MotionDiT
+from parlante.models.motion_sampling import SamplerConfig
 from parlante.models.motion_space import CONDITION_DIM, LATENT_DIM
 from parlante.models.motion_weights import load_weights
-from services.motion.drawing import SamplerConfig
 
 SESSIONS = (1, 2, 4, 8)
 

@@ -18,11 +18,11 @@ import numpy as np
 import psutil
 
 from parlante.media.resample import Resampler
+from parlante.models.motion_sampling import SamplerConfig
 from parlante.models.motion_weights import load_weights
 from parlante.training.evaluate import aperture
 from parlante.types import FRAME_RATE_HZ, MODEL_SAMPLE_RATE_HZ, MotionConfig
 from services.motion import checkpoint, session
-from services.motion.drawing import SamplerConfig
 from services.motion.session import SessionState
 
 

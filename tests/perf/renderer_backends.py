@@ -44,6 +44,8 @@ def in_process(decoder: Decoder, avatars: list[Any], num_rows: int, quality: int
         pixels = decoder.render(avatars[number], row_of(number))
         if quality:
             JpegEncoder(quality=quality).encode(pixels)
+        else:
+            pixels.tobytes()  # as a stream gives them; here they may still be in shared memory
 
 
 async def on_triton(client: TritonClient, num_rows: int, quality: int) -> None:
@@ -54,6 +56,9 @@ async def on_triton(client: TritonClient, num_rows: int, quality: int) -> None:
     ]
     results = await client.decode(rows, timeout_s=20.0)
     assert {result.status for result in results} == {RowStatus.OK}
+    for result in results:
+        if result.pixels is not None:
+            result.pixels.tobytes()
 
 
 async def prepare(client: TritonClient) -> float:

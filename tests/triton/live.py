@@ -89,11 +89,12 @@ class LiveStream:
 
 @asynccontextmanager
 async def live_streams(
-    *servers: TritonServer, encodings: tuple[FrameEncoding, ...]
+    *servers: TritonServer, encodings: tuple[FrameEncoding, ...], shared_memory: bool = True
 ) -> AsyncIterator[list[LiveStream]]:
     """Run streams of different faces until the block ends; each must end well."""
     encoder, right = FaceEncoder(), RightFrames()
-    engine = RendererEngine.on_triton(encoder, [TritonClient(s.grpc_address) for s in servers])
+    clients = [TritonClient(s.grpc_address, shared_memory=shared_memory) for s in servers]
+    engine = RendererEngine.on_triton(encoder, clients)
     # How fast the machine happens to be is no matter of these tests.
     engine._decoder.admission = OpenDoor()
     try:
@@ -112,6 +113,8 @@ async def live_streams(
             yield streams
             for stream in streams:
                 stream.stopping.set()
+        # Nothing that breaks at a server on this host takes the shared memory away for good.
+        assert all(client._regions._is_wanted == shared_memory for client in clients)
         for stream in streams:
             assert stream.num_wrong == 0
     finally:

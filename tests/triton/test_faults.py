@@ -160,7 +160,9 @@ async def test_batches_shrink_when_the_server_is_short_of_shared_memory(
 ) -> None:
     installation = _without_warm_up(triton_installation, tmp_path)
     with TritonServer(installation, limit=_short_of_memory) as server:
-        async with live_streams(server, encodings=(FrameEncoding.RGB24,) * 3) as streams:
+        # Pixels within messages: those through our own shared memory need none of the server's.
+        encodings = (FrameEncoding.RGB24,) * 3
+        async with live_streams(server, encodings=encodings, shared_memory=False) as streams:
             (instance,) = streams[0].engine._decoder.scheduler._instances
             with pytest.raises(TritonFault) as caught:  # as a full batch of any renderer would be
                 await instance.decode([probe_row()] * MAX_ROWS, more_wait=bool)

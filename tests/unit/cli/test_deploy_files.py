@@ -115,7 +115,7 @@ def test_triton_image_copies_what_is_there() -> None:
 def test_both_triton_servers_get_the_same_flags() -> None:
     source = (ROOT / "parlante/triton/server.py").read_text()
     flags = re.findall(r'"(--(?:model-control|load-model|disable)[^"]*)"', TRITON_DOCKERFILE)
-    assert len(flags) == 3
+    assert len(flags) == 4
     assert all(f'"{flag}"' in source for flag in flags)
 
 

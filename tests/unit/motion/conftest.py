@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from parlante.models.motion_dit import MotionDiT, MotionDiTConfig
+from parlante.models.motion_sampling import SamplerConfig
 from parlante.types import AudioChunk, MotionConfig, MotionInput
-from services.motion.drawing import SamplerConfig
 from services.motion.engine import MotionEngine
 
 torch.set_num_threads(1)

@@ -9,9 +9,9 @@ import pytest
 
 from parlante.errors import FailedPrecondition, InvalidInput, Unavailable
 from parlante.media.resample import Resampler
+from parlante.models.motion_sampling import SamplerConfig
 from parlante.types import AudioChunk, Controls, ControlUpdate, MotionConfig
 from services.motion import session
-from services.motion.drawing import SamplerConfig
 from services.motion.engine import MotionEngine
 from tests.perf.motion_soak import set_clock
 

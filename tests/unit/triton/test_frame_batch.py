@@ -16,6 +16,7 @@ from parlante.models.face_retouch import FaceRetouch
 from parlante.models.frame_batch import BatchDecoder
 from parlante.models.frame_look import FrameLook
 from parlante.triton.layout import PROBE_KEY, FrameRow, RowResult, RowStatus, backdrop_key_of
+from parlante.triton.regions import PixelRoom
 from parlante.types import AvatarLatents, BackgroundKind, Uint8Array
 from tests.fakes.faces import RightFrames, face_latents, full_latents, row_of
 
@@ -101,6 +102,46 @@ def test_rows_of_several_looks_share_a_batch(shelf: Shelf) -> None:
     for look, result in zip(LOOKS, results, strict=True):
         right = alone.render(alone.prepare(face_latents(KEYS[0]), look), row_of(5))
         np.testing.assert_array_equal(result.pixels, right)
+
+
+def test_frames_are_drawn_where_there_is_room_for_them(shelf: Shelf) -> None:
+    shelf.found[KEYS[0]] = face_latents(KEYS[0])
+    alone = Decoder()
+    rows = [replace(row(KEYS[0], 5, quality=0), look_key=look.key) for look in LOOKS]
+    for look in LOOKS:
+        if look.picture is not None:
+            shelf.pictures[backdrop_key_of(look.picture)] = look.picture
+    decoder = BatchDecoder(shelf, num_threads=2, max_avatars=len(LOOKS))
+    memory = np.zeros(2 * 1024 * 1024, np.uint8)  # less than all of them need
+    try:
+        for wanted in rows:
+            until_ready(decoder, wanted)
+        results = decoder.decode(rows, [PixelRoom(memory)] * len(rows))
+        lone = decoder.decode(rows[:1], [PixelRoom(memory)])
+    finally:
+        decoder.close()
+    assert {result.offset is None for result in results} == {False, True}
+    for look, result in zip([*LOOKS, LOOKS[0]], [*results, *lone], strict=True):
+        right = alone.render(alone.prepare(face_latents(KEYS[0]), look), row_of(5))
+        assert result.offset is None or np.shares_memory(result.pixels, memory)
+        if result is not results[0]:  # the lone one was drawn over it
+            np.testing.assert_array_equal(result.pixels, right)
+
+
+def test_calls_of_one_batch_draw_in_their_own_regions(shelf: Shelf, decoder: BatchDecoder) -> None:
+    right = RightFrames()
+    for key in KEYS[:2]:
+        shelf.found[key] = face_latents(key)
+        until_ready(decoder, row(key))
+    memories = [np.zeros(2 * 512 * 512 * 3, np.uint8) for _ in range(2)]
+    rooms = [PixelRoom(memory) for memory in memories]
+    rows = [row(KEYS[n % 2], n, quality=0) for n in range(4)]
+    results = decoder.decode(rows, [rooms[n % 2] for n in range(4)])
+    for number, result in enumerate(results):
+        assert result.pixels is not None
+        assert np.shares_memory(result.pixels, memories[number % 2])
+        wanted = right.pixels(KEYS[number % 2], row_of(number))
+        np.testing.assert_array_equal(result.pixels, wanted)
 
 
 def test_what_is_missing_of_an_avatar_is_told(shelf: Shelf, decoder: BatchDecoder) -> None:

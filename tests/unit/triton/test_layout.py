@@ -15,6 +15,7 @@ from parlante.triton.layout import (
     MAX_ROWS,
     PROBE_KEY,
     STORE,
+    FrameRow,
     RowResult,
     RowStatus,
     backdrop_key_of,
@@ -22,10 +23,13 @@ from parlante.triton.layout import (
     join_results,
     pack_backdrop,
     pack_latents,
+    pack_row,
     split_results,
     unpack_backdrop,
     unpack_latents,
+    unpack_row,
 )
+from parlante.triton.regions import PixelRoom
 from parlante.types import MOTION_DIM, BackgroundKind
 from tests.fakes.faces import face_latents
 
@@ -121,16 +125,66 @@ def test_rows_of_all_sizes_come_apart_again() -> None:
         RowResult(status=RowStatus.FAILED),
     ]
     told, data = join_results(results)
+    assert data is not None
     assert data.shape[0] == len(results)
     for back, result in zip(split_results(told, data), results, strict=True):
         assert (back.status, back.jpeg) == (result.status, result.jpeg)
         np.testing.assert_array_equal(back.pixels, result.pixels)
 
 
-def test_a_lone_failed_row_has_data_too() -> None:
-    told, data = join_results([RowResult(status=RowStatus.FAILED)])
-    assert data.size > 0  # no tensor may be empty
-    assert split_results(told, data)[0].status is RowStatus.FAILED
+def test_rows_drawn_in_a_region_are_found_there_and_the_others_in_the_data() -> None:
+    memory = np.zeros(400, np.uint8)
+    room = PixelRoom(memory)
+    first, second = room.take((4, 6, 3)), room.take((9, 9, 4))
+    assert first is not None
+    assert second is not None
+    first.pixels[:], second.pixels[:] = 3, 5
+    results = [
+        RowResult(status=RowStatus.OK, pixels=first.pixels, offset=first.offset),
+        RowResult(status=RowStatus.FAILED),
+        RowResult(status=RowStatus.OK, jpeg=b"a picture"),
+        RowResult(status=RowStatus.OK, pixels=second.pixels, offset=second.offset),
+        RowResult(status=RowStatus.OK, pixels=np.full((2, 2, 3), 7, np.uint8)),
+    ]
+    told, data = join_results(results)
+    assert data is not None
+    assert data.size < 30  # nothing of what is in the region
+    for back, result in zip(split_results(told, data, memory), results, strict=True):
+        assert (back.status, back.jpeg, back.offset) == (result.status, result.jpeg, result.offset)
+        np.testing.assert_array_equal(back.pixels, result.pixels)
+
+
+def test_rows_in_a_region_that_nobody_named_are_refused() -> None:
+    pixels = np.zeros((4, 6, 3), np.uint8)
+    told, data = join_results([RowResult(status=RowStatus.OK, pixels=pixels, offset=0)])
+    with pytest.raises(ValueError, match="bytes"):
+        split_results(told, data)
+    told[0, 5] = -2
+    with pytest.raises(ValueError, match="bytes"):
+        split_results(told, data, np.zeros(400, np.uint8))
+
+
+def test_failed_rows_have_no_data() -> None:
+    told, data = join_results([RowResult(status=RowStatus.FAILED)] * 2)
+    assert data is None  # no tensor may be empty
+    assert [row.status for row in split_results(told, data)] == [RowStatus.FAILED] * 2
+
+
+@pytest.mark.parametrize("look_key", ["", "512 colour 1 20 255"])
+def test_a_row_survives_the_way(look_key: str) -> None:
+    motion = np.arange(MOTION_DIM, dtype=np.float32)
+    row = FrameRow(avatar_key=KEY, motion=motion, jpeg_quality=85, look_key=look_key)
+    back = unpack_row(pack_row(row))
+    assert (back.name, back.jpeg_quality) == (row.name, 85)
+    np.testing.assert_array_equal(back.motion, motion)
+    assert back.motion.flags.writeable
+
+
+@pytest.mark.parametrize("data", [b"", b"too short", bytes(244) + b"\xff\xfe\xfd"])
+def test_what_is_no_row_asks_for_what_there_is_not(data: bytes) -> None:
+    row = unpack_row(data)
+    assert row.avatar_key not in (KEY, PROBE_KEY)
+    assert row.motion.shape == (MOTION_DIM,)
 
 
 def test_results_that_do_not_fit_the_data_are_refused() -> None:
@@ -150,10 +204,9 @@ def test_decoder_is_configured_as_callers_expect() -> None:
     config = config_of(DECODER)
     assert (config.name, config.max_batch_size) == (DECODER, MAX_ROWS)
     shapes = {tensor.name: list(tensor.dims) for tensor in [*config.input, *config.output]}
-    assert shapes["MOTION"] == [MOTION_DIM]
     assert shapes["DATA"] == [-1]  # frames of any size
-    assert shapes["RESULT"] == [5]
-    assert {"AVATAR", "QUALITY"} <= shapes.keys()
+    assert shapes["RESULT"] == [6]
+    assert [tensor.name for tensor in config.input] == ["ROW"]
 
 
 def test_decoder_has_nothing_that_stalls_the_batcher() -> None:
@@ -169,7 +222,8 @@ def test_decoder_has_nothing_that_stalls_the_batcher() -> None:
 
 def test_decoder_is_warmed_up_with_the_avatar_that_it_always_has() -> None:
     data = (repository_dir() / DECODER / "warmup" / "probe").read_bytes()
-    assert data == len(PROBE_KEY).to_bytes(4, "little") + PROBE_KEY.encode()
+    row = FrameRow(avatar_key=PROBE_KEY, motion=np.zeros(MOTION_DIM, np.float32), jpeg_quality=0)
+    assert data == len(pack_row(row)).to_bytes(4, "little") + pack_row(row)
     assert {warm.batch_size for warm in config_of(DECODER).model_warmup} == {1, MAX_ROWS}
 
 

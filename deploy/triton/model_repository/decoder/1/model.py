@@ -19,13 +19,16 @@ from parlante.models.face_files import weights_of
 from parlante.models.frame_batch import BatchDecoder
 from parlante.triton.layout import (
     MISS,
+    REGION,
     STORE,
     FrameRow,
     RowResult,
     join_results,
     unpack_backdrop,
     unpack_latents,
+    unpack_row,
 )
+from parlante.triton.regions import OpenRegions, PixelRoom
 from parlante.types import AvatarLatents, Uint8Array
 
 _MAX_THREADS = 4
@@ -53,13 +56,17 @@ class TritonPythonModel:
             retouch=_open_retouch(face_net),
         )
         self._decoder.warm_up()
-        self._metrics = _Metrics()
+        self._regions = OpenRegions()
+        self._metrics = _Metrics(self._regions)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Decode the rows of all requests as one batch."""
         start_s = time.perf_counter()
         rows = [_rows_of(request) for request in requests]
-        results = iter(self._decoder.decode([row for own in rows for row in own]))
+        rooms: list[PixelRoom | None] = []
+        for request, own in zip(requests, rows, strict=True):
+            rooms += [self._room_of(request)] * len(own)
+        results = iter(self._decoder.decode([row for own in rows for row in own], rooms))
         responses = [_response([next(results) for _ in own]) for own in rows]
         self._metrics.note(sum(map(len, rows)), time.perf_counter() - start_s, self._decoder)
         return responses
@@ -68,6 +75,13 @@ class TritonPythonModel:
         """End the threads."""
         self._metrics.close()
         self._decoder.close()
+
+    def _room_of(self, request: Any) -> PixelRoom | None:
+        """Give the memory that the caller wants its pixels in, if it is on this host."""
+        parameters = request.parameters()
+        name = json.loads(parameters).get(REGION) if parameters else None
+        memory = self._regions.find(name) if isinstance(name, str) else None
+        return None if memory is None else PixelRoom(memory)
 
 
 def _open_retouch(face_net: str) -> Any:
@@ -83,10 +97,12 @@ class _Metrics:
     """Custom metrics; the families must be kept, or their metrics fail every batch.
 
     Each update is a message to the server and back, which together take longer than all else
-    around a frame: so they are sent now and then, by a thread of their own.
+    around a frame: so they are sent now and then, by a thread of their own, which also frees the
+    memory of callers that are gone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, regions: OpenRegions) -> None:
+        self._regions = regions
         counter, gauge = pb.MetricFamily.COUNTER, pb.MetricFamily.GAUGE
         self._families = []
 
@@ -129,6 +145,7 @@ class _Metrics:
     def _send_now_and_then(self) -> None:
         while not self._is_closing.wait(_METRICS_INTERVAL_S):
             self._send()
+            self._regions.drop_ownerless()
 
     def _send(self) -> None:
         totals = self._totals
@@ -143,25 +160,16 @@ class _Metrics:
 
 
 def _rows_of(request: Any) -> list[FrameRow]:
-    keys, motion, quality = (
-        pb.get_input_tensor_by_name(request, name).as_numpy()
-        for name in ("AVATAR", "MOTION", "QUALITY")
-    )
-    return [
-        _row_of(name, row, int(wanted))
-        for name, row, wanted in zip(keys[:, 0], motion, quality[:, 0], strict=True)
-    ]
-
-
-def _row_of(name: bytes, motion: Any, quality: int) -> FrameRow:
-    # "replace": a key that is no text is one that nobody has stored.
-    key, _, look_key = name.decode("utf-8", "replace").partition(" ")
-    return FrameRow(avatar_key=key, look_key=look_key, motion=motion, jpeg_quality=quality)
+    packed = pb.get_input_tensor_by_name(request, "ROW").as_numpy()
+    return [unpack_row(data) for data in packed[:, 0]]
 
 
 def _response(results: list[RowResult]) -> Any:
     told, data = join_results(results)
-    return pb.InferenceResponse([pb.Tensor("RESULT", told), pb.Tensor("DATA", data)])
+    tensors = [pb.Tensor("RESULT", told)]
+    if data is not None:
+        tensors.append(pb.Tensor("DATA", data))
+    return pb.InferenceResponse(tensors)
 
 
 class _Store:
