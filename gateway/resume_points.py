@@ -6,7 +6,7 @@ from typing import Final
 
 from gateway.pipeline import Pipeline
 from gateway.resume import ResumeSealer, SessionSnapshot
-from gateway.timeline import Timeline
+from gateway.timeline import Timeline, frame_start_sample
 from gateway.values import PlayedAudio, ResumePoint, ResumeRequest, SessionSettings
 from parlante import telemetry
 from parlante.clock import Clock
@@ -14,9 +14,10 @@ from parlante.errors import FailedPrecondition, InvalidInput, Unavailable
 
 __all__ = ["ResumePoints", "leaving_error", "open_token"]
 
-INTERVAL_MS: Final = 1_000
+INTERVAL_MS: Final = 500
 # Media time that a session may have been away and is made up for; the rest is a pause.
 MAX_CATCH_UP_US: Final = 2_000_000
+MAX_OVERLAP_MS: Final = 1_000
 _REPLAY_TIMEOUT_US: Final = 2_000_000
 _LOOK_INTERVAL_US: Final = 2_000
 _RETRY_AFTER_MS: Final = 100
@@ -78,6 +79,15 @@ class ResumePoints:
             return 0
         position_us = self._timeline.offset_us(self._timeline.position_sample)
         return position_us + min(self._request.elapsed_us, MAX_CATCH_UP_US)
+
+    @property
+    def first_sample(self) -> int:
+        """Where the session's outputs begin; before it they come from the gateway it was at."""
+        if self._request is None:
+            return 0
+        rate_hz = self._settings.sample_rate_hz
+        wanted = frame_start_sample(self._request.next_frame, rate_hz)
+        return min(wanted, self._timeline.position_sample + rate_hz * MAX_OVERLAP_MS // 1000)
 
     def wants_audio(self, audio: PlayedAudio) -> bool:
         """Tell whether audio is returned that the client has not got from another gateway."""

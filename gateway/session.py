@@ -9,6 +9,7 @@ first of them to fail ends all; nothing outlives `Session.run`.
 from __future__ import annotations
 
 import asyncio
+import sys
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -47,6 +48,7 @@ from gateway.watchdog import Watchdog
 from parlante.aio import first_error
 from parlante.clock import Clock
 from parlante.errors import FailedPrecondition, InvalidInput, Overloaded, ParlanteError
+from parlante.rpc.lifecycle import OVERLAP_S
 from parlante.types import FRAME_DURATION_US, FRAME_RATE_HZ, AvatarInfo
 
 __all__ = ["Send", "Session"]
@@ -128,7 +130,9 @@ class Session:
             resumed=self._resumed,
             request=request,
         )
+        self._timeline.hold_until_sample = self._points.first_sample
         self._must_leave = False
+        self._leave_us: int | None = None  # when the session ends after its good-bye
         self._steering = SteeringQueue()
         self._watchdog = Watchdog(limits, self._outbox, self._meter, clock, is_live=self._is_live)
 
@@ -224,7 +228,8 @@ class Session:
             except StopAsyncIteration:
                 break
             self._watchdog.client_heard()
-            self._points.message_came()
+            if not isinstance(message, Playback):  # those are not sent again
+                self._points.message_came()
             self._apply(message)
             self._bell.ring()
         self._watchdog.client_heard()
@@ -351,14 +356,27 @@ class Session:
             self._put(point)
 
     def _leave(self) -> bool:
-        """End the session with a point to go on from; False while there is none yet."""
-        point = self._points.make(force=True, go_away=True)
-        if point is None:
+        """Tell the client where to go on, once; True when it has had its time to go.
+
+        Until then the session goes on, so that the next gateway can begin in the meantime.
+        """
+        now_us = self._clock.monotonic_us()
+        if self._leave_us is not None and now_us < self._leave_us:
             return False
-        self._put_go_away("the server stops; go on at another gateway")
+        point = self._points.make(force=True, go_away=True)
+        if point is None:  # there is none yet
+            return False
+        is_over = self._leave_us is not None
+        if not is_over:
+            self._put_go_away("the server stops; go on at another gateway")
+            self._leave_us = now_us + int(OVERLAP_S * 1_000_000)
+            # The next gateway has the same state and the same audio, but hears of it at another
+            # moment: what depends on that is left to it.
+            self._timeline.hold_until_sample = sys.maxsize
         self._put(point)
-        self._outbox.close()
-        return True
+        if is_over:
+            self._outbox.close()
+        return is_over
 
     def _check_motion_lag(self) -> None:
         if self._pipeline.motion_lag_ms > self._limits.max_motion_lag_ms:

@@ -102,6 +102,10 @@ class Timeline:
         sample_rate_hz: Rate of the session's audio.
         prebuffer_ms: Audio that an utterance needs before it plays, unless its end is known.
         prebuffer_timeout_ms: Media time after which it plays with less.
+
+    Attributes:
+        position_sample: Audio committed so far.
+        hold_until_sample: Before it no utterance begins to play; one that plays goes on.
     """
 
     def __init__(
@@ -115,6 +119,7 @@ class Timeline:
         self._num_named = 0
         self._closed = False
         self.position_sample = 0
+        self.hold_until_sample = 0
         self.num_received = 0
         self.num_queued = 0
 
@@ -292,6 +297,8 @@ class Timeline:
         return True
 
     def _is_ready(self, utterance: _Utterance) -> bool:
+        if self.position_sample < self.hold_until_sample:
+            return False
         since = utterance.waiting_since_sample
         waited = 0 if since is None else self.position_sample - since
         return (

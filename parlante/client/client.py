@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -12,7 +12,7 @@ from typing import Final
 import grpc
 
 from parlante.aio import closing
-from parlante.client.link import OpenCall, StartCall
+from parlante.client.link import OpenCall, StartCall, Way
 from parlante.client.messages import Pacing, pacing_to_proto
 from parlante.client.session import Session
 from parlante.convert import (
@@ -280,16 +280,18 @@ class ParlanteClient:
         A channel to a gateway that is lost would take its time to notice.
         """
         targets = itertools.cycle(self._targets)
-        next(targets)
         is_first = True
 
-        def open_call() -> tuple[StartCall, Callable[[], Awaitable[None]]]:
+        def open_call(avoid: str) -> Way:
             nonlocal is_first
+            target = next(targets)
             if is_first:
                 is_first = False
-                return _converse(self._channel), _nothing_to_close
-            channel = open_channel(next(targets), tls=self._tls)
-            return _converse(channel), lambda: channel.close(None)
+                return Way(target, _converse(self._channel), _nothing_to_close)
+            if target == avoid:
+                target = next(targets)  # the same one where there is no other
+            channel = open_channel(target, tls=self._tls)
+            return Way(target, _converse(channel), lambda: channel.close(None))
 
         return open_call
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from parlante.aio import aclose, cancel_and_wait
@@ -17,10 +17,12 @@ from parlante.rpc.calls import responses_of
 from parlante.types import FRAME_DURATION_US
 from parlante.v1 import gateway_pb2
 
-__all__ = ["Link", "OpenCall", "Progress", "StartCall", "is_recoverable"]
+__all__ = ["Link", "OpenCall", "Progress", "StartCall", "Way", "is_recoverable"]
 
 _OUTBOX_CAPACITY: Final = 16
 _MAX_SEEN_EVENTS: Final = 512
+# Events that an utterance has once; a server that takes over may tell them again.
+_ONCE: Final = frozenset({EventType.UTTERANCE_STARTED, EventType.UTTERANCE_FINISHED})
 
 
 class ConverseCall(Protocol):
@@ -32,8 +34,25 @@ class ConverseCall(Protocol):
 
 
 StartCall = Callable[[AsyncIterator[gateway_pb2.ConverseRequest]], ConverseCall]
-# Gives a way to a gateway, and what closes it again.
-OpenCall = Callable[[], tuple[StartCall, Callable[[], Awaitable[None]]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A way to a gateway.
+
+    Attributes:
+        target: The gateway, or a load balancer before it.
+        start_call: Starts a call there.
+        close: Frees what the way holds.
+    """
+
+    target: str
+    start_call: StartCall
+    close: Callable[[], Awaitable[None]]
+
+
+# Gives a way to a gateway, to another one than a target if there is one.
+OpenCall = Callable[[str], Way]
 
 
 @dataclass(slots=True)
@@ -54,37 +73,49 @@ class Progress:
         self.point, self.point_s = point, time.monotonic()
 
     def is_new(self, item: SessionItem) -> bool:
-        """Note an item; False for one that came before."""
+        """Note an item; False for one that came before, by this link or by another one."""
         match item:
             case Frame():
+                if item.media_offset_us < self.next_frame_us:
+                    return False
                 self.last_seq, self.num_dropped = item.seq, item.dropped_frame_count
                 self.next_frame_us = item.media_offset_us + FRAME_DURATION_US
             case MotionSample():
+                if item.media_offset_us < self.next_motion_us:
+                    return False
                 self.next_motion_us = item.media_offset_us + FRAME_DURATION_US
             case Audio():
+                if item.start_sample < self.next_audio_sample:
+                    return False
                 self.next_audio_sample = item.start_sample + len(item.samples)
-            case Event(type=EventType.UTTERANCE_STARTED | EventType.UTTERANCE_FINISHED):
+            case Event(type=EventType.GO_AWAY):
+                return self.point is None  # else the session goes on by itself
+            case Event() if item.type in _ONCE:
                 key = (item.type, item.utterance_id)
                 if key in self.seen:
                     return False
                 self.seen[key] = None
                 if len(self.seen) > _MAX_SEEN_EVENTS:
                     del self.seen[next(iter(self.seen))]
-            case Event(type=EventType.GO_AWAY):
-                return self.point is None  # else the session goes on by itself
         return True
 
     def resume_from(
-        self, log: ReplayLog
+        self, log: ReplayLog, *, num_awaited: int
     ) -> tuple[gateway_pb2.ResumeFrom, list[gateway_pb2.ConverseRequest]]:
-        """Make what a resumed session begins with: where it goes on, and what is sent again."""
+        """Make what a resumed session begins with: where it goes on, and what is sent again.
+
+        Args:
+            log: What was sent.
+            num_awaited: Frames that the present server is still expected to send; the next one
+                begins after them.
+        """
         assert self.point is not None
         replay = log.replay(self.point)
         resume = gateway_pb2.ResumeFrom(
             resume_token=self.point.resume_token,
             elapsed_us=int((time.monotonic() - self.point_s) * 1e6),
-            last_frame_seq=self.last_seq,
-            next_frame_offset_us=self.next_frame_us,
+            last_frame_seq=self.last_seq + num_awaited,
+            next_frame_offset_us=self.next_frame_us + num_awaited * FRAME_DURATION_US,
             next_motion_offset_us=self.next_motion_us,
             next_audio_sample=self.next_audio_sample,
             replayed_message_count=len(replay.messages),
@@ -97,22 +128,34 @@ class Progress:
 class Link:
     """One call.
 
+    A server numbers frames on from what it was told; where another one sent more or fewer of them
+    meanwhile, the numbers are moved by as many.
+
     Args:
         open_call: Gives a way to a gateway.
+        avoid: Target that it is not to lead to; "" for any.
+
+    Attributes:
+        target: Where it leads; "" before it starts.
     """
 
-    def __init__(self, open_call: OpenCall) -> None:
+    def __init__(self, open_call: OpenCall, *, avoid: str = "") -> None:
         self.outbox = Outbox(capacity=_OUTBOX_CAPACITY)
+        self.target = ""
         self._open_call = open_call
+        self._avoid = avoid
         self._close: Callable[[], Awaitable[None]] | None = None
         self._call: ConverseCall | None = None
         self._responses: AsyncIterator[gateway_pb2.ConverseResponse] | None = None
         self._following: asyncio.Task[gateway_pb2.ConverseResponse | None] | None = None
+        self._shift: int | None = None  # ours minus the server's
+        self._last_seq = 0  # of the server
 
     async def start(self, *, timeout_s: float) -> gateway_pb2.SessionStarted:
         """Open the call and read its first answer; the outbox holds the config already."""
-        start_call, self._close = self._open_call()
-        self._call = start_call(self.outbox.requests())
+        way = self._open_call(self._avoid)
+        self.target, self._close = way.target, way.close
+        self._call = way.start_call(self.outbox.requests())
         self._call.add_done_callback(lambda _: self.outbox.close())
         self._responses = responses_of(self._call)
         try:
@@ -133,22 +176,57 @@ class Link:
         assert self._responses is not None
         return await anext(self._responses, None)
 
-    async def read_watched(
-        self, is_stalled: Callable[[], bool], *, interval_s: float
-    ) -> gateway_pb2.ConverseResponse | None:
-        """Read an answer; asks now and then whether the server stalls.
+    def following(self) -> asyncio.Task[gateway_pb2.ConverseResponse | None]:
+        """Give the read that is under way, or begin one; `take_following` gives its result."""
+        if self._following is None:
+            self._following = asyncio.create_task(self.read())
+        return self._following
 
-        Raises:
-            Unavailable: SERVER_STALLED.
+    def take_following(self) -> gateway_pb2.ConverseResponse | None:
+        """Give the answer that has been read; None at the end of the session."""
+        assert self._following is not None
+        following, self._following = self._following, None
+        return following.result()
+
+    @property
+    def is_numbered(self) -> bool:
+        """True once its numbers are known, with the first frame."""
+        return self._shift is not None
+
+    def numbered(self, frame: Frame, *, expected_seq: int) -> Frame:
+        """Give a frame in the session's numbering, in which it would be `expected_seq`."""
+        self._last_seq = max(self._last_seq, frame.seq)
+        if self._shift is None:
+            self._shift = expected_seq - frame.seq
+        if not self._shift:
+            return frame
+        return replace(
+            frame,
+            seq=frame.seq + self._shift,
+            dropped_frame_count=frame.dropped_frame_count - self._shift,
+        )
+
+    def skip(self, last_frame_seq: int, media_offset_us: int) -> None:
+        """Give the credit back of a frame that the session has already, in the server's numbering.
+
+        Else a server that is behind another one by all its credits would send nothing any more.
         """
-        self._following = asyncio.ensure_future(self.read())
-        while not (await asyncio.wait((self._following,), timeout=interval_s))[0]:
-            if is_stalled():
-                raise Unavailable(
-                    "nothing came from the server for too long; the session goes on elsewhere",
-                    reason="SERVER_STALLED",
+        self._last_seq = max(self._last_seq, last_frame_seq)
+        self.outbox.report(
+            gateway_pb2.PlaybackReport(
+                last_frame_seq=last_frame_seq, media_offset_us=media_offset_us
+            )
+        )
+
+    def report(self, last_seq: int, media_offset_us: int) -> None:
+        """Free the credits of all frames up to one, in the session's numbering."""
+        last_frame_seq = min(last_seq - (self._shift or 0), self._last_seq)
+        if last_frame_seq > 0:
+            self.outbox.report(
+                gateway_pb2.PlaybackReport(
+                    last_frame_seq=last_frame_seq, media_offset_us=media_offset_us
                 )
-        return self._following.result()
+            )
 
     async def aclose(self) -> None:
         """End the call and free what it holds. Idempotent."""

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Final
 
 from parlante.aio import Channel, ChannelClosed, cancel_and_wait
-from parlante.client.link import Link, OpenCall, Progress, is_recoverable
+from parlante.client.line import Line
+from parlante.client.link import OpenCall
 from parlante.client.messages import (
     Frame,
     Pacing,
     SessionInfo,
     SessionItem,
     as_samples,
-    item_from_proto,
-    session_info_from_proto,
 )
-from parlante.client.replay import ReplayLog
 from parlante.convert import controls_to_proto
 from parlante.errors import (
-    Expired,
     FailedPrecondition,
     InvalidInput,
-    Overloaded,
     ParlanteError,
     Unavailable,
 )
@@ -35,8 +30,6 @@ from parlante.v1 import gateway_pb2
 
 __all__ = ["Session"]
 
-logger = logging.getLogger(__name__)
-
 # 40 ms is a frame; longer messages would delay the first frame, shorter ones only cost calls.
 _MESSAGE_MS: Final = 40
 _BURST_MESSAGE_MS: Final = 500
@@ -44,16 +37,6 @@ _INBOX_CAPACITY: Final = 32  # raw frames have 1 MB
 # The server stops reading at its limit, reports included; the client stays well below it.
 _AHEAD_SHARE: Final = 0.5
 _STATUS_TIMEOUT_S: Final = 2.0
-# Frames come every 40 ms, and a server that hangs is to be left within a second. One that is only
-# slow is not helped by a client that runs away, so the patience doubles with every stall that
-# follows another soon.
-STALL_S: Final = 0.6
-_STALL_MEMORY_S: Final = 30.0
-_LOOK_INTERVAL_S: Final = 0.05
-_RESUME_TIMEOUT_S: Final = 20.0
-_RESUME_START_TIMEOUT_S: Final = 3.0
-_MIN_RETRY_S: Final = 0.02
-_MAX_RETRY_S: Final = 0.5
 
 
 class Session:
@@ -69,7 +52,6 @@ class Session:
 
     Attributes:
         info: What the server made of the configuration; set on entering the context.
-        num_resumed: How often the session went on at another server.
     """
 
     info: SessionInfo
@@ -82,20 +64,10 @@ class Session:
         pacing: Pacing,
         start_timeout_s: float,
     ) -> None:
-        self._open_call = open_call
-        self._config = config
+        self._line = Line(open_call, config)
         self._pacing = pacing
         self._start_timeout_s = start_timeout_s
-        self.num_resumed = 0
-        self._link = Link(open_call)
-        self._log = ReplayLog()
-        self._progress = Progress()
         self._is_finished = False
-        self._is_lost = asyncio.Event()  # set when the session cannot go on
-        self._last_heard_s = 0.0
-        self._last_reported_seq = 0
-        self._num_stalls = 0
-        self._last_stall_s = 0.0
         self._error: ParlanteError | None = None
         self._last_taken: Frame | None = None
         self._inbox: Channel[SessionItem] = Channel(_INBOX_CAPACITY)
@@ -107,17 +79,12 @@ class Session:
         self._send_lock = asyncio.Lock()
 
     async def __aenter__(self) -> Session:
-        await self._link.outbox.put(gateway_pb2.ConverseRequest(config=self._config))
         try:
-            started = await self._link.start(timeout_s=self._start_timeout_s)
+            await self._line.start(timeout_s=self._start_timeout_s)
         except BaseException:
-            await self._link.aclose()
+            await self._line.aclose()
             raise
-        self.info = session_info_from_proto(started)
-        if self._config.resumable:
-            # An inline portrait is replaced by its name; a picture behind is not sent back.
-            own, self._config = self._config, started.config
-            self._config.background.CopyFrom(own.background)
+        self.info = self._line.info
         self._pump = asyncio.create_task(self._pump_answers())
         return self
 
@@ -128,6 +95,11 @@ class Session:
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
+
+    @property
+    def num_resumed(self) -> int:
+        """How often the session went on at another server."""
+        return self._line.num_resumed
 
     # --- sending -------------------------------------------------------------------------------
 
@@ -222,7 +194,7 @@ class Session:
     async def finish(self) -> None:
         """Send nothing more; iterating ends once all audio has been played. Idempotent."""
         self._is_finished = True
-        self._link.outbox.close()
+        self._line.finish()
 
     # --- receiving -----------------------------------------------------------------------------
 
@@ -245,7 +217,7 @@ class Session:
         self._inbox.close()
         if self._pump is not None:
             await cancel_and_wait(self._pump)
-        await self._link.aclose()
+        await self._line.aclose()
 
     # --- inside --------------------------------------------------------------------------------
 
@@ -256,119 +228,26 @@ class Session:
         all the time, or a sender would never learn why the server has gone.
         """
         try:
-            while True:
-                try:
-                    await self._pump_link()
-                    return
-                except ParlanteError as error:
-                    await self._go_on(error)
+            while (item := await self._line.read()) is not None:
+                await self._inbox.put(item)
         except ParlanteError as error:
             self._error = error
         except ChannelClosed:
             return
         finally:
-            self._is_lost.set()
-            self._link.outbox.close()
             self._inbox.close()
-
-    async def _pump_link(self) -> None:
-        self._last_heard_s = time.monotonic()
-        while True:
-            message = await self._link.read_watched(self._is_stalled, interval_s=_LOOK_INTERVAL_S)
-            self._last_heard_s = time.monotonic()
-            if message is None:
-                return
-            if message.WhichOneof("message") == "resume_point":
-                self._progress.take_point(message.resume_point)
-                self._log.acknowledge(message.resume_point)
-                continue
-            item = item_from_proto(message, self.info)
-            if item is not None and self._progress.is_new(item):
-                await self._inbox.put(item)
-                self._last_heard_s = time.monotonic()  # our own reader may have taken its time
-
-    def _is_stalled(self) -> bool:
-        """Tell whether frames that must come do not; a server without credits has none to send."""
-        max_in_flight = self._config.max_frames_in_flight
-        is_waiting_for_us = 0 < max_in_flight <= self._progress.last_seq - self._last_reported_seq
-        return (
-            self._progress.point is not None
-            and self._progress.last_seq > 0
-            and not is_waiting_for_us
-            and time.monotonic() - self._last_heard_s > STALL_S * 2**self._num_recent_stalls
-        )
-
-    @property
-    def _num_recent_stalls(self) -> int:
-        """Stalls one soon after the other, the last of them not long ago."""
-        is_recent = time.monotonic() - self._last_stall_s < _STALL_MEMORY_S
-        return self._num_stalls if is_recent else 0
-
-    async def _go_on(self, error: ParlanteError) -> None:
-        """Open the session elsewhere after `error`, or raise it."""
-        if self._progress.point is None or self._log.has_overflowed or not is_recoverable(error):
-            raise error
-        if error.reason == "SERVER_STALLED":
-            self._num_stalls = self._num_recent_stalls + 1
-            self._last_stall_s = time.monotonic()
-        deadline_s = time.monotonic() + _RESUME_TIMEOUT_S
-        retry_s = _MIN_RETRY_S
-        lost = self._link
-        lost.outbox.close()
-        while True:
-            try:
-                await self._resume()
-            except (Unavailable, Overloaded, Expired) as refusal:
-                if time.monotonic() >= deadline_s:
-                    await lost.aclose()
-                    raise error from refusal
-            else:
-                break
-            await asyncio.sleep(retry_s)
-            retry_s = min(_MAX_RETRY_S, retry_s * 2)
-        await lost.aclose()
-        self.num_resumed += 1
-        logger.info("session resumed", extra={"reason": error.reason})
-
-    async def _resume(self) -> None:
-        """Try one server: all that it must be told is queued at once, before anything new."""
-        link = Link(self._open_call)
-        resume, messages = self._progress.resume_from(self._log)
-        config = gateway_pb2.SessionConfig()
-        config.CopyFrom(self._config)
-        config.resume.CopyFrom(resume)
-        link.outbox.preload([gateway_pb2.ConverseRequest(config=config)])
-        link.outbox.preload(messages)
-        if self._is_finished:
-            link.outbox.close()
-        self._link = link
-        self._last_reported_seq = self._progress.last_seq
-        try:
-            await link.start(timeout_s=_RESUME_START_TIMEOUT_S)
-        except BaseException:
-            await link.aclose()
-            raise
+            await self._line.aclose()
 
     def _report_taken(self) -> None:
         """Free the credit of the last frame: whoever asks for the next item is done with it."""
         frame, self._last_taken = self._last_taken, None
-        if frame is not None and self._config.max_frames_in_flight > 0:
-            self._last_reported_seq = frame.seq
-            self._last_heard_s = time.monotonic()
-            self._link.outbox.report(
-                gateway_pb2.PlaybackReport(
-                    last_frame_seq=frame.seq, media_offset_us=frame.media_offset_us
-                )
-            )
+        if frame is not None:
+            self._line.report(frame)
 
     async def _put(self, request: gateway_pb2.ConverseRequest) -> None:
         if self._is_finished:
             raise await self._reason_of_end()
-        self._log.note(request)
-        if await self._link.outbox.put(request):
-            return
-        # The call is over. If the session goes on elsewhere, what was noted is sent there.
-        if self._progress.point is None or self._is_lost.is_set():
+        if not await self._line.put(request):
             raise await self._reason_of_end()
 
     async def _reason_of_end(self) -> ParlanteError:

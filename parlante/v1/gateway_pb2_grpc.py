@@ -66,10 +66,11 @@ class GatewayServiceServicer:
         faster than time is dropped. At most 1 s waits for the motion stage, the oldest goes first.
         Frames stay `idle` while the avatar listens.
 
-        Resuming: with `resumable` the server sends resume points; when the stream breaks, or ends with
-        UNAVAILABLE after a resume point with `go_away`, the client opens another with `resume`, at the
-        same address or at another gateway of the fleet. Media clock, sequence numbers, utterances and
-        motion go on. A server without a resume key sends no points.
+        Resuming: with `resumable` the server sends resume points; after one with `go_away`, or when the
+        stream breaks, the client opens another with `resume`, at the same address or at another gateway
+        of the fleet. Media clock, sequence numbers, utterances and motion go on. After `go_away` the
+        stream goes on for about a second and ends with UNAVAILABLE. A server without a resume key sends
+        no points.
 
         End: half-close ends the session once all audio has been played; cancelling ends it at once.
 

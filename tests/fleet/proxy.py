@@ -22,8 +22,7 @@ class Proxy:
     """
 
     def __init__(self, target: str) -> None:
-        host, _, port = target.rpartition(":")
-        self._target = host, int(port)
+        self.lead_to(target)
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -36,6 +35,11 @@ class Proxy:
         """Where it listens."""
         assert self._server is not None
         return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    def lead_to(self, target: str) -> None:
+        """Let new connections lead to an address, ``HOST:PORT``."""
+        host, _, port = target.rpartition(":")
+        self._target = host, int(port)
 
     def silence(self, silent: bool) -> None:
         """Pass nothing on from now on, or pass everything on again."""

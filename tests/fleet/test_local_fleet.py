@@ -19,7 +19,7 @@ import pytest_asyncio
 from parlante.aio import cancel_and_wait
 from parlante.errors import Overloaded
 from tests.fleet.callers import Call, call, make_avatar
-from tests.fleet.local_fleet import LocalFleet, Member, local_fleet
+from tests.fleet.local_fleet import LocalFleet, local_fleet
 from tests.fleet.proxy import Proxy
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e]
@@ -139,26 +139,31 @@ async def test_processes_may_hang_under_calls(fleet: LocalFleet) -> None:
         await _end(fleet, calls)
 
 
+async def _behind_proxies(
+    fleet: LocalFleet, stack: AsyncExitStack, *, alone: bool
+) -> dict[str, Proxy]:
+    """Let the gateway see the first motion and renderer by proxies, and no other if `alone`."""
+    proxies = {
+        stage: await stack.enter_async_context(Proxy(fleet.of(stage)[0].address))
+        for stage in ("motion", "renderer")
+    }
+    (gateway,) = fleet.of("gateway")
+    await fleet.stop(gateway)
+    flags: list[str] = []
+    for stage, proxy in proxies.items():
+        others = [] if alone else [fleet.of(stage)[1].address]
+        flags += [f"--{stage}-address", ",".join([proxy.address, *others])]
+    fleet.flags["gateway"] = tuple(flags)
+    await fleet.start(gateway)
+    return proxies
+
+
 async def test_links_may_be_silent_slow_and_cut() -> None:
     async with (
         local_fleet(motions=2, renderers=2, encoders=1, gateways=1) as fleet,
         AsyncExitStack() as stack,
     ):
-        # The gateway sees the first motion and the first renderer through proxies.
-        proxies = {
-            stage: await stack.enter_async_context(Proxy(fleet.of(stage)[0].address))
-            for stage in ("motion", "renderer")
-        }
-        (gateway,) = fleet.of("gateway")
-        await fleet.stop(gateway)
-        addresses = {
-            stage: f"{proxy.address},{fleet.of(stage)[1].address}"
-            for stage, proxy in proxies.items()
-        }
-        fleet.flags["gateway"] = tuple(
-            part for stage, target in addresses.items() for part in (f"--{stage}-address", target)
-        )
-        await fleet.start(gateway)
+        proxies = await _behind_proxies(fleet, stack, alone=False)
         async with _calls(fleet, 4) as calls:
             for proxy in proxies.values():
                 proxy.delay_s = 0.02
@@ -193,12 +198,19 @@ async def test_twice_as_many_as_fit_are_refused_clearly_and_the_rest_is_served()
 
 
 async def test_a_stage_that_comes_back_alone_is_used_again() -> None:
-    async with local_fleet(motions=1, renderers=1, encoders=1, gateways=1) as fleet:
+    """Its next process waits behind the same address: a busy machine takes its time to start one,
+    and a session ends when motion is 5 s behind."""
+    async with (
+        local_fleet(motions=2, renderers=2, encoders=1, gateways=1) as fleet,
+        AsyncExitStack() as stack,
+    ):
+        proxies = await _behind_proxies(fleet, stack, alone=True)
         async with _calls(fleet, 2, 6.0) as calls:
-            for stage in ("motion", "renderer"):
-                member: Member = fleet.of(stage)[0]
-                await fleet.kill(member)
-                await fleet.start(member)
+            for stage, proxy in proxies.items():
+                lost, following = fleet.of(stage)
+                await fleet.kill(lost)
+                await asyncio.sleep(0.3)
+                proxy.lead_to(following.address)
                 await asyncio.sleep(0.5)
             seen = await calls.end()
         for one in seen:

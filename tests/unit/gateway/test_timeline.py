@@ -350,3 +350,19 @@ def test_marks_agree_with_frame_boundaries(rate_hz: int) -> None:
         )
     )
     assert [frame for frame in range(20) if marks.take(frame)] == [7, 8]
+
+
+def test_no_utterance_begins_before_the_hold_ends_and_one_that_plays_goes_on() -> None:
+    """Between two gateways each hears of audio at another moment: neither begins anything."""
+    timeline = make_timeline()
+    first = push(timeline, 8 * FRAME, "a")
+    before = step_frames(timeline, 1)
+    timeline.hold_until_sample = 12 * FRAME
+    timeline.end("a")
+    second = push(timeline, 8 * FRAME, "b")
+    steps = before + step_frames(timeline, 11)
+    np.testing.assert_array_equal(audio_of(steps, "a"), first)
+    assert len(audio_of(steps, "b")) == 0
+    after = step_frames(timeline, 8)
+    np.testing.assert_array_equal(audio_of(after, "b"), second)
+    assert events(after)[0] == (EventType.UTTERANCE_STARTED, 12 * 40_000, "b")
