@@ -28,6 +28,7 @@ from parlante.types import (
     RenderConfig,
     RenderedFrame,
 )
+from services.renderer import triton_instance
 from services.renderer.engine import RendererEngine
 from tests.fakes.faces import face_latents, fine_latents, full_latents, row_of
 from tests.fakes.triton import OpenDoor
@@ -87,6 +88,12 @@ async def frames_of(engine: RendererEngine, wanted: RenderConfig) -> list[Render
 async def motion() -> AsyncIterator[MotionBlock]:
     rows = np.stack([row_of(20 * number) for number in range(NUM_FRAMES)])
     yield MotionBlock(start_frame=0, values=rows)
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of the largest frames take longer than a live one may, where much else runs."""
+    monkeypatch.setattr(triton_instance, "BATCH_TIMEOUT_S", 60.0)
 
 
 @asynccontextmanager
