@@ -116,7 +116,7 @@ def read_face_config(path: Path) -> FaceTrainingConfig:
         return FaceTrainingConfig(model=model, losses=losses, **fields)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise InvalidInput(
-            f"{path} is no config of a run of the face network ({error}); see docs/training.md",
+            f"{path} is no config of a run of the face network ({error}); see docs/face.md",
             reason="BAD_CONFIG",
             field="config",
         ) from error
