@@ -6,7 +6,6 @@ unbroken one.
 
 from __future__ import annotations
 
-import functools
 import logging
 import time
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ from parlante.training.checkpoint import Checkpoint, load_checkpoint, save_check
 from parlante.training.corpus import Corpus, CorpusConfig
 from parlante.training.losses import denoising_loss, naming_loss, reading_loss
 from parlante.training.muon import MuonAndAdamW, cosine_with_warmup
+from parlante.training.precision import runs_in_bfloat16
 
 logger = logging.getLogger(__name__)
 
@@ -95,21 +95,11 @@ class TrainingConfig:
     @property
     def runs_in_bfloat16(self) -> bool:
         """What `bfloat16` means on this machine."""
-        return multiplies_bfloat16() if self.bfloat16 is None else self.bfloat16
+        return runs_in_bfloat16(self.bfloat16)
 
     def load_speech_encoder(self) -> SpeechEncoder | None:
         """Load the encoder that the run needs, if it needs one."""
         return None if self.speech_encoder is None else SpeechEncoder.load(self.speech_encoder)
-
-
-@functools.cache
-def multiplies_bfloat16() -> bool:
-    """Tell whether this processor has instructions for products of bfloat16 (Linux tells)."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
-    except OSError:
-        return False
-    return not {"amx_bf16", "avx512_bf16"}.isdisjoint(flags)
 
 
 def train(

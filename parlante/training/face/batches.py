@@ -14,11 +14,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from parlante.errors import InvalidInput
 from parlante.models.face_net import RegionInput
 from parlante.models.face_regions import FRAME_SIGNED, MOUTH_SIGNED
 from parlante.training.face.cache import RegionData
 
-__all__ = ["RegionBatch", "draw_batch", "take_batch"]
+__all__ = ["RegionBatch", "draw_batch", "held_out_rows", "take_batch"]
 
 SIGNED: Final[dict[str, tuple[tuple[int, ...], tuple[int, ...]]]] = {
     "mouth": MOUTH_SIGNED,
@@ -93,6 +94,29 @@ def take_batch(data: RegionData, rows: npt.NDArray[np.int64], *, num_twins: int 
     answer = _colours(arrays["answer"][rows])
     labels = torch.from_numpy(np.array(arrays["labels"][rows]))
     return RegionBatch(region, portrait, answer, labels, num_twins)
+
+
+def held_out_rows(data: RegionData, every: int) -> npt.NDArray[np.bool_]:
+    """Choose what is not trained on: [N].
+
+    One subject in so many; where there are fewer, pictures of all of them, in whatever pair they
+    come.
+
+    Raises:
+        InvalidInput: Nothing would be left to train on.
+    """
+    held_out: npt.NDArray[np.bool_] = data.subject % every == every - 1
+    if not held_out.any():
+        held_out = data.view % every == every - 1
+    if not held_out.any():
+        held_out = data.view == data.view.max()
+    if held_out.all():
+        raise InvalidInput(
+            f"two pictures beside the portrait are needed, to train and to test; got {len(data)} "
+            "pairs in all; give more or longer videos, or more heads",
+            reason="NO_USABLE_SUBJECT",
+        )
+    return held_out
 
 
 def _floats(array: npt.NDArray[np.generic]) -> Tensor:

@@ -37,11 +37,15 @@ class RegionData:
             look_rgb uint8 [P, S, S, 3] and look_maps float16 [P, K, G, G] of the portraits.
         portrait: int64 [N], which portrait a sample has.
         twin: int64 [N], a sample with the same answer, or -1.
+        subject: int64 [N], whom a sample shows.
+        view: int64 [N], which of the subject's pictures is the answer.
     """
 
     arrays: Mapping[str, npt.NDArray[Any]]
     portrait: npt.NDArray[np.int64]
     twin: npt.NDArray[np.int64]
+    subject: npt.NDArray[np.int64]
+    view: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.portrait)
@@ -58,6 +62,7 @@ def write_shard(pairs: Iterable[Pair], folder: Path) -> int:
     looks: dict[str, list[Region]] = {name: [] for name in REGIONS}
     portraits: list[int] = []
     twins: list[int] = []
+    views: list[int] = []
     last: Any = None
     for pair in pairs:
         if pair.portrait is not last:
@@ -66,6 +71,7 @@ def write_shard(pairs: Iterable[Pair], folder: Path) -> int:
             looks["eyes"] += last.eyes
             looks["frame"].append(_whole(last))
         twins.append(len(twins) - 1 if pair.twin >= 0 else -1)
+        views.append(pair.view)
         portraits.append(len(looks["mouth"]) - 1)
         mouth, right, left, frame = pair.answers
         samples["mouth"].append((pair.regions.mouth, mouth))
@@ -80,6 +86,7 @@ def write_shard(pairs: Iterable[Pair], folder: Path) -> int:
             np.save(part / f"{name}_{key}.npy", array)
     np.save(part / "portrait.npy", np.array(portraits, np.int64))
     np.save(part / "twin.npy", np.array(twins, np.int64))
+    np.save(part / "view.npy", np.array(views, np.int64))
     part.rename(folder)
     return len(portraits)
 
@@ -136,13 +143,17 @@ def join_shards(folder: Path) -> None:
 def _join_indexes(shards: list[Path], counts: Mapping[str, list[int]], out: Path) -> None:
     pairs = np.cumsum([0, *counts["frame_rgb"]])
     looks = np.cumsum([0, *counts["frame_look_rgb"]])
-    portrait, twin = [], []
+    portrait, twin, subject, view = [], [], [], []
     for index, shard in enumerate(shards):
         own = np.load(shard / "twin.npy")
         portrait.append(np.load(shard / "portrait.npy") + looks[index])
         twin.append(np.where(own >= 0, own + pairs[index], -1))
+        subject.append(np.full(len(own), index, np.int64))
+        view.append(np.load(shard / "view.npy"))
     np.save(out / "portrait.npy", np.concatenate(portrait))
     np.save(out / "twin.npy", np.concatenate(twin))
+    np.save(out / "subject.npy", np.concatenate(subject))
+    np.save(out / "view.npy", np.concatenate(view))
 
 
 def _array_names() -> list[str]:
@@ -152,7 +163,8 @@ def _array_names() -> list[str]:
 def open_cache(folder: Path) -> dict[str, RegionData]:
     """Open a joined cache by region, without reading it."""
     joined = folder / JOINED
-    portrait, twin = np.load(joined / "portrait.npy"), np.load(joined / "twin.npy")
+    names = ("portrait", "twin", "subject", "view")
+    portrait, twin, subject, view = (np.load(joined / f"{name}.npy") for name in names)
     regions: dict[str, RegionData] = {}
     for name in REGIONS:
         arrays = {
@@ -163,9 +175,11 @@ def open_cache(folder: Path) -> dict[str, RegionData]:
             both = np.arange(2)
             eye_twin = np.where(twin[:, None] >= 0, 2 * twin[:, None] + both, -1)
             eye_portrait = 2 * portrait[:, None] + both
-            regions[name] = RegionData(arrays, eye_portrait.ravel(), eye_twin.ravel())
+            regions[name] = RegionData(
+                arrays, eye_portrait.ravel(), eye_twin.ravel(), subject.repeat(2), view.repeat(2)
+            )
         else:
-            regions[name] = RegionData(arrays, portrait, twin)
+            regions[name] = RegionData(arrays, portrait, twin, subject, view)
     return regions
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from parlante.errors import InvalidInput
 from parlante.models.face_net import FaceNetConfig
 from parlante.models.face_regions import REGIONS_VERSION
 from parlante.training.face.losses import LossWeights
+from parlante.training.precision import runs_in_bfloat16
 
 __all__ = ["FaceTrainingConfig", "read_face_config"]
+
+CACHE_LAYOUT: Final = 2  # raised when old caches of pairs lack what is read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,8 @@ class FaceTrainingConfig:
         held_out: One subject in so many is not trained on.
         checkpoint_steps: How often state is written.
         seed: Of everything.
+        bfloat16: Whether convolutions and products run in bfloat16; None: where the processor has
+            it.
 
     Raises:
         InvalidInput: A number is out of range.
@@ -61,6 +66,7 @@ class FaceTrainingConfig:
     held_out: int = 20
     checkpoint_steps: int = 250
     seed: int = 0
+    bfloat16: bool | None = None
 
     def __post_init__(self) -> None:
         for name in ("num_steps", "mouth_batch", "eye_batch", "frame_batch", "num_portraits"):
@@ -72,10 +78,16 @@ class FaceTrainingConfig:
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise _bad(name, "in [0, 1)", getattr(self, name))
 
+    @property
+    def runs_in_bfloat16(self) -> bool:
+        """What `bfloat16` means on this machine."""
+        return runs_in_bfloat16(self.bfloat16)
+
     def cache_settings(self, sources: list[str]) -> dict[str, Any]:
         """What the pairs depend on, as JSON values."""
         return {
             "regions": REGIONS_VERSION,
+            "layout": CACHE_LAYOUT,
             "num_portraits": self.num_portraits,
             "twins": self.twins,
             "seed": self.seed,
@@ -104,7 +116,7 @@ def read_face_config(path: Path) -> FaceTrainingConfig:
         return FaceTrainingConfig(model=model, losses=losses, **fields)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise InvalidInput(
-            f"{path} is no config of a run of the face network ({error}); see docs/training.md",
+            f"{path} is no config of a run of the face network ({error}); see docs/face.md",
             reason="BAD_CONFIG",
             field="config",
         ) from error

@@ -19,22 +19,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from parlante.errors import InvalidInput
 from parlante.models.face_features import PartNet, load_part_net, save_part_net
 from parlante.models.face_net import FaceNet, RegionNet
 from parlante.models.face_weights import save_face_net
 from parlante.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from parlante.training.face.batches import draw_batch, take_batch
+from parlante.training.face.batches import draw_batch, held_out_rows, take_batch
 from parlante.training.face.cache import REGIONS, RegionData
-from parlante.training.face.config import FaceTrainingConfig
+from parlante.training.face.config import FaceTrainingConfig, read_face_config
 from parlante.training.face.losses import region_loss
 from parlante.training.face.sources import NO_LABEL
 from parlante.training.muon import MuonAndAdamW, cosine_with_warmup
 
-__all__ = ["FaceData", "train_face"]
+__all__ = ["FEATURES", "FaceData", "train_face"]
 
 logger = logging.getLogger(__name__)
 
-TEST_SAMPLES = 48
+FEATURES: Final = "features.safetensors"  # the network of likeness, in a run's folder
+TEST_SAMPLES: Final = 48
 _LEAST_SIDE: Final = 24  # of kernels that Muon moves
 
 
@@ -66,15 +68,21 @@ def train_face(
         data: Pairs.
         out: Folder for checkpoint and weights.
         start: Weights to begin with; None begins with random ones.
-        parts: Weights of the network that sees likeness; None trains one, on part labels.
+        parts: Weights of the network that sees likeness; None trains one where parts are
+            labelled, and else leaves likeness out.
 
     Returns:
         Path of the weights, float16 safetensors.
+
+    Raises:
+        InvalidInput: There are too few pictures, or the folder holds a run of another size.
     """
     out.mkdir(parents=True, exist_ok=True)
+    splits = _splits(config, data)
+    stored = _stored_run(config, out)
     (out / "config.json").write_text(config.to_json(), "utf-8")
     torch.manual_seed(config.seed)
-    part_net = _part_net(config, data, out / "features.safetensors", parts)
+    part_net = _part_net(config, data, out / FEATURES, parts)
     net = FaceNet(config.model)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if start is not None:
@@ -84,12 +92,11 @@ def train_face(
         net, config.learning_rate, least_side=_LEAST_SIDE, weight_decay=config.weight_decay
     )
     first = 0
-    if (stored := load_checkpoint(out / "checkpoint.pt")) is not None:
+    if stored is not None:
         net.load_state_dict(stored.model)
         optimizer.load_state_dict(stored.optimizer)
         average, first = stored.average, stored.step
         logger.info("resumed at step %d", first)
-    splits = _splits(config, data)
     path = out / "face.safetensors"
     started = time.monotonic()
     reports: dict[str, list[tuple[float, float]]] = {name: [] for name in REGIONS}
@@ -112,6 +119,21 @@ def train_face(
     return path
 
 
+def _stored_run(config: FaceTrainingConfig, out: Path) -> Checkpoint | None:
+    """The checkpoint to go on from."""
+    written = out / "config.json"
+    stored = load_checkpoint(out / "checkpoint.pt")
+    if stored is None or not written.exists():
+        return stored
+    if read_face_config(written).model != config.model:
+        raise InvalidInput(
+            f"{out} holds a run with another model than the config's; give another folder",
+            reason="RUN_OF_OTHER_SIZE",
+            field="out",
+        )
+    return stored
+
+
 # --- data ----------------------------------------------------------------------------------
 
 
@@ -126,7 +148,7 @@ class _Split:
 
 
 def _splits(config: FaceTrainingConfig, data: FaceData) -> dict[str, list[_Split]]:
-    """Hold out every so many'th portrait of the main sources; photos are only trained on."""
+    """Hold out a part of the main sources; photos are only trained on."""
     photo_share = config.photo_share if data.photos is not None else 0.0
     splits: dict[str, list[_Split]] = {}
     for name in REGIONS:
@@ -134,13 +156,8 @@ def _splits(config: FaceTrainingConfig, data: FaceData) -> dict[str, list[_Split
         parts = []
         for source in data.main:
             region = source[name]
-            portraits = region.portrait // (2 if name == "eyes" else 1)
-            # Portraits of one subject lie together: blocks of them are held out, not single ones.
-            block = portraits // max(1, config.num_portraits)
-            is_test = block % config.held_out == config.held_out - 1
+            is_test = held_out_rows(region, config.held_out)
             rows = np.arange(len(region))
-            if not is_test.any():
-                is_test = rows >= len(region) - max(1, len(region) // config.held_out)
             share = (1.0 - photo_share) * len(region) / total
             parts.append(_Split(region, rows[~is_test], rows[is_test], share))
         if data.photos is not None:
@@ -173,7 +190,9 @@ def _step(
         split = chosen[int(rng.choice(len(chosen), p=[part.share for part in chosen]))]
         batch = draw_batch(split.data, name, split.training, sizes[name], rng)
         seen_by = None if name == "frame" else part_net
-        loss, report = region_loss(region_net, batch, seen_by, config.losses)
+        loss, report = region_loss(
+            region_net, batch, seen_by, config.losses, bfloat16=config.runs_in_bfloat16
+        )
         loss.backward()  # type: ignore[no-untyped-call]
         reports[name].append((report["before"], report["after"]))
         torch.nn.utils.clip_grad_norm_(region_net.parameters(), 1.0)
@@ -224,29 +243,39 @@ def _test(
 
 def _part_net(
     config: FaceTrainingConfig, data: FaceData, path: Path, given: Path | None
-) -> PartNet:
+) -> PartNet | None:
     """The network that sees likeness: the given one, that of the run before, or a new one."""
     if given is not None:
         return load_part_net(given)
     if not path.exists():
-        save_part_net(_train_parts(config, data), path)
+        labelled = [source for source in data.main if _is_labelled(source)]
+        if not labelled:
+            logger.info("no picture has labelled parts: likeness is left out of the loss")
+            return None
+        save_part_net(_train_parts(config, labelled), path)
     return load_part_net(path)
 
 
-def _train_parts(config: FaceTrainingConfig, data: FaceData) -> PartNet:
+def _is_labelled(source: Mapping[str, RegionData]) -> bool:
+    """Whether a source's first picture says where parts are; then all of it does."""
+    return bool((source["mouth"].arrays["labels"][0] != NO_LABEL).any())
+
+
+def _train_parts(
+    config: FaceTrainingConfig, sources: Sequence[Mapping[str, RegionData]]
+) -> PartNet:
     net = PartNet()
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3)
     for step in range(config.part_steps):
         for index, name in enumerate(("mouth", "eyes")):
             rng = np.random.default_rng((config.seed, 11 + index, step))
-            source = data.main[int(rng.integers(len(data.main)))][name]
+            source = sources[int(rng.integers(len(sources)))][name]
             batch = draw_batch(source, name, np.arange(len(source)), 12, rng, twins=0.0)
-            scores = net(batch.answer)
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.runs_in_bfloat16):
+                scores = net(batch.answer)
             labels = batch.labels[:, ::2, ::2].long()
-            if not (labels != NO_LABEL).any():
-                continue
-            loss = F.cross_entropy(scores, labels, ignore_index=NO_LABEL)
+            loss = F.cross_entropy(scores.float(), labels, ignore_index=NO_LABEL)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

@@ -35,7 +35,12 @@ class LossWeights:
 
 
 def region_loss(
-    net: RegionNet, batch: RegionBatch, parts: PartNet | None, weights: LossWeights
+    net: RegionNet,
+    batch: RegionBatch,
+    parts: PartNet | None,
+    weights: LossWeights,
+    *,
+    bfloat16: bool = False,
 ) -> tuple[Tensor, dict[str, float]]:
     """Loss of one region.
 
@@ -44,11 +49,13 @@ def region_loss(
         batch: Samples.
         parts: Sees likeness; None leaves that out.
         weights: Of the parts.
+        bfloat16: Whether the networks' convolutions run in bfloat16; losses are float32.
 
     Returns:
         The loss, and the mean error of colour before and after within what may be changed.
     """
-    change, mask, shade = net(batch.region, net.look(batch.portrait))
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+        change, mask, shade = net(batch.region, net.look(batch.portrait))
     drawn, answer = batch.region.rgb, batch.answer
     made = drawn + change
     allow = F.interpolate(batch.region.allow, size=drawn.shape[-2:], mode="bilinear")
@@ -62,7 +69,9 @@ def region_loss(
     held = (is_right * (mask + shade.abs().mean(1, keepdim=True))).sum() / total
     loss = loss + weights.restraint * held
     if parts is not None:
-        loss = loss + weights.likeness * parts.distance(made, answer, counts).mean()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+            apart = parts.distance(made, answer, counts).mean()
+        loss = loss + weights.likeness * apart
     if batch.num_twins:
         first, second = made[: 2 * batch.num_twins : 2], made[1 : 2 * batch.num_twins : 2]
         loss = (

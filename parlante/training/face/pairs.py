@@ -116,6 +116,7 @@ class Pair:
         portrait: Regions of the portrait itself.
         regions: Regions of the frame that was drawn.
         answers: What they should look like: mouth, right eye, left eye mirrored, frame.
+        view: Index of the other picture among the subject's.
         twin: Index of the pair before whose answer is the same but for the noise of landmarks;
             -1 = none.
     """
@@ -123,6 +124,7 @@ class Pair:
     portrait: FaceRegions
     regions: FaceRegions
     answers: tuple[Answer, Answer, Answer, Answer]
+    view: int = 0
     twin: int = -1
 
 
@@ -164,7 +166,11 @@ def make_pairs(
                 regions = cut_regions(avatar, geometry, decoder.draw(avatar, geometry))
                 answers = cut_answers(regions, picture, target.labels)
                 yield Pair(
-                    portrait=portrait, regions=regions, answers=answers, twin=-1 if not again else 1
+                    portrait=portrait,
+                    regions=regions,
+                    answers=answers,
+                    view=index,
+                    twin=-1 if not again else 1,
                 )
 
 

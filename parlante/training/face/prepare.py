@@ -61,7 +61,9 @@ def prepare_videos(
     """Pairs of frames of talking videos."""
     makers: dict[str, Maker] = {}
     for path in find_clips(folder):
-        makers[f"{path.stem}-{zlib.crc32(str(path).encode()):08x}"] = _video(path, tracker)
+        # By place in the folder, which may move, and by size: another video of that name is new.
+        place = f"{path.relative_to(folder)} {path.stat().st_size}"
+        makers[f"{path.stem}-{zlib.crc32(place.encode()):08x}"] = _video(path, tracker)
     return _prepare(makers, cache, config, tracker)
 
 

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from parlante.errors import InvalidInput
 from parlante.models.face_features import DEFAULT_FEATURES
 from parlante.models.face_tracker import FaceTracker
 from parlante.models.face_weights import load_face_net
 from parlante.training.face.config import FaceTrainingConfig
-from parlante.training.face.loop import FaceData, train_face
+from parlante.training.face.loop import FEATURES, FaceData, train_face
 from parlante.training.face.prepare import prepare_photos, prepare_synthetic, prepare_videos
 
 __all__ = ["DEFAULT_CONFIG", "train_on_pictures"]
@@ -77,7 +79,16 @@ def train_on_pictures(
     photos = None
     if portraits is not None:
         photos = prepare_photos(portraits, pairs / "portraits", config, tracker)
-    tell(f"{sum(len(source['frame']) for source in main)} pairs of pictures")
-    # Without part labels there is nothing to train the network of likeness on.
-    parts = DEFAULT_FEATURES if synth is None else None
+    for source in main:
+        num_subjects = len(np.unique(source["frame"].subject))
+        tell(f"{len(source['frame'])} pairs of pictures, {num_subjects} subjects")
+    parts = _features_beside(start) if synth is None else None
     return train_face(config, FaceData(main, photos), out, start=state, parts=parts)
+
+
+def _features_beside(start: Path | None) -> Path | None:
+    """The network of likeness of the run that a run on videos begins with: they have no labels."""
+    paths = [DEFAULT_FEATURES]
+    if start is not None:
+        paths.insert(0, start.with_name(FEATURES))
+    return next((path for path in paths if path.exists()), None)

@@ -20,10 +20,11 @@ from parlante.training.behaviour import draw_behaviour, draw_controls
 from parlante.training.checkpoint import load_checkpoint
 from parlante.training.corpus import CorpusConfig
 from parlante.training.espeak import Espeak, Voice
-from parlante.training.loop import TrainingConfig, multiplies_bfloat16
+from parlante.training.loop import TrainingConfig
 from parlante.training.losses import naming_loss
 from parlante.training.motion import main, read_config
 from parlante.training.no_speech import no_speech
+from parlante.training.precision import multiplies_bfloat16
 from parlante.training.takes import CLIP_FRAMES, load_or_record
 from parlante.training.visemes import UNKNOWN_VISEME, Phone, mouth_targets, visemes_of
 

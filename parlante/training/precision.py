@@ -1,0 +1,23 @@
+"""In which numbers matrix products of a training run on this machine."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+__all__ = ["multiplies_bfloat16", "runs_in_bfloat16"]
+
+
+@functools.cache
+def multiplies_bfloat16() -> bool:
+    """Tell whether this processor has instructions for products of bfloat16 (Linux tells)."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    except OSError:
+        return False
+    return not {"amx_bf16", "avx512_bf16"}.isdisjoint(flags)
+
+
+def runs_in_bfloat16(asked: bool | None) -> bool:
+    """What a config's `bfloat16` means here: None asks for it where the processor has it."""
+    return multiplies_bfloat16() if asked is None else asked
