@@ -55,11 +55,11 @@ class SamplerConfig:
     times: tuple[float, ...] = (1.0, 0.5)
     guidance: GuidanceScales = field(default_factory=GuidanceScales)
     mouth_temperature: float = 0.6
-    head_temperature: float = 2.1
+    head_temperature: float = 1.9
     face_temperature: float = 1.6
     blink_temperature: float = 1.5
     gaze_temperature: float = 2.0
-    reading_weight: float = 0.6
+    reading_weight: float = 0.7
     silence: tuple[float, float] = (0.35, 0.65)
 
 
