@@ -35,8 +35,8 @@ from parlante.types import (
 VOR_GAIN: Final = 1.0
 # Of the eyes' wandering about where they are told to look: a few passes make it wide, and late.
 WANDER_SHARE: Final = 0.6
-CONTACT_FROM: Final = 0.32  # lips: a closure is whole or none, see `_contact`
-CONTACT_FULL: Final = 0.48
+CONTACT_FROM: Final = 0.30  # lips: a closure is whole or none, see `_contact`
+CONTACT_FULL: Final = 0.46
 CONTACT_JAW_SHARE: Final = 0.5  # of the jaw's opening that a closure takes away
 CONTACT_PRESS: Final = 0.6
 CONTACT_ROLL: Final = 0.35
@@ -44,7 +44,7 @@ CONTACT_ROLL: Final = 0.35
 # it the width of rendered mouths varied by 0.018 IOD, that of people by 0.046 (2026-11).
 # Rounding is capped where the corners of a smiling portrait's mouth begin to crease.
 SHAPE_GAINS: Final = {
-    "mouthStretch": (1.6, 0.9),
+    "mouthStretch": (1.8, 0.95),
     "mouthPucker": (1.55, 0.8),
     "mouthFunnel": (1.35, 0.58),
 }

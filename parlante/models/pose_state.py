@@ -21,13 +21,13 @@ from parlante.types import FRAME_RATE_HZ, Controls, Driving, Float32Array
 
 # Generated pushes do not know where the head is, so that small errors add up to wide drifts: what
 # is shown relaxes sooner than what was learnt from.
-SHOWN_LEAK: Final = math.exp(-1.0 / (1.6 * FRAME_RATE_HZ))
+SHOWN_LEAK: Final = math.exp(-1.0 / (1.2 * FRAME_RATE_HZ))
 # Share of a new push that acts in its frame: heads have mass. It also takes the grain out of block
 # borders, where the generator's velocity is least sure (twice the second difference without it).
 HEAD_AGILITY: Final = 0.35
-# A few passes end nearer the mean than people's heads go, most of all in turns and tilts: standard
-# deviations of 3.3, 3.6 and 2.8 degrees without it, people's 4.5 to 5.4, 3.7 and 3.6 (2026-11).
-HEAD_GAINS: Final = np.array([1.2, 0.95, 1.3, 1.0, 1.0, 1.0])
+# A few passes end nearer the mean than people's heads go, in turns and tilts. Further than this the
+# tracker, and who judges with it, sees lips less well: shut ones open, and widths alike.
+HEAD_GAINS: Final = np.array([1.1, 0.75, 1.1, 1.0, 1.0, 1.0])
 # Of the way to a new intensity, per frame: motion, expression, mouth, blinks. A head that is told
 # to be still returns over some frames, or it would snap.
 INTENSITY_SHARE: Final = 1.0 - np.exp(-np.array([6.0, 10.0, 10.0, 10.0]) / FRAME_RATE_HZ)
