@@ -183,7 +183,7 @@ def channel_fields(lips: LipHandles, face: Float64Array) -> list[tuple[str, Floa
             # Lips drawn wide thin as well, or a spread mouth is seen as hardly wider than at rest.
             (
                 f"mouthStretch{name}",
-                lips.field(n, x=0.33 * room * x * half, y=0.008 * curl + 0.5 * thin),
+                lips.field(n, x=0.33 * room * x * half, y=0.014 * curl + 0.5 * thin),
             ),
             (f"mouthPress{name}", lips.field(n, y=press)),
             (f"mouthLowerDown{name}", lips.field(n, y=lower * LOWER_DOWN * bulge * side)),

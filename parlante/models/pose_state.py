@@ -25,9 +25,6 @@ SHOWN_LEAK: Final = math.exp(-1.0 / (1.2 * FRAME_RATE_HZ))
 # Share of a new push that acts in its frame: heads have mass. It also takes the grain out of block
 # borders, where the generator's velocity is least sure (twice the second difference without it).
 HEAD_AGILITY: Final = 0.35
-# A few passes end nearer the mean than people's heads go, in turns and tilts. Further than this the
-# tracker, and who judges with it, sees lips less well: shut ones open, and widths alike.
-HEAD_GAINS: Final = np.array([1.1, 0.75, 1.1, 1.0, 1.0, 1.0])
 # Of the way to a new intensity, per frame: motion, expression, mouth, blinks. A head that is told
 # to be still returns over some frames, or it would snap.
 INTENSITY_SHARE: Final = 1.0 - np.exp(-np.array([6.0, 10.0, 10.0, 10.0]) / FRAME_RATE_HZ)
@@ -133,7 +130,7 @@ def step(
     wants = frame[LATENT_INDEX["blink"]] > BLINK_FROM or _is_dry(state, chance)
     begins, lid_debt = _blinks(state, wants=wants)
     rate, dt = ANCHOR_RATE_HZ, 1.0 / FRAME_RATE_HZ
-    push = state.push + HEAD_AGILITY * (HEAD_GAINS * frame[HEAD_SLICE] - state.push)
+    push = state.push + HEAD_AGILITY * (frame[HEAD_SLICE] - state.push)
     # Exact step of a critically damped spring: never overshoots, never jumps.
     gap = state.anchor - target
     drive = state.anchor_velocity + rate * gap

@@ -141,7 +141,12 @@ class MotionEngine:
     ) -> AsyncIterator[MotionBlock]:
         """Generate motion for a stream of sound; see `parlante.ports.Motion.stream`."""
         resampler = Resampler(config.sample_rate_hz)
-        state = self._open(config, resampler)
+        self._check_open()
+        # On the engine's thread: several would round otherwise, and the memory that a checkpoint
+        # stands for must be the same to the bit.
+        state = await asyncio.get_running_loop().run_in_executor(
+            self._executor, self._open, config, resampler
+        )
         async with closing(inputs) as items:
             async for item in items:
                 match item:
@@ -167,6 +172,12 @@ class MotionEngine:
 
         server = MotionClient(self._triton_url, self.bundle_digest)
         return TritonNetwork(server, self._model, self._sampler, self._executor)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Unavailable(
+                "this motion engine was closed; open a new stream elsewhere", reason="STAGE_CLOSED"
+            )
 
     def _open(self, config: MotionConfig, resampler: Resampler) -> SessionState:
         """Start a stream, or go on with one that a checkpoint was taken of."""
@@ -209,10 +220,7 @@ class MotionEngine:
                 yield replace(block, values=block.values[:owed])
 
     async def _advance(self, state: SessionState) -> tuple[MotionBlock | None, SessionState]:
-        if self._closed:
-            raise Unavailable(
-                "this motion engine was closed; open a new stream elsewhere", reason="STAGE_CLOSED"
-            )
+        self._check_open()
         block, state = await self._network.advance(state)
         if block is not None and not np.isfinite(block.values).all():
             raise InternalError("motion is not finite", reason="MOTION_NOT_FINITE")

@@ -191,7 +191,7 @@ def test_mel_bands_follow_the_pitch_of_a_tone():
 
 
 def test_head_latents_come_back_as_motion():
-    """But for the head's mass, about a frame, and slow drifts, which it does not follow."""
+    """But for the head's mass, which costs a frame and a sixth, and slow drifts."""
     time_s = np.arange(200) / 25
     track = 0.1 * np.stack([np.sin(2 * np.pi * hz * time_s) for hz in (0.6, 0.9, 1.2)] * 2, axis=1)
     latents = np.zeros((200, LATENT_DIM), np.float32)
@@ -199,7 +199,7 @@ def test_head_latents_come_back_as_motion():
     values, _ = to_channels(latents, Controls(), PoseState())
     for shown, wanted in zip(values[101:, :3].T, track[100:-1, :3].T, strict=True):
         assert np.corrcoef(shown, wanted)[0, 1] > 0.97
-        assert shown.std() == pytest.approx(wanted.std(), rel=0.1)
+        assert shown.std() == pytest.approx(wanted.std(), rel=0.2)
 
 
 def test_brows_rise_with_stresses_and_rest_in_silence():

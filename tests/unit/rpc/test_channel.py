@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import grpc
 import numpy as np
@@ -28,7 +29,8 @@ class Relay:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
         self.is_open = asyncio.Event()
         self.is_open.set()
 
@@ -39,11 +41,19 @@ class Relay:
             yield server.sockets[0].getsockname()[1]
         finally:
             server.close()
+            await asyncio.sleep(0)  # who was just accepted begins
             await cancel_and_wait(*self._tasks)
+            for writer in self._writers:
+                writer.transport.abort()
+            await asyncio.sleep(0)
             await server.wait_closed()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        if (accepting := asyncio.current_task()) is not None:
+            self._tasks.add(accepting)
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        self._writers.add(far_writer)
         for source, sink in ((reader, far_writer), (far_reader, writer)):
             task = asyncio.create_task(self._pass_on(source, sink))
             self._tasks.add(task)
