@@ -34,7 +34,7 @@ from parlante.types import (
 
 VOR_GAIN: Final = 1.0
 # Of the eyes' wandering about where they are told to look: a few passes make it wide, and late.
-WANDER_SHARE: Final = 0.6
+WANDER_SHARE: Final = 0.35
 CONTACT_FROM: Final = 0.30  # lips: a closure is whole or none, see `_contact`
 CONTACT_FULL: Final = 0.46
 CONTACT_JAW_SHARE: Final = 0.5  # of the jaw's opening that a closure takes away
