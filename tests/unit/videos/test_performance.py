@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from parlante.models.motion_channels import to_channels
-from parlante.models.motion_space import FACE, LATENT_SCALE, MOUTH, head_latents
+from parlante.models.motion_channels import WANDER_SHARE, to_channels
+from parlante.models.motion_space import FACE, GAZE_SLICE, LATENT_SCALE, MOUTH, head_latents
 from parlante.models.pose_state import PoseState
 from parlante.training.videos.calibration import CHANNELS, channel_shapes, invert
 from parlante.training.videos.cleaning import cut_segments
@@ -33,6 +33,7 @@ def shown(performance):
     natural = np.concatenate([p.mouth, p.face, p.sides, p.eyes], axis=1)
     head = head_latents(p.head.astype(np.float32))
     latents = np.concatenate([head, natural / LATENT_SCALE[6:]], axis=1).astype(np.float32)
+    latents[:, GAZE_SLICE] /= WANDER_SHARE  # the motion stage shows no more than that of it
     # `head_latents` takes the frame before as at rest where the first one is.
     return to_channels(latents, Controls(), PoseState(deviation=p.head[0]))[0]
 
