@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from parlante.models.decoder import PreparedAvatar
+from parlante.models.face_net import FaceLook, Look
 from parlante.types import Uint8Array
 
 __all__ = ["Arena", "Picture", "TorchAvatar", "send_avatar"]
@@ -51,6 +52,7 @@ class TorchAvatar:
         pictures: int64 [13, 3], first texel, width and height of each `Picture`.
         source: float32 [V, 2], as `PreparedAvatar.source`.
         triangles: int64 [M, 3].
+        look: What the face network made of the portrait; None without one.
     """
 
     avatar: PreparedAvatar
@@ -58,6 +60,7 @@ class TorchAvatar:
     pictures: npt.NDArray[np.int64]
     source: Tensor
     triangles: Tensor
+    look: FaceLook | None = None
 
     @property
     def num_bytes(self) -> int:
@@ -93,7 +96,16 @@ def send_avatar(avatar: PreparedAvatar, device: torch.device) -> TorchAvatar:
         pictures=np.array(table, np.int64),
         source=torch.from_numpy(avatar.source).to(device),
         triangles=torch.from_numpy(avatar.triangles).to(device, torch.int64),
+        look=None if avatar.appearance is None else _sent_look(avatar.appearance.look, device),
     )
+
+
+def _sent_look(look: FaceLook, device: torch.device) -> FaceLook:
+    def sent(part: Look) -> Look:
+        return Look(*(tensor.to(device) for tensor in part))
+
+    frame = None if look.frame is None else sent(look.frame)
+    return FaceLook(sent(look.mouth), sent(look.eyes), frame)
 
 
 def _pictures_of(avatar: PreparedAvatar) -> dict[Picture, Uint8Array]:

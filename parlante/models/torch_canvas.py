@@ -15,7 +15,7 @@ from parlante.models.torch_pixels import Pictures, tap, to_levels
 __all__ = ["blend_over", "sample_cubic", "sample_linear"]
 
 CUBIC: Final = -0.75  # as OpenCV's
-ON_PERSON: Final = 257  # 255 * 257 = 65535: a share of 255 levels in 16 bits
+SHARE_SCALE: Final = 257  # 255 * 257 = 65535: a share of 255 levels in 16 bits
 
 
 def sample_linear(texels: Tensor, canvas: Pictures, x: Tensor, y: Tensor) -> Tensor:
@@ -31,43 +31,58 @@ def sample_linear(texels: Tensor, canvas: Pictures, x: Tensor, y: Tensor) -> Ten
         uint8 [..., 4].
     """
     x0, y0 = x.floor(), y.floor()
-    fx, fy = x - x0, y - y0
-    rows = [_row(texels, canvas, x0.long(), y0.long() + step, [1.0 - fx, fx], 0) for step in (0, 1)]
-    return to_levels(rows[0] * (1.0 - fy)[..., None] + rows[1] * fy[..., None])
+    return _weighted(texels, canvas, (x0, _linear_weights(x - x0)), (y0, _linear_weights(y - y0)))
 
 
 def sample_cubic(texels: Tensor, canvas: Pictures, x: Tensor, y: Tensor) -> Tensor:
     """The same by bicubic interpolation, which keeps fine contrast."""
     x0, y0 = x.floor(), y.floor()
     across, down = _cubic_weights(x - x0), _cubic_weights(y - y0)
-    left, top = x0.long(), y0.long() - 1
-    total = torch.zeros((*x.shape, 4), device=x.device)
-    for step, weight in enumerate(down):
-        total += _row(texels, canvas, left, top + step, across, -1) * weight[..., None]
+    return _weighted(texels, canvas, (x0 - 1.0, across), (y0 - 1.0, down))
+
+
+def _weighted(
+    texels: Tensor, canvas: Pictures, across: tuple[Tensor, Tensor], down: tuple[Tensor, Tensor]
+) -> Tensor:
+    """Weighted sum of neighbours, of which those beyond the canvas are black and clear.
+
+    Args:
+        texels: int32 [T].
+        canvas: Of each pixel.
+        across: First column, float32 [...], and weights of it and the next ones, [..., K].
+        down: Rows likewise.
+
+    Returns:
+        uint8 [..., 4].
+    """
+    columns, share_x = _within(*across, canvas.width)
+    rows, share_y = _within(*down, canvas.height)
+    index = (canvas.start[..., None] + rows * canvas.width[..., None])[..., None]
+    texel = tap(texels, index + columns[..., None, :])  # [..., K, K, 4]
+    # One direction after the other: products of both weights would be a third array of this size.
+    lines = (texel * share_x[..., None, :, None]).sum(-2)
+    total = (lines * share_y[..., None]).sum(-2)
     return to_levels(total.clamp_(0.0, 255.0))
 
 
-def _row(
-    texels: Tensor, canvas: Pictures, left: Tensor, y: Tensor, weights: list[Tensor], begin: int
-) -> Tensor:
-    """Weighted sum of neighbours in a row, float32 [P, 4]; nothing beyond the canvas."""
-    inside = (y >= 0) & (y < canvas.height)
-    start = canvas.start + y * canvas.width
-    total = torch.zeros((*y.shape, 4), device=y.device)
-    for step, weight in enumerate(weights, begin):
-        x = left + step
-        is_shown = inside & (x >= 0) & (x < canvas.width)
-        index = torch.where(is_shown, start + x, canvas.start)
-        total += tap(texels, index) * (weight * is_shown)[..., None]
-    return total
+def _within(first: Tensor, weights: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+    """Indexes of neighbours, and their weights where they are on the canvas."""
+    index = first[..., None].long() + torch.arange(weights.shape[-1], device=first.device)
+    last = length[..., None] - 1
+    is_there = (index >= 0) & (index <= last)
+    return torch.minimum(index.clamp(min=0), last), weights * is_there
 
 
-def _cubic_weights(t: Tensor) -> list[Tensor]:
+def _linear_weights(t: Tensor) -> Tensor:
+    return torch.stack([1.0 - t, t], -1)
+
+
+def _cubic_weights(t: Tensor) -> Tensor:
     far, near = t + 1.0, 1.0 - t
     first = ((CUBIC * far - 5.0 * CUBIC) * far + 8.0 * CUBIC) * far - 4.0 * CUBIC
     second = ((CUBIC + 2.0) * t - (CUBIC + 3.0)) * t * t + 1.0
     third = ((CUBIC + 2.0) * near - (CUBIC + 3.0)) * near * near + 1.0
-    return [first, second, third, 1.0 - first - second - third]
+    return torch.stack([first, second, third, 1.0 - first - second - third], -1)
 
 
 def blend_over(rgba: Tensor, background: Tensor, is_clear: Tensor) -> Tensor:
@@ -83,5 +98,5 @@ def blend_over(rgba: Tensor, background: Tensor, is_clear: Tensor) -> Tensor:
     """
     alpha = torch.where(is_clear[:, None], 255, rgba[..., 3].int())[..., None]
     behind = background.int()
-    change = (rgba[..., :3].int() - behind) * alpha * ON_PERSON + 32768
+    change = (rgba[..., :3].int() - behind) * alpha * SHARE_SCALE + 32768
     return (behind + (change >> 16)).to(torch.uint8)

@@ -8,12 +8,13 @@ S their edge.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from parlante.models.decoder import Decoder
+from parlante.models.decoder import Decoder, mean_face_latents
 from parlante.models.frame_geometry import FrameGeometry, geometry_from_motion
 from parlante.models.frame_look import FrameLook
 from parlante.models.torch_avatar import Arena, TorchAvatar, send_avatar
@@ -23,11 +24,16 @@ from parlante.models.torch_mouth import MouthBatch, blend_patches, shade_mouths
 from parlante.models.torch_pixels import to_host
 from parlante.models.torch_plan import BatchPlan, Part, plan_batch
 from parlante.models.torch_raster import raster_batch
-from parlante.types import AvatarLatents, Float32Array, Uint8Array
+from parlante.models.torch_regions import DrawnBatch
+from parlante.models.torch_retouch import TorchRetouch
+from parlante.types import MOTION_DIM, AvatarLatents, Float32Array, Uint8Array
 
 __all__ = ["TorchDecoder"]
 
-_PLAIN = FrameLook()
+if TYPE_CHECKING:
+    from parlante.models.face_retouch import FaceRetouch
+
+_PLAIN: Final = FrameLook()
 
 
 class TorchDecoder:
@@ -35,11 +41,13 @@ class TorchDecoder:
 
     Args:
         device: As torch names it: ``cuda:0``, or ``cpu`` to compare.
+        retouch: Network that retouches what was drawn; None leaves frames as drawn.
     """
 
-    def __init__(self, device: torch.device | str) -> None:
+    def __init__(self, device: torch.device | str, retouch: FaceRetouch | None = None) -> None:
         self._device = torch.device(device)
-        self._decoder = Decoder()
+        self._decoder = Decoder(retouch)
+        self._retouch = None if retouch is None else TorchRetouch(retouch, self._device)
         self._arena = Arena()
 
     def prepare(self, latents: AvatarLatents, look: FrameLook = _PLAIN) -> TorchAvatar:
@@ -48,6 +56,13 @@ class TorchDecoder:
         May be called from another thread. Raises as `Decoder.prepare`.
         """
         return send_avatar(self._decoder.prepare(latents, look), self._device)
+
+    def warm_up(self) -> None:
+        """Have frames made, so that kernels are loaded and the device's memory has grown."""
+        avatar = self.prepare(mean_face_latents())
+        motion = np.full(MOTION_DIM, 0.1, np.float32)
+        for num in (1, 2, 8):
+            self.render([avatar] * num, [motion] * num)
 
     def render(
         self, avatars: Sequence[TorchAvatar], motions: Sequence[Float32Array]
@@ -72,10 +87,10 @@ class TorchDecoder:
     @torch.inference_mode()
     def _render(self, avatars: list[TorchAvatar], motions: list[Float32Array]) -> list[Uint8Array]:
         shapes = [shape_of(*pair) for pair in zip(avatars, motions, strict=True)]
-        pixels, matte = self.draw(avatars, shapes)
-        frames = to_host(pixels)
+        drawn = self.draw(avatars, shapes)
+        frames = to_host(drawn.pixels)
         clear = [row for row, avatar in enumerate(avatars) if avatar.is_clear]
-        mattes = to_host(matte[clear]) if clear else None
+        mattes = to_host(drawn.matte[clear]) if clear else None
         return [
             _finished(
                 avatar,
@@ -85,14 +100,8 @@ class TorchDecoder:
             for row, (avatar, frame) in enumerate(zip(avatars, frames, strict=True))
         ]
 
-    def draw(
-        self, avatars: Sequence[TorchAvatar], shapes: Sequence[FrameGeometry]
-    ) -> tuple[Tensor, Tensor]:
-        """Draw the squares of frames of one size, on the device.
-
-        Returns:
-            uint8 [B, S, S, 3], and the mattes, uint8 [B, S, S].
-        """
+    def draw(self, avatars: Sequence[TorchAvatar], shapes: Sequence[FrameGeometry]) -> DrawnBatch:
+        """Draw the squares of frames of one size, on the device, with their retouching."""
         self._arena.hold(avatars)
         plan = plan_batch(avatars, shapes, self._arena, self._device)
         num, size = len(avatars), avatars[0].avatar.size_px
@@ -109,7 +118,16 @@ class TorchDecoder:
         _lay_patches(texels, plan.corners, maps, frames)
         _draw_mouths(texels, plan.mouths, frames)
         _lay_patches(texels, plan.own_mouths, maps, frames)
-        return frames.view(num, size, size, 3), rgba[..., 3].view(num, size, size)
+        square = (num, size, size)
+        drawn = DrawnBatch(
+            pixels=frames.view(*square, 3),
+            x=maps[0].view(square),
+            y=maps[1].view(square),
+            matte=rgba[..., 3].view(square),
+        )
+        if self._retouch is not None and all(avatar.look is not None for avatar in avatars):
+            self._retouch.apply(drawn, avatars, shapes)
+        return drawn
 
 
 def shape_of(avatar: TorchAvatar, motion: Float32Array) -> FrameGeometry:

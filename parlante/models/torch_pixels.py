@@ -49,6 +49,11 @@ class Pictures(NamedTuple):
         """The picture of each pixel, by the box that owns it."""
         return Pictures(self.start[owner], self.width[owner], self.height[owner])
 
+    @classmethod
+    def joined(cls, parts: Sequence[Pictures]) -> Pictures:
+        """Several pictures of each pixel, int64 [P, K]."""
+        return cls(*(torch.stack(column, -1) for column in zip(*parts, strict=True)))
+
 
 class Pixels(NamedTuple):
     """Pixels of boxes in a batch of frames.
@@ -148,20 +153,20 @@ def num_pixels(boxes: Sequence[npt.NDArray[np.int64]]) -> int:
 
 
 def tap(texels: Tensor, index: Tensor) -> Tensor:
-    """Fetch texels: int32 [T], int64 [P] -> float32 [P, 4], levels of 255."""
+    """Fetch texels: int32 [T], int64 [...] -> float32 [..., 4], levels of 255."""
     return texels[index].view(torch.uint8).view(*index.shape, 4).float()
 
 
 def bilinear(
     texels: Tensor, pictures: Pictures, x: Tensor, y: Tensor, *, clamp: bool = False
 ) -> Tensor:
-    """Sample pictures between their texels, [P, 4]; with `clamp` beyond their edges, too.
+    """Sample pictures between their texels, float32 [..., 4], levels of 255.
 
     Args:
         texels: int32 [T].
-        pictures: One for each pixel.
-        x: float32 [P], px of the picture; in [0, width - 1] if not clamped.
-        y: float32 [P].
+        pictures: One for each position.
+        x: float32 [...], px of the picture; in [0, width - 1) if not clamped.
+        y: float32 [...].
         clamp: Continue the edges.
     """
     if clamp:
@@ -169,12 +174,13 @@ def bilinear(
         x = torch.minimum(x.clamp(min=0.0), pictures.width - 1.001)
         y = torch.minimum(y.clamp(min=0.0), pictures.height - 1.001)
     x0, y0 = x.floor(), y.floor()
-    fx, fy = (x - x0)[:, None], (y - y0)[:, None]
+    fx, fy = x - x0, y - y0
+    gx, gy = 1.0 - fx, 1.0 - fy
     first = pictures.start + y0.long() * pictures.width + x0.long()
     below = first + pictures.width
-    top = torch.lerp(tap(texels, first), tap(texels, first + 1), fx)
-    bottom = torch.lerp(tap(texels, below), tap(texels, below + 1), fx)
-    return torch.lerp(top, bottom, fy)
+    corners = tap(texels, torch.stack([first, first + 1, below, below + 1], -1))
+    weights = torch.stack([gx * gy, fx * gy, gx * fy, fx * fy], -1)
+    return (corners * weights[..., None]).sum(-2)
 
 
 def smooth(t: Tensor) -> Tensor:

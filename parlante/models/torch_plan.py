@@ -112,21 +112,22 @@ class _Boxes:
         self.numbers.append(numbers)
         self.curves.append(curves)
 
+    @property
+    def num_pixels(self) -> int:
+        return sum(int(np.prod(box[2:] - box[:2])) for box in self.boxes)
+
     def pack(self, packer: Packer) -> None:
         if self.boxes:
-            packer.add(np.stack(self.boxes).astype(np.int64))
-            packer.add(np.array(self.frames, np.int64))
             packer.add(np.stack(self.pictures))
             packer.add(np.array(self.numbers, np.float32))
             packer.add(np.stack(self.curves))
 
-    def unpack(self, sent: list[Tensor], size_px: int) -> Part | None:
+    def unpack(self, sent: list[Tensor], pixels: Pixels) -> Part | None:
         if not self.boxes:
             return None
-        boxes, frames, pictures, numbers, curves = (sent.pop(0) for _ in range(5))
-        total = sum(int(np.prod(box[2:] - box[:2])) for box in self.boxes)
+        pictures, numbers, curves = (sent.pop(0) for _ in range(3))
         placed = [Pictures(*picture.unbind(1)) for picture in pictures.unbind(1)]
-        return Part(box_pixels(boxes, frames, total, size_px), placed, numbers, curves)
+        return Part(pixels, placed, numbers, curves)
 
 
 class _Kinds(NamedTuple):
@@ -165,18 +166,36 @@ def plan_batch(
     packer.add(counts)
     packer.add(starts)
     packer.add(np.array([avatar.is_clear for avatar in avatars], np.int64))
+    boxes = [box for kind in kinds for box in kind.boxes] or [np.zeros(4, np.int64)]
+    packer.add(np.stack(boxes).astype(np.int64))
+    packer.add(np.array([frame for kind in kinds for frame in kind.frames] or [0], np.int64))
     for kind in kinds:
         kind.pack(packer)
-    target, back, count, start, clear, *rest = packer.send(device)
+    target, back, count, start, clear, box, box_frame, *rest = packer.send(device)
     index = torch.arange(len(avatars), device=device)
     frame_of = index.repeat_interleave(count, output_size=int(counts.sum()))
     triangles = torch.cat([avatar.triangles for avatar in avatars]) + start[frame_of][:, None]
     size_px = avatars[0].avatar.size_px
     canvas, background = (Pictures(*picture.unbind(1)) for picture in back.unbind(1))
+    # Pixels of all kinds in one list, of which each has its part: one kernel instead of five.
+    total = sum(kind.num_pixels for kind in kinds)
+    pixels = _split(box_pixels(box, box_frame, total, size_px), kinds)
+    parts = (kind.unpack(rest, own) for kind, own in zip(kinds, pixels, strict=True))
     return BatchPlan(
         target, torch.cat([avatar.source for avatar in avatars]), triangles, frame_of, canvas,
-        background, clear > 0, *(kind.unpack(rest, size_px) for kind in kinds),
+        background, clear > 0, *parts,
     )  # fmt: skip
+
+
+def _split(pixels: Pixels, kinds: _Kinds) -> list[Pixels]:
+    """The pixels of each kind, whose owners count the boxes of that kind."""
+    split, start, num_before = [], 0, 0
+    for kind in kinds:
+        end = start + kind.num_pixels
+        own = Pixels(*(column[start:end] for column in pixels))
+        split.append(own._replace(owner=own.owner - num_before))
+        start, num_before = end, num_before + len(kind.boxes)
+    return split
 
 
 def _plan_frame(
