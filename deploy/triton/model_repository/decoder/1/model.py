@@ -17,6 +17,7 @@ import triton_python_backend_utils as pb
 
 from parlante.models.face_files import weights_of
 from parlante.models.frame_batch import BatchDecoder
+from parlante.triton.device import DEVICE_VARIABLE, choose_device
 from parlante.triton.layout import (
     MISS,
     REGION,
@@ -46,6 +47,11 @@ class TritonPythonModel:
             return int(parameters[name]["string_value"])
 
         face_net = parameters["FACE_NET"]["string_value"]
+        device = choose_device(
+            args,
+            os.environ.get(DEVICE_VARIABLE) or parameters["DEVICE"]["string_value"],
+            num_gpus=_num_gpus,
+        )
 
         num_cores = len(os.sched_getaffinity(0))
         self._decoder = BatchDecoder(
@@ -54,8 +60,10 @@ class TritonPythonModel:
             max_avatars=setting("MAX_AVATARS"),
             max_avatar_bytes=setting("MAX_AVATAR_MB") * 1024 * 1024,
             retouch=_open_retouch(face_net),
+            device=device,
         )
         self._decoder.warm_up()
+        pb.Logger.log_info(f"frames are drawn by {device or 'loops on the CPU'}")
         self._regions = OpenRegions()
         self._metrics = _Metrics(self._regions)
 
@@ -82,6 +90,12 @@ class TritonPythonModel:
         name = json.loads(parameters).get(REGION) if parameters else None
         memory = self._regions.find(name) if isinstance(name, str) else None
         return None if memory is None else PixelRoom(memory)
+
+
+def _num_gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def _open_retouch(face_net: str) -> Any:
