@@ -12,18 +12,15 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from parlante.models.decoder import Decoder, mean_face_latents
 from parlante.models.frame_geometry import FrameGeometry, geometry_from_motion
 from parlante.models.frame_look import FrameLook
 from parlante.models.torch_avatar import Arena, TorchAvatar, send_avatar
-from parlante.models.torch_canvas import blend_over, sample_cubic, sample_linear
-from parlante.models.torch_eyes import EyeBatch, shade_eyes
-from parlante.models.torch_mouth import MouthBatch, blend_patches, shade_mouths
+from parlante.models.torch_drawing import draw_batch
+from parlante.models.torch_kernels import PLAIN, fused
 from parlante.models.torch_pixels import to_host
-from parlante.models.torch_plan import BatchPlan, Part, plan_batch
-from parlante.models.torch_raster import raster_batch
+from parlante.models.torch_plan import plan_batch
 from parlante.models.torch_regions import DrawnBatch
 from parlante.models.torch_retouch import TorchRetouch
 from parlante.types import MOTION_DIM, AvatarLatents, Float32Array, Uint8Array
@@ -33,7 +30,10 @@ __all__ = ["TorchDecoder"]
 if TYPE_CHECKING:
     from parlante.models.face_retouch import FaceRetouch
 
-_PLAIN: Final = FrameLook()
+_PLAIN_LOOK: Final = FrameLook()
+# One row is compiled by itself, as torch does it; a few may share numbers with other sizes of
+# tensors, by chance, and many do not.
+WARM_UP_ROWS: Final = (1, 8)
 
 
 class TorchDecoder:
@@ -42,15 +42,24 @@ class TorchDecoder:
     Args:
         device: As torch names it: ``cuda:0``, or ``cpu`` to compare.
         retouch: Network that retouches what was drawn; None leaves frames as drawn.
+        fuse: Backend of `torch.compile` that fuses the pixel work, which takes a minute or more at
+            the first frames; None runs it as it is.
     """
 
-    def __init__(self, device: torch.device | str, retouch: FaceRetouch | None = None) -> None:
+    def __init__(
+        self,
+        device: torch.device | str,
+        retouch: FaceRetouch | None = None,
+        *,
+        fuse: str | None = None,
+    ) -> None:
         self._device = torch.device(device)
+        self._kernels = PLAIN if fuse is None else fused(fuse)
         self._decoder = Decoder(retouch)
         self._retouch = None if retouch is None else TorchRetouch(retouch, self._device)
         self._arena = Arena()
 
-    def prepare(self, latents: AvatarLatents, look: FrameLook = _PLAIN) -> TorchAvatar:
+    def prepare(self, latents: AvatarLatents, look: FrameLook = _PLAIN_LOOK) -> TorchAvatar:
         """Do the work that is the same for all frames of an avatar, and send it to the device.
 
         May be called from another thread. Raises as `Decoder.prepare`.
@@ -61,7 +70,7 @@ class TorchDecoder:
         """Have frames made, so that kernels are loaded and the device's memory has grown."""
         avatar = self.prepare(mean_face_latents())
         motion = np.full(MOTION_DIM, 0.1, np.float32)
-        for num in (1, 2, 8):
+        for num in WARM_UP_ROWS:
             self.render([avatar] * num, [motion] * num)
 
     def render(
@@ -103,28 +112,10 @@ class TorchDecoder:
     def draw(self, avatars: Sequence[TorchAvatar], shapes: Sequence[FrameGeometry]) -> DrawnBatch:
         """Draw the squares of frames of one size, on the device, with their retouching."""
         self._arena.hold(avatars)
+        texels = self._arena.texels
         plan = plan_batch(avatars, shapes, self._arena, self._device)
         num, size = len(avatars), avatars[0].avatar.size_px
-        texels = self._arena.texels
-        maps = raster_batch(
-            plan.target, plan.source, plan.triangles, plan.triangle_frame, num, size
-        )
-        rgba = _sampled(texels, plan, maps, num)
-        place = torch.arange(size * size, device=self._device)
-        behind = texels[plan.background.start[:, None] + place].view(torch.uint8)
-        behind = behind.view(num, -1, 4)[..., :3]
-        frames = blend_over(rgba, behind, plan.is_clear).view(-1, 3)
-        _draw_eyes(texels, plan.eyes, maps, frames)
-        _lay_patches(texels, plan.corners, maps, frames)
-        _draw_mouths(texels, plan.mouths, frames)
-        _lay_patches(texels, plan.own_mouths, maps, frames)
-        square = (num, size, size)
-        drawn = DrawnBatch(
-            pixels=frames.view(*square, 3),
-            x=maps[0].view(square),
-            y=maps[1].view(square),
-            matte=rgba[..., 3].view(square),
-        )
+        drawn = draw_batch(self._kernels, texels, plan, (num, size, size))
         if self._retouch is not None and all(avatar.look is not None for avatar in avatars):
             self._retouch.apply(drawn, avatars, shapes)
         return drawn
@@ -145,49 +136,3 @@ def _finished(avatar: TorchAvatar, frame: Uint8Array, matte: Uint8Array | None) 
     if stage is not None:
         return stage.paste(frame)
     return frame if matte is None else np.dstack([frame, matte])
-
-
-def _sampled(texels: Tensor, plan: BatchPlan, maps: tuple[Tensor, Tensor], num: int) -> Tensor:
-    """The warped persons: uint8 [B, S * S, 4]."""
-    x, y = (part.view(num, -1) for part in maps)
-    canvas = type(plan.canvas)(*(part[:, None] for part in plan.canvas))
-    rgba = sample_linear(texels, canvas, x, y)
-    if plan.sharp is not None:
-        pixels = plan.sharp.pixels
-        own = plan.sharp.pictures[0].of(pixels.owner)
-        fine = sample_cubic(texels, own, maps[0][pixels.place], maps[1][pixels.place])
-        rgba.view(-1, 4)[pixels.place] = fine
-    return rgba
-
-
-def _draw_eyes(
-    texels: Tensor, part: Part | None, maps: tuple[Tensor, Tensor], frames: Tensor
-) -> None:
-    if part is None:
-        return
-    place = part.pixels.place
-    eyes = EyeBatch(part.numbers, part.curves, *part.pictures)
-    value, is_drawn = shade_eyes(texels, eyes, part.pixels, (maps[0][place], maps[1][place]))
-    # Boxes of two eyes may overlap, what belongs to the eyes does not.
-    frames[place[is_drawn]] = value[is_drawn]
-
-
-def _lay_patches(
-    texels: Tensor, part: Part | None, maps: tuple[Tensor, Tensor], frames: Tensor
-) -> None:
-    if part is None:
-        return
-    place = part.pixels.place
-    own = (maps[0][place], maps[1][place])
-    frames[place] = blend_patches(
-        texels, part.pictures[0], part.numbers, part.pixels, own, frames[place]
-    )
-
-
-def _draw_mouths(texels: Tensor, part: Part | None, frames: Tensor) -> None:
-    if part is None:
-        return
-    place = part.pixels.place
-    numbers, colours = part.numbers[:, :-9], part.numbers[:, -9:].view(-1, 3, 3)
-    mouths = MouthBatch(numbers, colours, part.curves, *part.pictures)
-    frames[place] = shade_mouths(texels, mouths, part.pixels, frames[place])

@@ -104,13 +104,28 @@ class _Boxes:
         numbers: Sequence[float] = (),
         curves: Float32Array = _NO_CURVES,
     ) -> None:
-        if box is None or (box[2:] <= box[:2]).any():
-            return
+        if box is not None and (box[2:] > box[:2]).all():
+            self._append(frame, box, pictures, numbers, curves)
+
+    def _append(
+        self,
+        frame: int,
+        box: npt.NDArray[np.int64],
+        pictures: npt.NDArray[np.int64],
+        numbers: Sequence[float],
+        curves: Float32Array,
+    ) -> None:
         self.boxes.append(box)
         self.frames.append(frame)
         self.pictures.append(pictures)
         self.numbers.append(numbers)
         self.curves.append(curves)
+
+    def make_plural(self) -> None:
+        """Add an empty box to a lone one: compilers make code of its own for sizes of one."""
+        if len(self.boxes) == 1:
+            own = self.pictures[0], self.numbers[0], self.curves[0]
+            self._append(self.frames[0], np.zeros(4, np.int64), *own)
 
     @property
     def num_pixels(self) -> int:
@@ -157,6 +172,8 @@ def plan_batch(
     for frame, (avatar, shape) in enumerate(zip(avatars, shapes, strict=True)):
         targets.append(np.concatenate([shape.posed, flap_targets(shape.posed)]))
         _plan_frame(frame, avatar, shape, arena, kinds)
+    for kind in kinds:
+        kind.make_plural()
     packer = Packer()
     backs = [arena.pictures(each, (Picture.CANVAS, Picture.BACKGROUND)) for each in avatars]
     counts = np.array([len(avatar.triangles) for avatar in avatars], np.int64)

@@ -14,9 +14,11 @@ from parlante.models.face_net import FaceNet, FaceNetConfig, RegionNetConfig
 from parlante.models.face_retouch import FaceRetouch
 from parlante.models.frame_look import FrameLook
 from parlante.models.torch_avatar import TorchAvatar
+from parlante.models.torch_canvas import sample_linear
 from parlante.models.torch_decoder import TorchDecoder
-from parlante.models.torch_pixels import Packer, spread
-from parlante.models.torch_raster import UNCOVERED_X, raster_batch
+from parlante.models.torch_kernels import fused
+from parlante.models.torch_pixels import Packer, Pictures, spread
+from parlante.models.torch_raster import UNCOVERED_X, flow_at, front_of, planes_of, spans_of
 from parlante.models.warp import raster_flow
 from parlante.types import AvatarLatents, BackgroundKind, Float32Array, Uint8Array
 from tests.fakes.faces import face_latents, fine_latents, full_latents
@@ -186,14 +188,17 @@ def flow_of(meshes: Sequence[tuple[Float32Array, Float32Array, np.ndarray]], siz
     starts = np.cumsum([0, *(len(mesh[0]) for mesh in meshes)])
     triangles = [mesh[2] + start for mesh, start in zip(meshes, starts, strict=False)]
     frame = np.repeat(np.arange(len(meshes)), [len(mesh[2]) for mesh in meshes])
-    x, y = raster_batch(
+    planes = planes_of(
         torch.from_numpy(np.concatenate([mesh[0] for mesh in meshes])),
         torch.from_numpy(np.concatenate([mesh[1] for mesh in meshes])),
         torch.from_numpy(np.concatenate(triangles)).long(),
-        torch.from_numpy(frame),
-        len(meshes),
         size,
     )
+    triangle, row = spread(planes.num_rows, int(planes.num_rows.sum()))
+    start, count = spans_of(planes, torch.from_numpy(frame), triangle, row, size)
+    span, rank = spread(count, int(count.sum()))
+    front = front_of(start[span] + rank, triangle[span], len(meshes) * size * size)
+    x, y = flow_at(planes.flow, front, size)
     return x.view(-1, size, size).numpy(), y.view(-1, size, size).numpy()
 
 
@@ -251,3 +256,23 @@ def test_a_motion_may_be_a_view(
     rows = np.stack([motion(jawOpen=0.3), motion(headYaw=0.2)], 1)
     (got,) = device_decoder.render([device_decoder.prepare(latents, SMALL)], [rows[:, 0]])
     assert_equal(got, decoder.render(decoder.prepare(latents, SMALL), rows[:, 0]))
+
+
+# --- fusing --------------------------------------------------------------------------------------
+
+
+def test_pixel_work_can_be_fused() -> None:
+    """One graph does for any number of pixels; all of it is tried by tests.perf.torch_decoder."""
+    kernels = fused("eager")
+    torch._dynamo.reset()
+    graphs = torch._dynamo.utils.counters["stats"]
+    num_graphs = []
+    for num in (6, 40, 900):
+        picture = Pictures(*(torch.full((num,), value) for value in (0, 32, 16)))
+        texels = torch.randint(0, 2**31, (32 * 16,), dtype=torch.int32)
+        x, y = torch.rand(num) * 40 - 4, torch.rand(num) * 20 - 2
+        np.testing.assert_array_equal(
+            kernels.sample_linear(texels, picture, x, y), sample_linear(texels, picture, x, y)
+        )
+        num_graphs.append(graphs["unique_graphs"])
+    assert num_graphs == [num_graphs[0]] * 3

@@ -61,6 +61,7 @@ class TritonPythonModel:
             max_avatar_bytes=setting("MAX_AVATAR_MB") * 1024 * 1024,
             retouch=_open_retouch(face_net),
             device=device,
+            fuse=bool(setting("FUSE")),
         )
         self._decoder.warm_up()
         pb.Logger.log_info(f"frames are drawn by {device or 'loops on the CPU'}")
