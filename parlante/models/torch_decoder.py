@@ -1,6 +1,6 @@
 """The decoder for a device: frames of many avatars at once, in plain tensor operations.
 
-The same pictures as `parlante.models.decoder` makes one by one on a CPU (docs/adr/0017): shapes of
+The same pictures as `parlante.models.decoder` makes one by one on a CPU (docs/adr/0018): shapes of
 frames come from its code, and every pixel loop has its counterpart here. Axes: B frames of a batch,
 S their edge.
 """
