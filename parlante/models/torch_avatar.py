@@ -39,9 +39,6 @@ class Picture(enum.IntEnum):
     PLAIN_CORNERS = 12
 
 
-EYE_STEP: Final = Picture.LEFT_SKIN - Picture.SKIN
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TorchAvatar:
     """An avatar of which the pixels are on a device.
@@ -161,8 +158,8 @@ class Arena:
         parts = [avatar.texels for avatar in self._avatars]
         self.texels = parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def pictures(self, avatar: TorchAvatar, names: Sequence[Picture]) -> npt.NDArray[np.int64]:
-        """Where pictures are, int64 [K, 3]: first texel, width and height."""
-        own = avatar.pictures[list(names)]
-        own[:, 0] += self._starts[id(avatar)]
-        return own
+    def pictures(self, avatars: Sequence[TorchAvatar]) -> npt.NDArray[np.int64]:
+        """Where pictures of B avatars are, int64 [B, 13, 3]: first texel, width and height."""
+        tables = np.stack([avatar.pictures for avatar in avatars])
+        tables[:, :, 0] += np.array([self._starts[id(avatar)] for avatar in avatars])[:, None]
+        return tables

@@ -56,12 +56,13 @@ class EyeBatch(NamedTuple):
 
 def eye_numbers(eye: EyeLayers, state: EyeState, offset: tuple[float, float]) -> Sequence[float]:
     """The numbers of an eye in a frame."""
-    return (*eye.frame, *eye.zones, *eye.patch_origin, *offset, state.blink, *state.shift_px)
+    fixed = np.concatenate([eye.frame, eye.zones, eye.patch_origin]).tolist()
+    return (*fixed, *offset, state.blink, *state.shift_px)
 
 
 def eye_curves(eye: EyeLayers, state: EyeState) -> Float32Array:
     """Rims in the photo and in the frame, float32 [4, 64]."""
-    return np.stack([eye.upper, eye.lower, state.upper, state.lower])
+    return np.array([eye.upper, eye.lower, state.upper, state.lower], np.float32)
 
 
 def shade_eyes(

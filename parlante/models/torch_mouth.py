@@ -71,9 +71,9 @@ def mouth_numbers(
     presence = _smooth((shape.gap_iod - 0.012) / 0.03) if mouth.is_closed else 1.0
     determinant = float(head[0, 0] * head[1, 1] - head[0, 1] * head[1, 0])
     return (
-        *shape.frame, *head.reshape(-1), float(jaw[0]), float(jaw[1]), tongue_out, presence,
-        _smooth(shape.gap_iod / 0.045), _smooth((shape.gap_iod - 0.10) / 0.15), shape.narrow,
-        determinant,
+        *shape.frame.tolist(), *head.reshape(-1).tolist(), float(jaw[0]), float(jaw[1]),
+        tongue_out, presence, _smooth(shape.gap_iod / 0.045),
+        _smooth((shape.gap_iod - 0.10) / 0.15), shape.narrow, determinant,
     )  # fmt: skip
 
 
@@ -221,4 +221,4 @@ def _smooth(t: float) -> float:
 
 def mouth_colours(mouth: MouthLayers) -> Float32Array:
     """RGB of cavity, tongue and line, float32 [3, 3]."""
-    return np.stack([mouth.cavity, mouth.tongue, mouth.line])
+    return np.array([mouth.cavity, mouth.tongue, mouth.line], np.float32)

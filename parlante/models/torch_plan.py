@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from parlante.models.decoder import PreparedAvatar
 from parlante.models.decoder_mesh import flap_targets
 from parlante.models.eyes import eye_box
 from parlante.models.frame_geometry import (
@@ -26,7 +27,7 @@ from parlante.models.frame_geometry import (
 )
 from parlante.models.mouth import mouth_shape
 from parlante.models.mouth_patches import MouthPatch, patch_box
-from parlante.models.torch_avatar import EYE_STEP, Arena, Picture, TorchAvatar
+from parlante.models.torch_avatar import Arena, Picture, TorchAvatar
 from parlante.models.torch_eyes import eye_curves, eye_numbers
 from parlante.models.torch_mouth import mouth_colours, mouth_numbers
 from parlante.models.torch_pixels import Packer, Pictures, Pixels, box_pixels
@@ -34,7 +35,10 @@ from parlante.types import Float32Array
 
 __all__ = ["BatchPlan", "Part", "plan_batch"]
 
-_EYE: Final = (Picture.SKIN, Picture.WHITE, Picture.IRIS)
+_EYES: Final = (  # the subject's right and left
+    (Picture.IMAGE, Picture.SKIN, Picture.WHITE, Picture.IRIS),
+    (Picture.IMAGE, Picture.LEFT_SKIN, Picture.LEFT_WHITE, Picture.LEFT_IRIS),
+)
 _NO_CURVES: Final[Float32Array] = np.zeros((0, 0), np.float32)
 
 
@@ -92,7 +96,7 @@ class _Boxes:
 
     boxes: list[npt.NDArray[np.int64]] = field(default_factory=list)
     frames: list[int] = field(default_factory=list)
-    pictures: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    pictures: list[Sequence[Picture]] = field(default_factory=list)
     numbers: list[Sequence[float]] = field(default_factory=list)
     curves: list[Float32Array] = field(default_factory=list)
 
@@ -100,7 +104,7 @@ class _Boxes:
         self,
         frame: int,
         box: npt.NDArray[np.int64] | None,
-        pictures: npt.NDArray[np.int64],
+        pictures: Sequence[Picture],
         numbers: Sequence[float] = (),
         curves: Float32Array = _NO_CURVES,
     ) -> None:
@@ -111,7 +115,7 @@ class _Boxes:
         self,
         frame: int,
         box: npt.NDArray[np.int64],
-        pictures: npt.NDArray[np.int64],
+        pictures: Sequence[Picture],
         numbers: Sequence[float],
         curves: Float32Array,
     ) -> None:
@@ -131,11 +135,11 @@ class _Boxes:
     def num_pixels(self) -> int:
         return sum(int(np.prod(box[2:] - box[:2])) for box in self.boxes)
 
-    def pack(self, packer: Packer) -> None:
+    def pack(self, packer: Packer, tables: npt.NDArray[np.int64]) -> None:
         if self.boxes:
-            packer.add(np.stack(self.pictures))
+            packer.add(tables[np.array(self.frames)[:, None], np.array(self.pictures)])
             packer.add(np.array(self.numbers, np.float32))
-            packer.add(np.stack(self.curves))
+            packer.add(np.array(self.curves))
 
     def unpack(self, sent: list[Tensor], pixels: Pixels) -> Part | None:
         if not self.boxes:
@@ -171,15 +175,15 @@ def plan_batch(
     targets = []
     for frame, (avatar, shape) in enumerate(zip(avatars, shapes, strict=True)):
         targets.append(np.concatenate([shape.posed, flap_targets(shape.posed)]))
-        _plan_frame(frame, avatar, shape, arena, kinds)
+        _plan_frame(frame, avatar.avatar, shape, kinds)
     for kind in kinds:
         kind.make_plural()
     packer = Packer()
-    backs = [arena.pictures(each, (Picture.CANVAS, Picture.BACKGROUND)) for each in avatars]
+    tables = arena.pictures(avatars)
     counts = np.array([len(avatar.triangles) for avatar in avatars], np.int64)
     starts = np.cumsum([0, *(len(target) for target in targets[:-1])]).astype(np.int64)
     packer.add(np.concatenate(targets).astype(np.float32))
-    packer.add(np.stack(backs))
+    packer.add(tables[:, [Picture.CANVAS, Picture.BACKGROUND]])
     packer.add(counts)
     packer.add(starts)
     packer.add(np.array([avatar.is_clear for avatar in avatars], np.int64))
@@ -187,7 +191,7 @@ def plan_batch(
     packer.add(np.stack(boxes).astype(np.int64))
     packer.add(np.array([frame for kind in kinds for frame in kind.frames] or [0], np.int64))
     for kind in kinds:
-        kind.pack(packer)
+        kind.pack(packer, tables)
     target, back, count, start, clear, box, box_frame, *rest = packer.send(device)
     index = torch.arange(len(avatars), device=device)
     frame_of = index.repeat_interleave(count, output_size=int(counts.sum()))
@@ -215,48 +219,39 @@ def _split(pixels: Pixels, kinds: _Kinds) -> list[Pixels]:
     return split
 
 
-def _plan_frame(
-    frame: int, torch_avatar: TorchAvatar, shape: FrameGeometry, arena: Arena, kinds: _Kinds
-) -> None:
-    avatar, posed = torch_avatar.avatar, shape.posed
-    size = (avatar.size_px, avatar.size_px)
-
-    def pictures(*names: Picture) -> npt.NDArray[np.int64]:
-        return arena.pictures(torch_avatar, names)
-
+def _plan_frame(frame: int, avatar: PreparedAvatar, shape: FrameGeometry, kinds: _Kinds) -> None:
+    posed, size = shape.posed, (avatar.size_px, avatar.size_px)
     box = sharp_box(posed[OVAL], avatar.mesh.iod_px * shape.pose.scale, size)
-    kinds.sharp.add(frame, box, pictures(Picture.CANVAS))
-    for index, (eye, state) in enumerate(zip(avatar.eyes, shape.eyes, strict=True)):
+    kinds.sharp.add(frame, box, (Picture.CANVAS,))
+    for eye, state, pictures in zip(avatar.eyes, shape.eyes, _EYES, strict=True):
         if not state.is_at_rest:
-            names = [Picture(name + index * EYE_STEP) for name in _EYE]
-            kinds.eyes.add(
-                frame,
-                eye_box(eye, posed, size),
-                pictures(Picture.IMAGE, *names),
-                eye_numbers(eye, state, avatar.canvas_offset),
-                eye_curves(eye, state),
-            )
+            numbers = eye_numbers(eye, state, avatar.canvas_offset)
+            own = eye_box(eye, posed, size)
+            kinds.eyes.add(frame, own, pictures, numbers, eye_curves(eye, state))
     lips = posed[OUTER_LIPS]
     for kind, name, patch, share in (
         (kinds.corners, Picture.PLAIN_CORNERS, avatar.plain_corners, shape.narrowing),
         (kinds.own_mouths, Picture.OWN_MOUTH, avatar.own_mouth, shape.own_mouth),
     ):
         placed = _patch_numbers(patch, share, avatar.canvas_offset)
-        kind.add(frame, patch_box(share, lips, size), pictures(name), placed)
-    if shape.own_mouth >= 1.0:
-        return
+        kind.add(frame, patch_box(share, lips, size), (name,), placed)
+    if shape.own_mouth < 1.0:
+        _plan_mouth(frame, avatar, shape, kinds.mouths)
+
+
+def _plan_mouth(frame: int, avatar: PreparedAvatar, shape: FrameGeometry, kind: _Boxes) -> None:
     head, mouth = shape.mouth_frame, avatar.mouth
-    opening = mouth_shape(mouth, posed[INNER_LIPS], head, size)
-    if opening is None:
-        return
-    numbers = mouth_numbers(mouth, opening, head, shape.jaw, shape.tongue_out)
-    kinds.mouths.add(
-        frame,
-        opening.box,
-        pictures(Picture.UPPER_TEETH, Picture.LOWER_TEETH),
-        (*numbers, *mouth_colours(mouth).reshape(-1)),
-        np.stack([opening.upper, opening.lower]).astype(np.float32),
-    )
+    size = (avatar.size_px, avatar.size_px)
+    opening = mouth_shape(mouth, shape.posed[INNER_LIPS], head, size)
+    if opening is not None:
+        numbers = mouth_numbers(mouth, opening, head, shape.jaw, shape.tongue_out)
+        kind.add(
+            frame,
+            opening.box,
+            (Picture.UPPER_TEETH, Picture.LOWER_TEETH),
+            (*numbers, *mouth_colours(mouth).reshape(-1).tolist()),
+            np.array([opening.upper, opening.lower], np.float32),
+        )
 
 
 def _patch_numbers(
