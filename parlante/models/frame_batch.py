@@ -116,6 +116,9 @@ class BatchDecoder:
             rows: Of any avatars.
             rooms: Of each row, where its pixels go; rows of one call share one. Without, and where
                 there is no room, pixels are new arrays.
+
+        Raises:
+            DeviceLost: The device is of no more use to this process.
         """
         self._collect()
         by_name = {row.name: row for row in rows}

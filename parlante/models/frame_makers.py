@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from parlante.models.torch_avatar import TorchAvatar
     from parlante.models.torch_decoder import TorchDecoder
 
-__all__ = ["DeviceFrames", "FrameMaker", "HeldAvatar", "HostFrames"]
+__all__ = ["DeviceFrames", "DeviceLost", "FrameMaker", "HeldAvatar", "HostFrames"]
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +113,10 @@ class HostFrames:
             return RowResult(status=RowStatus.FAILED)
 
 
+class DeviceLost(Exception):
+    """A device is of no more use to its process, which should end and be started anew."""
+
+
 class DeviceFrames:
     """Draws all rows at once on a device; pictures are encoded on threads of the CPU.
 
@@ -139,7 +143,7 @@ class DeviceFrames:
         avatars: Sequence[TorchAvatar],
         slots: Sequence[Slot | None],
     ) -> list[RowResult]:
-        """Draw rows."""
+        """Draw rows; raises `DeviceLost`."""
         results = [RowResult(status=RowStatus.BAD_MOTION)] * len(rows)
         good = [index for index, row in enumerate(rows) if _can_be_made(row, avatars[index])]
         pixels = self._draw([(avatars[index], rows[index]) for index in good])
@@ -156,6 +160,8 @@ class DeviceFrames:
             return [*self._decoder.render(*zip(*((a, r.motion) for a, r in wanted), strict=True))]
         except Exception:  # the boundary of a batch
             logger.exception("a batch of %s frames failed", len(wanted))
+        if not self._decoder.is_usable():
+            raise DeviceLost("the device makes no more frames in this process")
         if len(wanted) == 1:
             return [None]
         # What is wrong with one row, or too much for the device at once, harms no other.

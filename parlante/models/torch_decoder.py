@@ -73,6 +73,16 @@ class TorchDecoder:
         for num in WARM_UP_ROWS:
             self.render([avatar] * num, [motion] * num)
 
+    def is_usable(self) -> bool:
+        """Tell whether the device still works: some errors of a GPU spoil it for its process."""
+        if self._device.type != "cuda":
+            return True
+        try:
+            torch.cuda.synchronize(self._device)
+        except RuntimeError:
+            return False
+        return True
+
     def render(
         self, avatars: Sequence[TorchAvatar], motions: Sequence[Float32Array]
     ) -> list[Uint8Array]:

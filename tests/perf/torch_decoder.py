@@ -7,9 +7,10 @@ For each batch size, rows of eight avatars with all that moves moving: ms per fr
 on the host (`geometry`), of planning and drawing until the device is done (`pixels`), of bringing
 the pixels to the host (`copy`) and of a JPEG on one thread (`encode`); `frames_per_s` of a loop
 that makes JPEGs as the decoder model does, encoding on all cores; and `worst_step`, the largest
-difference to the loops in levels of 255, which must be 1 (2 where a network retouches). `launches`
-are operations of torch for a batch. With --fuse the same again with the pixel work compiled, how
-long that took, and how often it was compiled anew after the warm-up (`recompiled`, should be 0).
+difference to the loops in levels of 255, which must be 1. `launches` are the kernels of a batch and
+`busy` their time per frame (on a CPU, unless fused, operations of torch). With --fuse the same once
+more with the pixel work compiled, how long that took, and how often it was compiled anew after the
+warm-up (`recompiled`, should be 0).
 The last line is JSON. Meant to be run once on a machine with a GPU; takes some two minutes there.
 """
 
@@ -74,6 +75,7 @@ class Bench:
     def __init__(self, device: str, size_px: int, seconds: float, fuse: str | None) -> None:
         self.device = torch.device(device)
         self.seconds = seconds
+        self.is_fused = fuse is not None
         self.look = FrameLook(size_px=size_px)
         self.decoder = TorchDecoder(device, fuse=fuse)
         start_s = time.perf_counter()
@@ -95,8 +97,7 @@ class Bench:
         shapes = [shape_of(*pair) for pair in zip(avatars, motions, strict=True)]
         drawn = self._draw(avatars, shapes)
         pixels = to_host(drawn.pixels)
-        with torch.inference_mode(), Launches() as launches:
-            self.decoder.draw(avatars, shapes)
+        launches, busy_ms = self._profiled(avatars, shapes)
         figures = {
             "geometry": self._timed(
                 lambda: [shape_of(*pair) for pair in zip(avatars, motions, strict=True)], num
@@ -104,7 +105,8 @@ class Bench:
             "pixels": self._timed(lambda: self._draw(avatars, shapes), num),
             "copy": self._timed(lambda: to_host(drawn.pixels), num),
             "encode": self._timed(lambda: _jpeg(pixels[0]), 1),
-            "launches": float(launches.num),
+            "launches": float(launches),
+            "busy": busy_ms / num,
             "frames_per_s": self._throughput(avatars, motions),
         }
         return {name: round(value, 3) for name, value in figures.items()}
@@ -125,6 +127,21 @@ class Bench:
         drawn = self.decoder.draw(avatars, shapes)
         self._wait()
         return drawn
+
+    @torch.inference_mode()
+    def _profiled(self, avatars: Sequence[TorchAvatar], shapes: Sequence[Any]) -> tuple[int, float]:
+        """Kernels of a batch, and the time in them, ms."""
+        if self.device.type != "cuda":
+            if self.is_fused:  # what counts operations keeps torch from running compiled code
+                return 0, 0.0
+            with Launches() as launches:
+                self.decoder.draw(avatars, shapes)
+            return launches.num, 0.0
+        kinds = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+        with torch.profiler.profile(activities=kinds) as profile:
+            self._draw(avatars, shapes)
+        kernels = [event for event in profile.events() if "CUDA" in str(event.device_type)]
+        return len(kernels), sum(event.time_range.elapsed_us() for event in kernels) / 1000.0
 
     def _wait(self) -> None:
         if self.device.type == "cuda":
@@ -182,7 +199,7 @@ def run(
     """Measure one way to draw."""
     bench = Bench(device, size_px, seconds, fuse)
     found: dict[str, Any] = {"warm_up_s": round(bench.warm_up_s, 1)}
-    names = ("geometry", "pixels", "copy", "encode", "launches", "frames_per_s")
+    names = ("geometry", "pixels", "busy", "copy", "encode", "launches", "frames_per_s")
     print(f"{'fused' if fuse else 'as it is'}, warm-up {bench.warm_up_s:.1f} s")
     print("rows " + "".join(f"{name:>13}" for name in names))
     for num in batches:

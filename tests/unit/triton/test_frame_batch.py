@@ -17,6 +17,7 @@ from parlante.models.face_net import FaceNet, FaceNetConfig, RegionNetConfig
 from parlante.models.face_retouch import FaceRetouch
 from parlante.models.frame_batch import BatchDecoder
 from parlante.models.frame_look import FrameLook
+from parlante.models.frame_makers import DeviceLost
 from parlante.models.torch_avatar import TorchAvatar
 from parlante.models.torch_decoder import TorchDecoder
 from parlante.triton.layout import PROBE_KEY, FrameRow, RowResult, RowStatus, backdrop_key_of
@@ -320,3 +321,18 @@ def test_a_batch_that_fails_on_a_device_is_tried_row_by_row(
     rows[1].motion[0] = 7.0
     results = on_device.decode(rows)
     assert [item.status.name for item in results] == ["OK", "FAILED", "OK"]
+
+
+def test_a_device_that_is_lost_is_told(
+    shelf: Shelf, on_device: BatchDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.found[KEYS[0]] = face_latents(KEYS[0])
+    until_ready(on_device, small_row(KEYS[0], 0))
+
+    def fails(self: TorchDecoder, avatars: object, motions: object) -> list[Uint8Array]:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(TorchDecoder, "render", fails)
+    monkeypatch.setattr(TorchDecoder, "is_usable", lambda self: False)
+    with pytest.raises(DeviceLost):
+        on_device.decode([small_row(KEYS[0], 1), small_row(KEYS[0], 2)])

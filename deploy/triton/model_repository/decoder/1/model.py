@@ -17,6 +17,7 @@ import triton_python_backend_utils as pb
 
 from parlante.models.face_files import weights_of
 from parlante.models.frame_batch import BatchDecoder
+from parlante.models.frame_makers import DeviceLost
 from parlante.triton.device import DEVICE_VARIABLE, choose_device
 from parlante.triton.layout import (
     MISS,
@@ -75,7 +76,12 @@ class TritonPythonModel:
         rooms: list[PixelRoom | None] = []
         for request, own in zip(requests, rows, strict=True):
             rooms += [self._room_of(request)] * len(own)
-        results = iter(self._decoder.decode([row for own in rows for row in own], rooms))
+        try:
+            results = iter(self._decoder.decode([row for own in rows for row in own], rooms))
+        except DeviceLost as error:
+            # Whoever calls a model without a process has it loaded anew; this one would only fail.
+            pb.Logger.log_error(f"{error}: the model's process ends")
+            os._exit(1)
         responses = [_response([next(results) for _ in own]) for own in rows]
         self._metrics.note(sum(map(len, rows)), time.perf_counter() - start_s, self._decoder)
         return responses
