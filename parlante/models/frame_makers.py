@@ -18,7 +18,7 @@ from parlante.types import MOTION_DIM, AvatarLatents, Uint8Array
 
 if TYPE_CHECKING:
     from parlante.models.torch_avatar import TorchAvatar
-    from parlante.models.torch_decoder import TorchDecoder
+    from parlante.models.torch_decoder import Square, TorchDecoder
 
 __all__ = ["DeviceFrames", "DeviceLost", "FrameMaker", "HeldAvatar", "HostFrames"]
 
@@ -122,7 +122,7 @@ class DeviceFrames:
 
     Args:
         decoder: What draws.
-        threads: To encode on.
+        threads: To finish and encode frames on.
     """
 
     def __init__(self, decoder: TorchDecoder, threads: Executor) -> None:
@@ -146,18 +146,18 @@ class DeviceFrames:
         """Draw rows; raises `DeviceLost`."""
         results = [RowResult(status=RowStatus.BAD_MOTION)] * len(rows)
         good = [index for index, row in enumerate(rows) if _can_be_made(row, avatars[index])]
-        pixels = self._draw([(avatars[index], rows[index]) for index in good])
-        chosen = ([rows[index] for index in good], pixels, [slots[index] for index in good])
+        squares = self._draw([(avatars[index], rows[index]) for index in good])
+        chosen = ([rows[index] for index in good], squares, [slots[index] for index in good])
         told = list(self._threads.map(_finished, *chosen))
         for index, result in zip(good, told, strict=True):
             results[index] = result
         return results
 
-    def _draw(self, wanted: list[tuple[TorchAvatar, FrameRow]]) -> list[Uint8Array | None]:
+    def _draw(self, wanted: list[tuple[TorchAvatar, FrameRow]]) -> list[Square | None]:
         if not wanted:
             return []
         try:
-            return [*self._decoder.render(*zip(*((a, r.motion) for a, r in wanted), strict=True))]
+            return [*self._decoder.squares(*zip(*((a, r.motion) for a, r in wanted), strict=True))]
         except Exception:  # the boundary of a batch
             logger.exception("a batch of %s frames failed", len(wanted))
         if not self._decoder.is_usable():
@@ -174,17 +174,18 @@ def _can_be_made(row: FrameRow, avatar: HeldAvatar) -> bool:
     return in_range and not is_clear_jpeg and bool(np.isfinite(row.motion).all())
 
 
-def _finished(row: FrameRow, pixels: Uint8Array | None, slot: Slot | None) -> RowResult:
-    """Put pixels where they are to go."""
-    if pixels is None:
+def _finished(row: FrameRow, square: Square | None, slot: Slot | None) -> RowResult:
+    """Do what is left for each frame."""
+    if square is None:
         return RowResult(status=RowStatus.FAILED)
-    if slot is not None:
-        slot.pixels[:] = pixels
-        pixels = slot.pixels
     try:
+        pixels = square.finish()
+        if slot is not None:
+            slot.pixels[:] = pixels
+            pixels = slot.pixels
         return _told(row, pixels, slot)
     except Exception:  # the boundary of a row
-        logger.exception("a frame could not be encoded")
+        logger.exception("a frame could not be finished")
         return RowResult(status=RowStatus.FAILED)
 
 

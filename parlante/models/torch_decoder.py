@@ -8,7 +8,7 @@ S their edge.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from parlante.models.torch_regions import DrawnBatch
 from parlante.models.torch_retouch import TorchRetouch
 from parlante.types import MOTION_DIM, AvatarLatents, Float32Array, Uint8Array
 
-__all__ = ["TorchDecoder"]
+__all__ = ["Square", "TorchDecoder", "shape_of"]
 
 if TYPE_CHECKING:
     from parlante.models.face_retouch import FaceRetouch
@@ -34,6 +34,27 @@ _PLAIN_LOOK: Final = FrameLook()
 # One row is compiled by itself, as torch does it; a few may share numbers with other sizes of
 # tensors, by chance, and many do not.
 WARM_UP_ROWS: Final = (1, 8)
+
+
+class Square(NamedTuple):
+    """A frame as it comes from the device.
+
+    Attributes:
+        avatar: Whose it is.
+        pixels: uint8 [S, S, 3].
+        matte: uint8 [S, S], of frames with alpha.
+    """
+
+    avatar: TorchAvatar
+    pixels: Uint8Array
+    matte: Uint8Array | None
+
+    def finish(self) -> Uint8Array:
+        """Put it where it belongs: beside its alpha, or into the whole picture."""
+        stage = self.avatar.avatar.stage
+        if stage is not None:
+            return stage.paste(self.pixels)
+        return self.pixels if self.matte is None else np.dstack([self.pixels, self.matte])
 
 
 class TorchDecoder:
@@ -95,30 +116,34 @@ class TorchDecoder:
         Returns:
             As of `Decoder.render`.
         """
-        out: dict[int, Uint8Array] = {}
+        return [square.finish() for square in self.squares(avatars, motions)]
+
+    def squares(
+        self, avatars: Sequence[TorchAvatar], motions: Sequence[Float32Array]
+    ) -> list[Square]:
+        """As `render`, without what is left to do for each frame on the host."""
+        out: dict[int, Square] = {}
         sizes = [avatar.avatar.size_px for avatar in avatars]
         for size in sorted(set(sizes)):
             rows = [row for row, own in enumerate(sizes) if own == size]
-            frames = self._render([avatars[row] for row in rows], [motions[row] for row in rows])
-            out.update(zip(rows, frames, strict=True))
+            made = self._squares([avatars[row] for row in rows], [motions[row] for row in rows])
+            out.update(zip(rows, made, strict=True))
         return [out[row] for row in range(len(avatars))]
 
-    @torch.inference_mode()
-    def _render(self, avatars: list[TorchAvatar], motions: list[Float32Array]) -> list[Uint8Array]:
+    def _squares(self, avatars: list[TorchAvatar], motions: list[Float32Array]) -> list[Square]:
         shapes = [shape_of(*pair) for pair in zip(avatars, motions, strict=True)]
         drawn = self.draw(avatars, shapes)
-        frames = to_host(drawn.pixels)
         clear = [row for row, avatar in enumerate(avatars) if avatar.is_clear]
-        mattes = to_host(drawn.matte[clear]) if clear else None
+        mattes = dict(zip(clear, to_host(drawn.matte[clear]), strict=True)) if clear else {}
+        frames = to_host(drawn.pixels)
         return [
-            _finished(
-                avatar,
-                frame,
-                None if mattes is None or row not in clear else mattes[clear.index(row)],
-            )
+            Square(avatar, frame, mattes.get(row))
             for row, (avatar, frame) in enumerate(zip(avatars, frames, strict=True))
         ]
 
+    # Not inference mode: texels of one avatar, made outside of it, and texels joined within it would
+    # be tensors of two kinds, for which compilers make code twice.
+    @torch.no_grad()
     def draw(self, avatars: Sequence[TorchAvatar], shapes: Sequence[FrameGeometry]) -> DrawnBatch:
         """Draw the squares of frames of one size, on the device, with their retouching."""
         self._arena.hold(avatars)
@@ -138,11 +163,3 @@ def shape_of(avatar: TorchAvatar, motion: Float32Array) -> FrameGeometry:
     if stage is not None:
         motion = stage.tame(motion)
     return geometry_from_motion(avatar.avatar, motion)
-
-
-def _finished(avatar: TorchAvatar, frame: Uint8Array, matte: Uint8Array | None) -> Uint8Array:
-    """Put a square where it belongs: with its alpha, or into the whole picture."""
-    stage = avatar.avatar.stage
-    if stage is not None:
-        return stage.paste(frame)
-    return frame if matte is None else np.dstack([frame, matte])

@@ -122,13 +122,11 @@ class Bench:
             worst = max(worst, int(np.abs(frame.astype(int) - right).max()))
         return worst
 
-    @torch.inference_mode()
     def _draw(self, avatars: Sequence[TorchAvatar], shapes: Sequence[Any]) -> Any:
         drawn = self.decoder.draw(avatars, shapes)
         self._wait()
         return drawn
 
-    @torch.inference_mode()
     def _profiled(self, avatars: Sequence[TorchAvatar], shapes: Sequence[Any]) -> tuple[int, float]:
         """Kernels of a batch, and the time in them, ms."""
         if self.device.type != "cuda":

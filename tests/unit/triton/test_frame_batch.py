@@ -19,7 +19,7 @@ from parlante.models.frame_batch import BatchDecoder
 from parlante.models.frame_look import FrameLook
 from parlante.models.frame_makers import DeviceLost
 from parlante.models.torch_avatar import TorchAvatar
-from parlante.models.torch_decoder import TorchDecoder
+from parlante.models.torch_decoder import Square, TorchDecoder
 from parlante.triton.layout import PROBE_KEY, FrameRow, RowResult, RowStatus, backdrop_key_of
 from parlante.triton.regions import PixelRoom
 from parlante.types import AvatarLatents, BackgroundKind, Float32Array, Uint8Array
@@ -307,16 +307,16 @@ def test_a_batch_that_fails_on_a_device_is_tried_row_by_row(
     """What is too much at once, or wrong with one row, costs no other row its frame."""
     shelf.found[KEYS[0]] = face_latents(KEYS[0])
     until_ready(on_device, small_row(KEYS[0], 0))
-    whole = TorchDecoder.render
+    whole = TorchDecoder.squares
 
     def fails(
         self: TorchDecoder, avatars: Sequence[TorchAvatar], motions: Sequence[Float32Array]
-    ) -> list[Uint8Array]:
+    ) -> list[Square]:
         if len(avatars) > 1 or motions[0][0] == 7.0:
             raise RuntimeError("out of memory")
         return whole(self, avatars, motions)
 
-    monkeypatch.setattr(TorchDecoder, "render", fails)
+    monkeypatch.setattr(TorchDecoder, "squares", fails)
     rows = [small_row(KEYS[0], number) for number in range(3)]
     rows[1].motion[0] = 7.0
     results = on_device.decode(rows)
@@ -329,10 +329,10 @@ def test_a_device_that_is_lost_is_told(
     shelf.found[KEYS[0]] = face_latents(KEYS[0])
     until_ready(on_device, small_row(KEYS[0], 0))
 
-    def fails(self: TorchDecoder, avatars: object, motions: object) -> list[Uint8Array]:
+    def fails(self: TorchDecoder, avatars: object, motions: object) -> list[Square]:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
-    monkeypatch.setattr(TorchDecoder, "render", fails)
+    monkeypatch.setattr(TorchDecoder, "squares", fails)
     monkeypatch.setattr(TorchDecoder, "is_usable", lambda self: False)
     with pytest.raises(DeviceLost):
         on_device.decode([small_row(KEYS[0], 1), small_row(KEYS[0], 2)])
