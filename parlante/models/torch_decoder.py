@@ -141,8 +141,8 @@ class TorchDecoder:
             for row, (avatar, frame) in enumerate(zip(avatars, frames, strict=True))
         ]
 
-    # Not inference mode: texels of one avatar, made outside of it, and texels joined within it would
-    # be tensors of two kinds, for which compilers make code twice.
+    # Not inference mode: texels of one avatar, made outside of it, and texels joined within it
+    # would be tensors of two kinds, for which compilers make code twice.
     @torch.no_grad()
     def draw(self, avatars: Sequence[TorchAvatar], shapes: Sequence[FrameGeometry]) -> DrawnBatch:
         """Draw the squares of frames of one size, on the device, with their retouching."""
