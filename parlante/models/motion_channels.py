@@ -40,8 +40,8 @@ WANDER_SHARE: Final = 0.2
 CONTACT_FROM: Final = 0.30  # lips: a closure is whole or none, see `_contact`
 CONTACT_FULL: Final = 0.46
 CONTACT_JAW_SHARE: Final = 0.5  # of the jaw's opening that a closure takes away
-CONTACT_PRESS: Final = 0.6
-CONTACT_ROLL: Final = 0.35
+CONTACT_PRESS: Final = 0.45
+CONTACT_ROLL: Final = 0.22
 # A few passes end near the mean of what lips may do, which is flatter than what they do: without
 # it the width of rendered mouths varied by 0.018 IOD, that of people by 0.046 (2026-11).
 # Rounding is capped where the corners of a smiling portrait's mouth begin to crease.
@@ -55,7 +55,6 @@ LID_COURSE: Final = (0.5, 1.0, 1.0, 0.85, 0.6, 0.33, 0.12)
 # Lips that nothing opens rest on each other a little firmer than in the portrait, whose own often
 # leave a slit. All of it up to the first aperture, none from the second on (IOD).
 REST_PRESS: Final = 0.45
-REST_ROLL: Final = 0.2
 REST_APERTURE: Final = (0.01, 0.03)
 SILENT_PRESS: Final = 0.3  # what the generator makes of silence
 # Few passes tilt the head less than people do (2.7 degrees, 3.5).
@@ -120,10 +119,9 @@ def _write_face(row: np.ndarray, frame: np.ndarray, state: PoseState) -> None:
     weights["mouthClose"] = contact
     # Lips that meet are pressed and turned in a little, over a jaw that comes along.
     weights["jawOpen"] *= 1.0 - CONTACT_JAW_SHARE * contact
-    rest = _rest(weights)
-    press, roll = max(CONTACT_PRESS * contact, REST_PRESS * rest), CONTACT_ROLL * contact
+    press = max(CONTACT_PRESS * contact, REST_PRESS * _rest(weights))
     weights["mouthPress"] = max(weights["mouthPress"], press)
-    weights["mouthRollLower"] = max(weights["mouthRollLower"], roll, REST_ROLL * rest)
+    weights["mouthRollLower"] = max(weights["mouthRollLower"], CONTACT_ROLL * contact)
     for name, (gain, most) in SHAPE_GAINS.items():
         weights[name] = min(most, gain * weights[name])
     row[MOTION_INDEX["mouthRollUpper"]] = _weight(CONTACT_ROLL * contact * mouth)

@@ -227,10 +227,8 @@ def test_lips_that_the_generator_presses_rest_firmer_and_open_ones_do_not():
     shut, _ = to_channels(latents, Controls(), PoseState())
     latents[:, jaw] = 0.3 / LATENT_SCALE[jaw]
     opened, _ = to_channels(latents, Controls(), PoseState())
-    press, roll = MOTION_INDEX["mouthPressLeft"], MOTION_INDEX["mouthRollLower"]
-    assert shut[0, press] > 0.4 > opened[0, press]
-    assert shut[0, roll] > 0.1
-    assert opened[0, roll] == 0.0
+    index = MOTION_INDEX["mouthPressLeft"]
+    assert shut[0, index] > 0.4 > opened[0, index]
 
 
 @pytest.mark.parametrize("scale", [-50.0, 50.0])
