@@ -17,7 +17,7 @@ from opentelemetry import trace
 from parlante import convert, telemetry
 from parlante.aio import cancel_and_wait, closing
 from parlante.errors import InternalError, InvalidInput, Unavailable
-from parlante.rpc.calls import responses_of, translated_errors
+from parlante.rpc.calls import end_call, responses_of, translated_errors
 from parlante.rpc.interceptors import mark_failed
 from parlante.rpc.latents import MAX_CHUNK_BYTES, read_latents
 from parlante.rpc.replica import LEASE_METADATA
@@ -110,7 +110,7 @@ async def _exchange(call: Any, requests: AsyncIterator[Any]) -> AsyncIterator[An
             raise
         raise failure from None
     finally:
-        call.cancel()
+        end_call(call)
         await cancel_and_wait(sender)
 
 
