@@ -57,6 +57,19 @@ async def test_doctor_finds_what_does_not_fit(capsys: pytest.CaptureFixture[str]
         assert text in found
 
 
+async def test_stages_of_the_environment_are_asked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve_fleet(2) as (one, two):
+        monkeypatch.setenv("PARLANTECTL_STAGES", f"motion={one.target}  renderer={two.target}\n")
+        assert await _ctl("status") == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split()[0] for line in lines[1:]] == ["motion", "renderer"]
+        # What is said wins.
+        assert await _ctl("status", "--stage", f"encoder={one.target}") == 0
+        assert len(capsys.readouterr().out.splitlines()) == 2
+
+
 async def test_wrong_options_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert await _ctl("status", "--stage", "mouth=a:1") == 2
     assert await _ctl("status", "--stage", "motion=nonsense") == 2
