@@ -138,9 +138,10 @@ async def _run(args: argparse.Namespace) -> int:
         if args.command == "scale-guard":
             return await _guard(operator, stages, scale_ins)
         reports = {stage: await operator.reports(found) for stage, found in stages.items()}
+        faults = {stage: found.known.fault for stage, found in stages.items()}
         if args.command == "status":
-            return _show(reports)
-        return _diagnose(reports)
+            return _show(reports, faults)
+        return _diagnose(reports, faults)
 
 
 def _fetch(list_file: Path, folder: Path) -> int:
@@ -181,16 +182,19 @@ def _scale_in(item: str, watched: list[str]) -> tuple[str, tuple[str, int]]:
     return stage, (deployment, max(1, int(least or "2")))
 
 
-def _show(reports: dict[str, list[Report]]) -> int:
+def _show(reports: dict[str, list[Report]], faults: dict[str, str]) -> int:
     rows: list[tuple[str, ...]] = [_COLUMNS]
     for stage, found in reports.items():
         rows += [_row(stage, report) for report in found]
+        if not found:
+            rows.append((stage, "", "", "", "", "", faults[stage] or "nobody is there", ""))
     widths = [max(len(row[index]) for row in rows) for index in range(len(_COLUMNS))]
     for row in rows:
         print(
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         )
-    return 0 if all(r.load for found in reports.values() for r in found) else 1
+    is_whole = all(found and all(report.load for report in found) for found in reports.values())
+    return 0 if is_whole else 1
 
 
 def _row(stage: str, report: Report) -> tuple[str, ...]:
@@ -213,11 +217,16 @@ def _row(stage: str, report: Report) -> tuple[str, ...]:
     return (stage, name, endpoint.address, endpoint.zone, used, slots, state, load.version)
 
 
-def _diagnose(reports: dict[str, list[Report]]) -> int:
+def _diagnose(reports: dict[str, list[Report]], faults: dict[str, str]) -> int:
     """Print one line per finding; gives 1 when one of them needs a person."""
-    problems = []
+    problems = [
+        f"{stage}: replicas cannot be discovered ({fault}); check the address, the network policy "
+        "to it and the right to get, list and watch endpointslices"
+        for stage, fault in faults.items()
+        if fault
+    ]
     for stage, found in reports.items():
-        if not found:
+        if not found and not faults[stage]:
             problems.append(f"{stage}: nobody is there; check its target, its Service and its pods")
         problems += [
             f"{stage}: {report.endpoint.address} does not answer ({report.fault}); "

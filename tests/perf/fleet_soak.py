@@ -3,8 +3,8 @@
 Usage: python -m tests.perf.fleet_soak [--minutes M] [--calls N] [--moves M ...] [--stages S ...]
                                        [--real] [--overload]
 
-Starts 2 gateways, 3 motion, 3 renderer and 2 encoder processes and a Redis (if there is one) on this
-machine: the real servers around fake engines, or with --real the real engines (several cores
+Starts 2 gateways, 3 motion, 3 renderer and 2 encoder processes and a Redis (if there is one) on
+this machine: the real servers around fake engines, or with --real the real engines (several cores
 needed). Prints, as Markdown, how long the pictures stood still after each kind of disturbance, what
 was lost, the gateways' CPU time per second of stream, how much the memory of processes grew while
 they lived, and how busy the machine was. What a disturbance does to
