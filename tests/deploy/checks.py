@@ -120,6 +120,11 @@ def _check_arguments(items: list[Item]) -> None:
         mounts = [m for one in containers(template) for m in one.get("volumeMounts", ())]
         assert {mount["name"] for mount in mounts} == volumes, name
         for container in containers(template):
+            known: set[str] = set()
+            for variable in container.get("env", ()):
+                # Only what stands before is put in; anything else stays as it is written.
+                assert set(re.findall(r"\$\((\w+)\)", variable.get("value", ""))) <= known, name
+                known.add(variable["name"])
             if container.get("command") == ["parlantectl"]:
                 arguments_of(container)
             if container["name"] == "triton":
@@ -129,8 +134,9 @@ def _check_arguments(items: list[Item]) -> None:
 def _check_triton(template: Item, server: Item) -> None:
     """Its flags are those of the bundled server, but for addresses that only its pod can reach."""
     source = (ROOT / "parlante/triton/server.py").read_text()
-    flags = [flag for flag in server["args"] if "-address" not in flag]
-    assert all(f'"{flag}"' in source for flag in flags if "repository" not in flag)
+    own = {"--http-address", "--grpc-address", "--exit-timeout-secs", "--model-repository"}
+    flags = [flag for flag in server["args"] if flag.partition("=")[0] not in own]
+    assert all(f'"{flag}"' in source for flag in flags)
     assert {"--http-address=127.0.0.1", "--grpc-address=127.0.0.1"} <= set(server["args"])
     (stage,) = template["spec"]["containers"]
     config = load(RendererServiceConfig, stage["args"], env={})

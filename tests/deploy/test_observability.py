@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -15,6 +16,7 @@ from parlante import telemetry
 from tests.deploy.rendered import KUBERNETES, ROOT, Item, overlay
 
 OBSERVABILITY: Final = KUBERNETES / "components/observability"
+DASHBOARDS: Final = sorted(OBSERVABILITY.glob("dashboard*.json"))
 
 
 def _promtool(*arguments: str) -> None:
@@ -80,9 +82,8 @@ def test_rules_and_panels_name_metrics_that_exist() -> None:
 
     meter = Meter()
     telemetry.make_metrics(meter)  # type: ignore[arg-type]
-    text = (OBSERVABILITY / "rules.yaml").read_text() + (
-        OBSERVABILITY / "dashboard.json"
-    ).read_text()
+    sources = [OBSERVABILITY / "rules.yaml", *DASHBOARDS]
+    text = "".join(source.read_text() for source in sources)
     used = set(re.findall(r"\bparlante_[a-z0-9_]+", text))
     labels = {"parlante_stage", "parlante_reason", "parlante_favourite"}
     assert used - labels - {"parlante_slots_wanted"} <= meter.names
@@ -96,8 +97,36 @@ def test_the_collectors_pipelines_name_parts_that_exist() -> None:
     assert set(config["service"]["extensions"]) <= config["extensions"].keys()
 
 
-def test_the_dashboard_is_one_that_grafana_takes() -> None:
-    board = json.loads((OBSERVABILITY / "dashboard.json").read_text())
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.name)
+def test_dashboards_are_such_that_grafana_takes(path: Path) -> None:
+    board = json.loads(path.read_text())
     ids = [panel["id"] for panel in board["panels"]]
     assert len(ids) == len(set(ids)) >= 10
-    assert all(target["expr"] for panel in board["panels"] for target in panel["targets"])
+    expressions = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    assert all(expressions)
+    recorded = {
+        rule["record"] for group in _groups() for rule in group["rules"] if "record" in rule
+    }
+    assert set(re.findall(r"\bparlante:[a-z0-9_:]+", " ".join(expressions))) <= recorded
+    places = [panel["gridPos"] for panel in board["panels"]]
+    assert all(place["x"] + place["w"] <= 24 for place in places)
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.name)
+def test_panels_ask_what_prometheus_understands(path: Path, tmp_path: Path) -> None:
+    panels = json.loads(path.read_text())["panels"]
+    expressions = [target["expr"] for panel in panels for target in panel["targets"]]
+    rules = [{"record": f"panel_{n}", "expr": text} for n, text in enumerate(expressions)]
+    file = tmp_path / "panels.yaml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    _promtool("check", "rules", str(file))
+
+
+def test_dashboards_are_all_in_the_cluster() -> None:
+    (item,) = [
+        item
+        for item in overlay("prod")
+        if item["kind"] == "ConfigMap" and item["metadata"]["name"] == "parlante-dashboard"
+    ]
+    boards = [json.loads(text)["uid"] for text in item["data"].values()]
+    assert sorted(boards) == sorted(json.loads(path.read_text())["uid"] for path in DASHBOARDS)
