@@ -73,13 +73,17 @@ def combined(combination: tuple[str, ...], folder: Path) -> list[Item]:
     copy = folder / "kubernetes"
     if not copy.exists():
         shutil.copytree(KUBERNETES, copy)
-    kustomization = {
+    kustomization: Item = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": ["../kubernetes/base"],
         "components": [f"../kubernetes/components/{name}" for name in combination],
     }
     (folder / "combined").mkdir(exist_ok=True)
+    if "model-cache" in combination:  # the list is the overlay's
+        (folder / "combined/models.txt").write_text("# nothing\n")
+        generator = {"name": "parlante-models", "namespace": "parlante", "files": ["models.txt"]}
+        kustomization["configMapGenerator"] = [generator]
     (folder / "combined/kustomization.yaml").write_text(yaml.safe_dump(kustomization))
     return _build(folder / "combined")
 
