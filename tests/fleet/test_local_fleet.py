@@ -133,7 +133,7 @@ async def test_processes_may_die_under_calls(fleet: LocalFleet) -> None:
 
 async def test_processes_may_hang_under_calls(fleet: LocalFleet) -> None:
     async with _calls(fleet, 3) as calls:
-        for stage in ("motion", "renderer", "gateway"):
+        for stage in ("motion", "renderer", "gateway", "encoder"):
             victim = fleet.of(stage)[0]
             victim.signal(signal.SIGSTOP)
             await asyncio.sleep(1.8)
