@@ -12,11 +12,11 @@ import pytest
 
 from parlante import errors
 from parlante.aio import closing
+from parlante.rpc.exchange import exchange
 from parlante.rpc.remote import (
     RemoteEncoder,
     RemoteMotion,
     RemoteRenderer,
-    _exchange,
     _motion_requests,
 )
 from parlante.rpc.server import RpcServer, ServerConfig, Service
@@ -278,7 +278,7 @@ async def test_a_stream_that_is_left_while_its_writes_fail_ends_at_once() -> Non
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             call = motion_pb2_grpc.MotionServiceStub(channel).StreamMotion()  # type: ignore[no-untyped-call]
             requests = _motion_requests(MotionConfig(), inputs(), notice=False)
-            async with closing(_exchange(call, requests)) as responses:
+            async with closing(exchange(call, requests)) as responses:
                 await anext(responses)
                 await asyncio.wait_for(is_refused.wait(), 10.0)
                 assert call.done()
