@@ -24,7 +24,10 @@ __all__ = ["ReplicaPool"]
 
 logger = logging.getLogger(__name__)
 
-# Measured with grpcio 1.85: finds a stopped process in 0.8 s; see `parlante.rpc.channel`.
+# Measured with grpcio 1.85: a stopped process is found after 0.4 to 1.3 s (tests/perf/hung_replica),
+# as the core sends one ping a second at most, whatever is asked for; see `parlante.rpc.channel`.
+# Streams
+# do not wait for that: what they are owed is missed after half a second (`Patience.late_s`).
 KEEPALIVE_TIME_MS: Final = 500
 KEEPALIVE_TIMEOUT_MS: Final = 400
 PATIENCE_S: Final = 1.0
