@@ -24,10 +24,9 @@ __all__ = ["ReplicaPool"]
 
 logger = logging.getLogger(__name__)
 
-# Measured with grpcio 1.85: a stopped process is found after 0.4 to 1.3 s (tests/perf/hung_replica),
-# as the core sends one ping a second at most, whatever is asked for; see `parlante.rpc.channel`.
-# Streams
-# do not wait for that: what they are owed is missed after half a second (`Patience.late_s`).
+# Measured with grpcio 1.85: a stopped process is found after 0.4 to 1.3 s, as the core sends one
+# ping a second at most, whatever is asked for (tests/perf/hung_replica.py, `parlante.rpc.channel`).
+# Streams do not wait for that: they miss what they are owed after half a second (`Patience`).
 KEEPALIVE_TIME_MS: Final = 500
 KEEPALIVE_TIMEOUT_MS: Final = 400
 PATIENCE_S: Final = 1.0

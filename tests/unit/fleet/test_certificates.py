@@ -12,6 +12,7 @@ import pytest
 from gateway.config import GatewayConfig
 from gateway.serving import running_gateway
 from gateway.stages import Stages
+from parlante.cli import ctl
 from parlante.client import ParlanteClient
 from parlante.errors import Unavailable
 from parlante.fleet import replica as replica_module
@@ -90,7 +91,7 @@ async def test_certificates_in_the_middle_of_their_renewal_change_nothing(
 
 
 async def test_gateways_ask_operators_for_a_certificate_and_clients_for_none(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = Authority(tmp_path / "fleet")
     own, operators = authority.issue("gateway"), authority.issue("operator")
@@ -109,6 +110,12 @@ async def test_gateways_ask_operators_for_a_certificate_and_clients_for_none(
         admin = f"127.0.0.1:{admin_port}"
         load = await Operator(tls=operators, peer_name="gateway.internal").load(admin)
         assert load.stage == "gateway"
+        # As the pods of the scale guard have it, of the component mtls.
+        monkeypatch.setenv("PARLANTECTL_STAGES", f"gateway={admin}")
+        monkeypatch.setenv("PARLANTECTL_PEER_NAME", "gateway.internal")
+        for name in ("ca", "cert", "key"):
+            monkeypatch.setenv(f"PARLANTECTL_TLS_{name.upper()}", str(getattr(operators, name)))
+        assert await asyncio.to_thread(ctl.main, ("status",)) == 0
         with pytest.raises(Unavailable):
             await Operator(tls=replace(operators, cert=None, key=None)).load(admin)
         client = ParlanteClient(f"127.0.0.1:{server.port}", tls=TlsFiles(ca=authority.cert))
