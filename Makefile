@@ -38,8 +38,9 @@ test: setup triton s3 ## Lint, types, tests
 	$(PY) -m mypy
 	$(PY) -m pytest
 
-soak: setup ## Replace, kill and stop processes of a local fleet for 10 minutes, then overload it
+soak: setup ## Replace, kill and stop processes of a local fleet for 10 minutes, overload it, render all manifests
 	$(PY) -m tests.perf.fleet_soak --minutes 10 --overload
+	$(PY) -m tests.deploy.every_combination
 
 lint: $(STAMP) ## Check style
 	$(PY) -m ruff check

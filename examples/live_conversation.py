@@ -18,6 +18,7 @@ from pathlib import Path
 import soundfile
 
 from parlante.client import Event, Frame, ParlanteClient, Session
+from parlante.rpc.tls import TlsFiles
 from parlante.types import Controls, Int16Array
 
 CHUNK_MS = 20
@@ -61,11 +62,17 @@ async def talk(session: Session, audio: Path, listening: Path | None) -> None:
 
 
 async def converse(
-    server: str, portrait: Path, audio: Path, output_dir: Path, *, listening: Path | None = None
+    server: str,
+    portrait: Path,
+    audio: Path,
+    output_dir: Path,
+    *,
+    listening: Path | None = None,
+    tls: TlsFiles | None = None,
 ) -> int:
     """Hold the session; gives the number of frames."""
     num_frames = 0
-    async with ParlanteClient(server) as client:
+    async with ParlanteClient(server, tls=tls) as client:
         await client.wait_ready()
         avatar = await client.create_avatar(portrait)
         rate_hz = soundfile.info(audio).samplerate
@@ -90,6 +97,10 @@ def main() -> None:
     """Run the example."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--server", default="localhost:50050")
+    parser.add_argument("--tls", action="store_true", help="the server speaks TLS")
+    parser.add_argument(
+        "--tls-ca", type=Path, help="PEM bundle that it is signed by, if not by a known authority"
+    )
     parser.add_argument("--portrait", type=Path, required=True)
     parser.add_argument("--audio", type=Path, required=True, help="mono WAV, FLAC or OGG")
     parser.add_argument(
@@ -98,9 +109,9 @@ def main() -> None:
     parser.add_argument("--output-dir", type=Path, default=Path("frames"))
     args = parser.parse_args()
     args.output_dir.mkdir(parents=True, exist_ok=True)
-    num_frames = asyncio.run(
-        converse(args.server, args.portrait, args.audio, args.output_dir, listening=args.listening)
-    )
+    tls = TlsFiles(ca=args.tls_ca) if args.tls or args.tls_ca else None
+    paths = (args.portrait, args.audio, args.output_dir)
+    num_frames = asyncio.run(converse(args.server, *paths, listening=args.listening, tls=tls))
     print(f"{num_frames} frames in {args.output_dir}")
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from gateway.limits import SessionLimits
 from parlante.errors import InvalidInput
 from parlante.fleet.endpoints import check_target
-from parlante.renderers import IN_PROCESS, TRITON
+from parlante.renderers import IN_PROCESS, check_backend
 from parlante.rpc.server import ServerConfig, bad_setting
 from parlante.rpc.tls import TlsFiles
 from parlante.settings import about
@@ -160,10 +160,7 @@ class GatewayConfig(ServerConfig):
         super().__post_init__()
         if self.wiring not in (EMBEDDED, REMOTE):
             raise bad_setting("wiring", f"{EMBEDDED!r} or {REMOTE!r}", repr(self.wiring[:40]))
-        if self.renderer not in (IN_PROCESS, TRITON):
-            raise bad_setting("renderer", f"{IN_PROCESS!r} or {TRITON!r}", repr(self.renderer[:40]))
-        if not all(part.strip() for part in self.triton_url.split(",")):
-            raise bad_setting("triton_url", "HOST:PORT[,HOST:PORT...]", repr(self.triton_url[:80]))
+        check_backend(self.renderer, self.triton_url)
         for name in ("encoder_address", "motion_address", "renderer_address"):
             try:
                 check_target(getattr(self, name))

@@ -9,11 +9,12 @@ from typing import Any
 
 from opentelemetry import trace
 
+from gateway.credits import DropReason
 from gateway.limits import SessionLimits
 from gateway.resume import ResumeSealer
-from gateway.session import Session
+from gateway.session import Send, Session
 from gateway.stages import Stages
-from gateway.values import SessionInput, SessionOutput
+from gateway.values import SessionInput, SessionOutput, Started
 from gateway.wire import (
     input_from_proto,
     output_to_proto,
@@ -23,7 +24,7 @@ from gateway.wire import (
 from parlante import telemetry
 from parlante.aio import closing
 from parlante.clock import Clock
-from parlante.errors import Unavailable
+from parlante.errors import Overloaded, Unavailable
 from parlante.rpc.envelope import read_config
 from parlante.rpc.lifecycle import Lifecycle
 from parlante.rpc.server import Service
@@ -66,6 +67,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         self._sealer = sealer
         self._slots = slots or Slots(max_sessions, what="session", retry_after_ms=_RETRY_AFTER_MS)
         self._sessions: set[Session] = set()
+        _begin_series()
 
     @property
     def service(self) -> Service:
@@ -82,33 +84,47 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         self, request_iterator: AsyncIterator[gateway_pb2.ConverseRequest], context: Any
     ) -> None:
         """Hold one session; see gateway.proto."""
-        if self._slots.num_held >= self._slots.capacity:
-            telemetry.metrics().sessions_refused.add(1)
-        with self._slots.hold():
-            config = await read_config(request_iterator)
-            settings = settings_from_proto(config)
-            session = Session(
-                settings,
-                self._stages,
-                clock=self._clock,
-                limits=self._limits,
-                sealer=self._sealer,
-                request=resume_from_proto(config),
-            )
-            trace.get_current_span().set_attribute("parlante.session.id", session.id)
+        has_started = False
 
-            async def send(output: SessionOutput) -> None:
-                await context.write(output_to_proto(output))
+        async def send(output: SessionOutput) -> None:
+            nonlocal has_started
+            await context.write(output_to_proto(output))
+            if isinstance(output, Started):
+                has_started = True
+                telemetry.metrics().sessions_started.add(1)
 
-            self._sessions.add(session)
-            active = telemetry.metrics().sessions_active
-            active.add(1)
-            try:
-                async with closing(_inputs(request_iterator, settings.sample_rate_hz)) as inputs:
-                    await session.run(inputs, send)
-            finally:
-                active.add(-1)
-                self._sessions.discard(session)
+        try:
+            with self._slots.hold():
+                await self._hold_session(request_iterator, send)
+        except (Overloaded, Unavailable) as error:
+            if not has_started:
+                attributes = {telemetry.ATTRIBUTE_REASON: error.reason}
+                telemetry.metrics().sessions_refused.add(1, attributes)
+            raise
+
+    async def _hold_session(
+        self, requests: AsyncIterator[gateway_pb2.ConverseRequest], send: Send
+    ) -> None:
+        config = await read_config(requests)
+        settings = settings_from_proto(config)
+        session = Session(
+            settings,
+            self._stages,
+            clock=self._clock,
+            limits=self._limits,
+            sealer=self._sealer,
+            request=resume_from_proto(config),
+        )
+        trace.get_current_span().set_attribute("parlante.session.id", session.id)
+        self._sessions.add(session)
+        active = telemetry.metrics().sessions_active
+        active.add(1)
+        try:
+            async with closing(_inputs(requests, settings.sample_rate_hz)) as inputs:
+                await session.run(inputs, send)
+        finally:
+            active.add(-1)
+            self._sessions.discard(session)
 
     async def leave_on(self, lifecycle: Lifecycle) -> None:
         """Send the sessions of now away whenever an operator empties this gateway."""
@@ -147,3 +163,13 @@ async def _inputs(
 ) -> AsyncIterator[SessionInput]:
     async for request in requests:
         yield input_from_proto(request, sample_rate_hz)
+
+
+def _begin_series() -> None:
+    """Let counters begin at 0: alerts are about their increase, which a first event has not."""
+    metrics = telemetry.metrics()
+    metrics.sessions_started.add(0)
+    for reason in ("NO_FREE_SLOT", "STAGE_UNAVAILABLE"):
+        metrics.sessions_refused.add(0, {telemetry.ATTRIBUTE_REASON: reason})
+    for drop in DropReason:
+        metrics.frames_dropped.add(0, {telemetry.ATTRIBUTE_REASON: drop.value})

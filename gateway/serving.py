@@ -74,13 +74,16 @@ async def running_gateway(
 
 
 def _admin_server(config: GatewayConfig, replica: ReplicaServicer) -> RpcServer:
-    """Serve what only operators may ask on a port of its own, with the same keys."""
+    """Serve what only operators may ask on a port of its own, with the same keys.
+
+    Clients need no certificate where stages do; operators do: theirs are of the stages' authority.
+    """
     settings = ServerConfig(
         host=config.host,
         port=config.admin_port,
         tls_cert=config.tls_cert,
         tls_key=config.tls_key,
-        tls_client_ca=config.tls_client_ca,
+        tls_client_ca=config.tls_client_ca or (config.stages_ca if config.tls_cert else None),
         drain_grace_s=config.drain_grace_s,
     )
     return RpcServer([replica.service], settings, min_client_ping_ms=MIN_FLEET_PING_MS)

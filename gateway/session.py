@@ -19,6 +19,7 @@ from typing import Final
 from gateway.bell import Bell
 from gateway.limits import SessionLimits, frame_size_within
 from gateway.meter import SessionMeter
+from gateway.opening import find_avatar, started_message
 from gateway.outbox import Outbox
 from gateway.pipeline import MAX_WAITING_MESSAGES, Pipeline
 from gateway.resume import ResumeSealer
@@ -41,7 +42,6 @@ from gateway.values import (
     SessionOutput,
     SessionSettings,
     Speech,
-    Started,
     Steer,
 )
 from gateway.watchdog import Watchdog
@@ -49,7 +49,7 @@ from parlante.aio import first_error
 from parlante.clock import Clock
 from parlante.errors import FailedPrecondition, InvalidInput, Overloaded, ParlanteError
 from parlante.rpc.lifecycle import OVERLAP_S
-from parlante.types import FRAME_DURATION_US, FRAME_RATE_HZ, AvatarInfo
+from parlante.types import FRAME_DURATION_US, FRAME_RATE_HZ
 
 __all__ = ["Send", "Session"]
 
@@ -147,13 +147,23 @@ class Session:
             ParlanteError: What ended the session.
         """
         with named_stage("encoder"):
-            avatar = await self._find_avatar()
+            avatar = await find_avatar(
+                self._settings, self._stages.encoder, clock=self._clock, meter=self._meter
+            )
         size_px = frame_size_within(self._settings.render_config(avatar.key), avatar, self._limits)
         frames = not self._settings.no_frames
         async with self._stages.admitted(avatar.key, frames=frames) as stages:
             self._points.begin(avatar.key)
             self._meter.start_us = self._clock.monotonic_us() - self._points.elapsed_us
-            await send(self._started(avatar, size_px))
+            started = started_message(
+                self.id,
+                self._settings,
+                avatar,
+                delay_ms=self._pipeline.delay_ms,
+                limits=self._limits,
+                size_px=size_px,
+            )
+            await send(started)
             try:
                 async with asyncio.TaskGroup() as tasks:
                     watch = tasks.create_task(self._watchdog.run())
@@ -186,36 +196,6 @@ class Session:
     def abort(self, error: ParlanteError) -> None:
         """End the session with an error, soon."""
         self._watchdog.abort(error)
-
-    # --- start -------------------------------------------------------------------------------
-
-    async def _find_avatar(self) -> AvatarInfo:
-        if not self._settings.portrait:
-            return await self._stages.encoder.get(self._settings.avatar_name)
-        since_us = self._clock.monotonic_us()
-        avatar = await self._stages.encoder.create(
-            self._settings.portrait, selection=self._settings.face
-        )
-        self._meter.stage_took("encoder", since_us)
-        return avatar
-
-    def _started(self, avatar: AvatarInfo, size_px: tuple[int, int]) -> Started:
-        effective = replace(
-            self._settings,
-            avatar_name=avatar.name,
-            portrait=b"",
-            # In burst pacing the transport's flow control does it; see the protocol.
-            max_frames_in_flight=self._settings.max_frames_in_flight if self._is_live else 0,
-        )
-        return Started(
-            session_id=self.id,
-            settings=effective,
-            avatar=avatar,
-            algorithmic_delay_ms=self._pipeline.delay_ms,
-            max_audio_ahead_ms=self._limits.max_audio_ahead_ms,
-            width_px=size_px[0],
-            height_px=size_px[1],
-        )
 
     # --- from the client ---------------------------------------------------------------------
 

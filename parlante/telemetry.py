@@ -45,6 +45,7 @@ class Metrics:
     """Every instrument of the suite."""
 
     sessions_active: otel_metrics.UpDownCounter
+    sessions_started: otel_metrics.Counter
     sessions_refused: otel_metrics.Counter
     streams_active: otel_metrics.UpDownCounter
     slots_capacity: otel_metrics.UpDownCounter
@@ -81,8 +82,11 @@ def make_metrics(meter: otel_metrics.Meter) -> Metrics:
     up_down, counter = meter.create_up_down_counter, meter.create_counter
     return Metrics(
         sessions_active=up_down("parlante.sessions.active", "{session}", "Open sessions"),
+        sessions_started=counter("parlante.sessions.started", "{session}", "Sessions begun"),
         sessions_refused=counter(
-            "parlante.sessions.refused", "{session}", "Sessions refused, by parlante.reason"
+            "parlante.sessions.refused",
+            "{session}",
+            "Sessions that found no slot or no stage, by parlante.reason",
         ),
         streams_active=up_down("parlante.streams.active", "{stream}", "Calls that hold a slot"),
         slots_capacity=up_down("parlante.slots.capacity", "{slot}", "Slots of the process"),

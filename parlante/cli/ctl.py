@@ -6,8 +6,11 @@
   drain        cordon it and hand its streams over to others
   doctor       say what of a fleet does not fit together
   scale-guard  let scale-ins take the emptiest replicas (runs until stopped, in a cluster)
+  fetch        fetch weights that are in no image into a folder
 
 TARGETs are as for the gateway: HOST:PORT[,...], dns:///NAME:PORT or k8s:///SERVICE.NAMESPACE:PORT.
+Where options are not given, PARLANTECTL_STAGES (STAGE=TARGET, with spaces between), _TLS_CA,
+_TLS_CERT, _TLS_KEY and _PEER_NAME count.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from typing import Final
 
 from parlante.errors import InvalidInput, ParlanteError
 from parlante.fleet.endpoints import Discovery, open_discovery
+from parlante.fleet.model_files import fetch, read_list
 from parlante.fleet.operator import Operator, Report
 from parlante.logs import configure_logging
 from parlante.rpc.replica import replica_name
@@ -53,17 +57,26 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--tls-ca", type=Path, help="PEM bundle of the replicas; turns TLS on")
-    parser.add_argument("--tls-cert", type=Path, help="PEM certificate of our own")
-    parser.add_argument("--tls-key", type=Path, help="PEM key of the certificate")
-    parser.add_argument("--peer-name", default="", help="name in the replicas' certificates")
+    for name, what in (
+        ("ca", "PEM bundle of the replicas; turns TLS on"),
+        ("cert", "PEM certificate of our own"),
+        ("key", "PEM key of the certificate"),
+    ):
+        default = _from_environment(f"TLS_{name.upper()}") or None
+        parser.add_argument(f"--tls-{name}", type=Path, default=default, help=what)
+    parser.add_argument(
+        "--peer-name",
+        default=_from_environment("PEER_NAME"),
+        help="name in the replicas' certificates",
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    known_stages = _from_environment("STAGES").split()
     for name in ("status", "doctor", "scale-guard"):
         command = commands.add_parser(name)
         command.add_argument(
             "--stage",
             action="append",
-            required=True,
+            required=not known_stages,
             metavar="STAGE=TARGET",
             help=f"one of {', '.join(STAGES)}, and where its replicas are; may be repeated",
         )
@@ -76,6 +89,12 @@ def _parser() -> argparse.ArgumentParser:
                 help="empty a replica that is not needed and lower this Deployment's number, not "
                 "below MIN (default: 2); its autoscaler must not scale down; may be repeated",
             )
+        command.set_defaults(known_stages=known_stages)
+    command = commands.add_parser("fetch")
+    command.add_argument(
+        "--list", type=Path, required=True, help="file with a line SHA256 NAME URL for each file"
+    )
+    command.add_argument("--to", type=Path, required=True, help="folder")
     for name in ("cordon", "uncordon", "drain"):
         command = commands.add_parser(name)
         command.add_argument("address", help="HOST:PORT of the replica (gateways: the admin port)")
@@ -86,7 +105,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _from_environment(name: str) -> str:
+    return os.environ.get(f"PARLANTECTL_{name}", "")
+
+
 async def _run(args: argparse.Namespace) -> int:
+    if args.command == "fetch":
+        return await asyncio.to_thread(_fetch, args.list, args.to)
     tls = None
     if args.tls_ca or args.tls_cert:
         tls = TlsFiles(ca=args.tls_ca, cert=args.tls_cert, key=args.tls_key)
@@ -100,10 +125,11 @@ async def _run(args: argparse.Namespace) -> int:
             await operator.empty(args.address, timeout_s=args.timeout)
             print(f"{args.address}: empty and cordoned")
             return 0
-    scale_ins = dict(_scale_in(item, args.stage) for item in getattr(args, "scale_in", ()))
+    wanted = args.stage or args.known_stages
+    scale_ins = dict(_scale_in(item, wanted) for item in getattr(args, "scale_in", ()))
     async with AsyncExitStack() as stack:
         stages: dict[str, Discovery] = {}
-        for item in args.stage:
+        for item in wanted:
             stage, target = _split(item)
             discovery = open_discovery(target)
             await discovery.start()
@@ -112,9 +138,23 @@ async def _run(args: argparse.Namespace) -> int:
         if args.command == "scale-guard":
             return await _guard(operator, stages, scale_ins)
         reports = {stage: await operator.reports(found) for stage, found in stages.items()}
+        faults = {stage: found.known.fault for stage, found in stages.items()}
         if args.command == "status":
-            return _show(reports)
-        return _diagnose(reports)
+            return _show(reports, faults)
+        return _diagnose(reports, faults)
+
+
+def _fetch(list_file: Path, folder: Path) -> int:
+    try:
+        files = read_list(list_file.read_text())
+    except OSError as error:
+        raise InvalidInput(
+            f"cannot read the list {list_file}: {error.strerror}", reason="BAD_OPTION", field="list"
+        ) from error
+    for file in files:
+        state = "fetched" if fetch(file, folder) else "there already"
+        print(f"{file.name}: {state}", flush=True)
+    return 0
 
 
 def _split(item: str) -> tuple[str, str]:
@@ -142,16 +182,19 @@ def _scale_in(item: str, watched: list[str]) -> tuple[str, tuple[str, int]]:
     return stage, (deployment, max(1, int(least or "2")))
 
 
-def _show(reports: dict[str, list[Report]]) -> int:
+def _show(reports: dict[str, list[Report]], faults: dict[str, str]) -> int:
     rows: list[tuple[str, ...]] = [_COLUMNS]
     for stage, found in reports.items():
         rows += [_row(stage, report) for report in found]
+        if not found:
+            rows.append((stage, "", "", "", "", "", faults[stage] or "nobody is there", ""))
     widths = [max(len(row[index]) for row in rows) for index in range(len(_COLUMNS))]
     for row in rows:
         print(
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         )
-    return 0 if all(r.load for found in reports.values() for r in found) else 1
+    is_whole = all(found and all(report.load for report in found) for found in reports.values())
+    return 0 if is_whole else 1
 
 
 def _row(stage: str, report: Report) -> tuple[str, ...]:
@@ -174,11 +217,16 @@ def _row(stage: str, report: Report) -> tuple[str, ...]:
     return (stage, name, endpoint.address, endpoint.zone, used, slots, state, load.version)
 
 
-def _diagnose(reports: dict[str, list[Report]]) -> int:
+def _diagnose(reports: dict[str, list[Report]], faults: dict[str, str]) -> int:
     """Print one line per finding; gives 1 when one of them needs a person."""
-    problems = []
+    problems = [
+        f"{stage}: replicas cannot be discovered ({fault}); check the address, the network policy "
+        "to it and the right to get, list and watch endpointslices"
+        for stage, fault in faults.items()
+        if fault
+    ]
     for stage, found in reports.items():
-        if not found:
+        if not found and not faults[stage]:
             problems.append(f"{stage}: nobody is there; check its target, its Service and its pods")
         problems += [
             f"{stage}: {report.endpoint.address} does not answer ({report.fault}); "

@@ -32,6 +32,7 @@ __all__ = ["Line"]
 logger = logging.getLogger(__name__)
 
 STALLED: Final = "SERVER_STALLED"
+DRAINING: Final = "DRAINING"
 _LOOK_INTERVAL_S: Final = 0.05
 # A server that goes away sends frames until another one does; so many are left to it, which is what
 # a session needs to begin elsewhere.
@@ -74,6 +75,7 @@ class Line:
         self._is_finished = False
         self._is_lost = False
         self._has_ended = False  # the present call
+        self._is_dry = False  # it ran dry in time that is not the next one's
         self._leaving: set[asyncio.Task[None]] = set()
 
     async def start(self, *, timeout_s: float) -> None:
@@ -163,14 +165,20 @@ class Line:
         if message.WhichOneof("message") == "resume_point":
             self._progress.take_point(message.resume_point)
             self._log.acknowledge(message.resume_point)
-            if message.resume_point.go_away and self._may_overlap:
-                self._seek("DRAINING", num_awaited=_OVERLAP_FRAMES)
+            if self._is_dry:  # the point that belongs to it
+                self._is_dry = False
+                self._abandon()
+                self._seek(DRAINING, num_awaited=_OVERLAP_FRAMES)
+            elif message.resume_point.go_away and self._may_overlap:
+                self._seek(DRAINING, num_awaited=_OVERLAP_FRAMES)
             return None
         item = item_from_proto(message, self.info)
         if self._is_left_to_next(item):
             assert self._succession is not None
             self._succession.held.append(message)
             return None
+        if isinstance(item, Event) and item.type is EventType.AUDIO_UNDERRUN:
+            self._is_dry = self._is_before_next(item.media_offset_us)
         if isinstance(item, Frame):
             if self._succession is not None and self._succession.reason == STALLED:
                 self._abandon()  # it was only slow
@@ -186,6 +194,20 @@ class Line:
             and self._succession.begin_us > 0
             and isinstance(item, Frame | Audio | MotionSample)
             and item.media_offset_us >= self._succession.begin_us
+        )
+
+    def _is_before_next(self, media_offset_us: int) -> bool:
+        """Tell whether the present server, which goes away, still had the session then.
+
+        If it ran dry there, it keeps what comes late for the next one; and the one that is being
+        made ready does not know: it has what came late, and plays it where nobody hears it. So
+        another one begins with the state of now.
+        """
+        succession = self._succession
+        return (
+            succession is not None
+            and succession.reason == DRAINING
+            and media_offset_us < succession.begin_us
         )
 
     def _numbered(self, frame: Frame) -> Frame | None:
@@ -319,6 +341,7 @@ class Line:
         """Go on at the next server, which is ready."""
         assert self._succession is not None
         succession, self._succession = self._succession, None
+        self._is_dry = False
         lost, self._link = self._link, succession.take()
         self._has_ended = False
         self._acknowledged = succession.acknowledged
@@ -346,6 +369,7 @@ class Line:
         """Stop looking for another server."""
         succession, self._succession = self._succession, None
         if succession is not None:
+            self._taken_over.extend(succession.held)
             self._leave(succession)
 
     def _leave(self, what: Link | Succession) -> None:

@@ -13,7 +13,7 @@ from parlante.client.messages import Audio, Event, EventType, Frame, MotionSampl
 from parlante.client.outbox import Outbox
 from parlante.client.replay import ReplayLog
 from parlante.errors import Expired, InternalError, ParlanteError, Unavailable
-from parlante.rpc.calls import responses_of
+from parlante.rpc.calls import end_call, responses_of
 from parlante.types import FRAME_DURATION_US
 from parlante.v1 import gateway_pb2
 
@@ -232,7 +232,7 @@ class Link:
         """End the call and free what it holds. Idempotent."""
         self.outbox.close()
         if self._call is not None:
-            self._call.cancel()
+            end_call(self._call)
         if self._following is not None:
             await cancel_and_wait(self._following)
         if self._responses is not None:

@@ -119,6 +119,7 @@ class EndpointSliceDiscovery:
                 except _FAULTS as error:
                     extra = {"service": self._target.service, "error": _short(error)}
                     logger.warning("endpoints cannot be watched; trying again", extra=extra)
+                    self.known.fault = f"API server: {_short(error)}"
                 if self.num_lists > num_before:  # it did answer
                     backoff_s = self._min_backoff_s
                 await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))
@@ -143,6 +144,7 @@ class EndpointSliceDiscovery:
             if not token:
                 break
         self.num_lists += 1
+        self.known.fault = ""
         self._slices = slices
         self._publish()
         return version

@@ -58,9 +58,14 @@ class Endpoint:
 
 
 class EndpointSet:
-    """The endpoints that are known now, and a way to wait for others; one event loop."""
+    """The endpoints that are known now, and a way to wait for others; one event loop.
+
+    Attributes:
+        fault: Why they may be out of date or missing; "" while the source answers.
+    """
 
     def __init__(self, endpoints: frozenset[Endpoint] = frozenset()) -> None:
+        self.fault = ""
         self._endpoints = endpoints
         self._changed = asyncio.Event()
 
@@ -174,7 +179,9 @@ class DnsDiscovery:
         except OSError as error:
             extra = {"host": self._host, "error": str(error)}
             logger.warning("no answer from DNS; keeping what is known", extra=extra)
+            self.known.fault = f"DNS: {error.strerror or error}"
             return
+        self.known.fault = ""
         self.known.put(frozenset(Endpoint(address=address) for address in addresses))
 
 

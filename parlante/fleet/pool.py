@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -23,7 +24,9 @@ __all__ = ["ReplicaPool"]
 
 logger = logging.getLogger(__name__)
 
-# Measured with grpcio 1.85: finds a stopped process in 0.8 s; see `parlante.rpc.channel`.
+# Measured with grpcio 1.85: a stopped process is found after 0.4 to 1.3 s, as the core sends one
+# ping a second at most, whatever is asked for (tests/perf/hung_replica.py, `parlante.rpc.channel`).
+# Streams do not wait for that: they miss what they are owed after half a second (`Patience`).
 KEEPALIVE_TIME_MS: Final = 500
 KEEPALIVE_TIMEOUT_MS: Final = 400
 PATIENCE_S: Final = 1.0
@@ -38,6 +41,8 @@ _RECONNECT: Final = (
 _RETRY_AFTER_MS: Final = 1000
 _LEAVING_S: Final = 30.0
 _LOOK_INTERVAL_S: Final = 0.01
+# Why streams move, mostly.
+_COMMON_REASONS: Final = ("HANDED_OVER", "UNAVAILABLE", "LATE", "STAGE_TIMEOUT", "INTERNAL")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -87,6 +92,7 @@ class ReplicaPool:
         self._leaving: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
+        self._begin_series()
         await self._discovery.start()
         self._update(self._discovery.known.endpoints)
         self._follower = asyncio.create_task(self._follow(), name=f"{self.stage}-endpoints")
@@ -240,14 +246,15 @@ class ReplicaPool:
                 self._add(endpoint)
 
     def _add(self, endpoint: Endpoint) -> None:
-        channel = open_channel(
+        connect = partial(
+            open_channel,
             endpoint.address,
             tls=self._tls,
             keepalive_time_ms=KEEPALIVE_TIME_MS,
             keepalive_timeout_ms=KEEPALIVE_TIMEOUT_MS,
             options=(*_RECONNECT, *self._peer_options),
         )
-        replica = Replica(endpoint, channel, self._now_s)
+        replica = Replica(endpoint, connect, self._now_s, tls=self._tls)
         self._replicas[endpoint.address] = replica
         self._watches[endpoint.address] = asyncio.create_task(
             replica.watch(), name=f"watch-{endpoint.address}"
@@ -266,6 +273,13 @@ class ReplicaPool:
         closing = asyncio.create_task(_close_later(replica), name=f"close-{address}")
         self._leaving.add(closing)
         closing.add_done_callback(self._leaving.discard)
+
+    def _begin_series(self) -> None:
+        """Let series begin at 0: alerts are about their increase, and about there being none."""
+        attributes = {telemetry.ATTRIBUTE_STAGE: self.stage}
+        telemetry.metrics().replicas_known.add(0, attributes)
+        for reason in _COMMON_REASONS:
+            telemetry.metrics().failovers.add(0, {**attributes, telemetry.ATTRIBUTE_REASON: reason})
 
     def _count(self, key: str, replica: Replica, attempt: int) -> None:
         addresses = [one.endpoint.address for one in self._replicas.values()]

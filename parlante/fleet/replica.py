@@ -13,10 +13,18 @@ from typing import Any, Final
 import grpc
 
 from parlante.aio import cancel_and_wait
-from parlante.errors import Expired, Overloaded, ParlanteError, Unavailable, Unsupported
+from parlante.errors import (
+    Expired,
+    InvalidInput,
+    Overloaded,
+    ParlanteError,
+    Unavailable,
+    Unsupported,
+)
 from parlante.fleet.endpoints import Endpoint
 from parlante.fleet.placement import Candidate
 from parlante.rpc.calls import responses_of, translated_errors
+from parlante.rpc.tls import TlsFiles
 from parlante.v1 import replica_pb2, replica_pb2_grpc
 
 __all__ = ["Lease", "Replica"]
@@ -30,6 +38,7 @@ LEASE_TTL_MS: Final = 5_000
 _MIN_RETRY_S: Final = 0.1
 _MAX_RETRY_S: Final = 0.5
 _NO_REPORTS_RETRY_S: Final = 60.0
+_CONNECT_S: Final = 5.0
 
 
 class Replica:
@@ -37,27 +46,61 @@ class Replica:
 
     Args:
         endpoint: Where it is.
-        channel: Closed with the replica.
+        open_channel: Opens a channel to it; again when certificates have been renewed.
         now_s: Monotonic time, seconds.
+        tls: Key files of the channel; None for plain text.
 
     Attributes:
         endpoint: As discovered last; it may begin to drain.
+        channel: For new streams.
         load: The last report; None before the first and while it is out of reach.
         num_asked: Slots that are being asked for now.
     """
 
     def __init__(
-        self, endpoint: Endpoint, channel: grpc.aio.Channel, now_s: Callable[[], float]
+        self,
+        endpoint: Endpoint,
+        open_channel: Callable[[], grpc.aio.Channel],
+        now_s: Callable[[], float],
+        *,
+        tls: TlsFiles | None = None,
     ) -> None:
         self.endpoint = endpoint
-        self.channel = channel
+        self._open_channel = open_channel
+        self._tls = tls
+        self._spent: list[grpc.aio.Channel] = []
+        self._connect()
         self.load: replica_pb2.ReplicaLoad | None = None
         self.num_asked = 0
         self.suspect_until_s = 0.0
         self.gives_no_reports = False
         self._now_s = now_s
         self._given_back: set[asyncio.Task[None]] = set()
-        self._stub: Any = replica_pb2_grpc.ReplicaServiceStub(channel)  # type: ignore[no-untyped-call]
+        self._retry_s = _MIN_RETRY_S
+
+    def _connect(self) -> None:
+        self._tls_stamp = self._tls.stamp() if self._tls else None  # before the files are read
+        self.channel = self._open_channel()
+        self._stub: Any = replica_pb2_grpc.ReplicaServiceStub(self.channel)  # type: ignore[no-untyped-call]
+
+    def _renew_channel(self) -> None:
+        """Take a channel with the key files of now, if they have changed since the last one.
+
+        For one that is out of reach: a channel knows the files of when it was opened, and would
+        show an expired certificate for ever. An open connection is not looked at again.
+        """
+        if self._tls is None or self._tls.stamp() == self._tls_stamp:
+            return
+        spent = self.channel
+        try:
+            self._connect()
+        except InvalidInput as error:  # in the middle of a renewal
+            extra = {"replica": self.endpoint.address, "detail": error.message}
+            logger.warning("TLS files not read again", extra=extra)
+            return
+        # Not closed yet: if it was the replica's fault, streams may still be on it.
+        self._spent.append(spent)
+        logger.info("TLS files read again", extra={"replica": self.endpoint.address})
 
     @property
     def is_open(self) -> bool:
@@ -141,32 +184,45 @@ class Replica:
         task.add_done_callback(self._given_back.discard)
 
     async def aclose(self) -> None:
-        """Close the channel, and wait for nothing."""
+        """Close its channels, and wait for nothing."""
         await cancel_and_wait(*self._given_back)
-        await self.channel.close(None)
+        for channel in (*self._spent, self.channel):
+            await channel.close(None)
 
     async def watch(self) -> None:
         """Follow its load until cancelled; connects again with a growing pause."""
-        retry_s = _MIN_RETRY_S
+        self._retry_s = _MIN_RETRY_S
         while True:
             try:
-                # Waits for the connection: failing at once would add this pause to the channel's.
-                call = self._stub.WatchLoad(replica_pb2.WatchLoadRequest(), wait_for_ready=True)
-                try:
-                    async for response in responses_of(call):
-                        self.load = response.load
-                        retry_s = _MIN_RETRY_S
-                finally:
-                    call.cancel()
+                await self._follow()
             except Unsupported:  # a replica of an older version: always worth a try
                 self.gives_no_reports = True
-                retry_s = _NO_REPORTS_RETRY_S
-            except ParlanteError as error:
-                extra = {"replica": self.endpoint.address, "reason": error.reason}
+                self._retry_s = _NO_REPORTS_RETRY_S
+            except (ParlanteError, TimeoutError) as error:
+                reason = error.reason if isinstance(error, ParlanteError) else "NO_CONNECTION"
+                extra = {"replica": self.endpoint.address, "reason": reason}
                 logger.debug("replica out of reach", extra=extra)
+                self._renew_channel()
             self.load = None
-            await asyncio.sleep(retry_s * random.uniform(0.5, 1.0))
-            retry_s = min(_MAX_RETRY_S, retry_s * 2)
+            await asyncio.sleep(self._retry_s * random.uniform(0.5, 1.0))
+            self._retry_s = min(_MAX_RETRY_S, self._retry_s * 2)
+
+    async def _follow(self) -> None:
+        """Follow its load until that ends."""
+        # Waits for the connection: failing at once would add a pause to the channel's own. Not for
+        # ever where that may be for want of a certificate that has been renewed.
+        patience_s = _CONNECT_S if self._tls else None
+        call = self._stub.WatchLoad(replica_pb2.WatchLoadRequest(), wait_for_ready=True)
+        responses = responses_of(call)
+        try:
+            async with asyncio.timeout(patience_s):
+                response = await anext(responses, None)
+            while response is not None:
+                self.load = response.load
+                self._retry_s = _MIN_RETRY_S
+                response = await anext(responses, None)
+        finally:
+            call.cancel()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -29,6 +29,7 @@ from parlante.models.face_coefficients import load_reference
 from parlante.models.face_mesh import Int32Array
 from parlante.models.face_regions import DrawnFrame, cut_regions
 from parlante.models.face_rig import FaceRig, build_rig, face_axes
+from parlante.models.fold_edges import soften_folds
 from parlante.models.frame_geometry import (
     INNER_LIPS,
     OUTER_LIPS,
@@ -413,4 +414,6 @@ def _sample(
     if x1 > x0 and y1 > y0:
         face = (slice(y0, y1), slice(x0, x1))
         map_x, map_y = maps[0][face], maps[1][face]
-        out[face] = cv2.remap(canvas, map_x, map_y, cv2.INTER_CUBIC, borderMode=border)
+        sharp = cv2.remap(canvas, map_x, map_y, cv2.INTER_CUBIC, borderMode=border)
+        out[face] = sharp
+        soften_folds(sharp, map_x, map_y, out[face])

@@ -35,6 +35,7 @@ GREY_APERTURE_IOD: Final = 0.09
 DARK_LIGHT: Final = 0.5
 DARK_OF_LIP: Final = 0.70  # of the light of the lips beside it
 MIN_RUN: Final = 3
+MIN_TOOTH_COLUMNS: Final = 4  # fewer are a glint, or lips painted paler towards their edge
 CORNER_SEARCH_IOD: Final = 0.04
 CORNER_WIDTH_IOD: Final = 0.015
 MAX_SHIFT_OF_APERTURE: Final = 0.4
@@ -90,7 +91,8 @@ def find_opening(image: Uint8Array, landmarks: Float32Array) -> LipOpening:
         redness = np.zeros_like(redness)
     is_tooth[:STEPS_PER_COLUMN] = is_tooth[-STEPS_PER_COLUMN:] = False  # beside lies skin
     none = np.zeros(NUM_COLUMNS)
-    if not (is_tooth & (redness < SURE_TOOTH_REDNESS)).any():
+    is_sure = is_tooth & (redness < SURE_TOOTH_REDNESS)
+    if is_tooth.any(axis=1).sum() < MIN_TOOTH_COLUMNS or not is_sure.any():
         return LipOpening(lips=lips, teeth=np.zeros((0, 3)), upper_shift=none, lower_shift=none)
     # Towards the corners the shadow is lighter, but so is what lies beside it.
     around = np.minimum(beside[0].mean(-1), beside[1].mean(-1))[:, None]

@@ -9,6 +9,7 @@ Axis letters: T frames, D latent channels.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -33,13 +34,14 @@ from parlante.types import (
 )
 
 VOR_GAIN: Final = 1.0
-# Of the eyes' wandering about where they are told to look: a few passes make it wide, and late.
-WANDER_SHARE: Final = 0.35
+# Of the eyes' wandering about where they are told to look: a few passes make it wide, late, and off
+# to one side. At 0.35 irises moved by 0.020 of the eye's width (people: 0.013, 2026-11).
+WANDER_SHARE: Final = 0.2
 CONTACT_FROM: Final = 0.30  # lips: a closure is whole or none, see `_contact`
 CONTACT_FULL: Final = 0.46
 CONTACT_JAW_SHARE: Final = 0.5  # of the jaw's opening that a closure takes away
-CONTACT_PRESS: Final = 0.6
-CONTACT_ROLL: Final = 0.35
+CONTACT_PRESS: Final = 0.45
+CONTACT_ROLL: Final = 0.22
 # A few passes end near the mean of what lips may do, which is flatter than what they do: without
 # it the width of rendered mouths varied by 0.018 IOD, that of people by 0.046 (2026-11).
 # Rounding is capped where the corners of a smiling portrait's mouth begin to crease.
@@ -48,7 +50,18 @@ SHAPE_GAINS: Final = {
     "mouthPucker": (1.55, 0.8),
     "mouthFunnel": (1.35, 0.58),
 }
-LID_COURSE: Final = (0.45, 1.0, 1.0, 0.72, 0.38, 0.12)  # 0.24 s, closing faster than opening
+# Moods are drawn without the wrinkles that make people's plain, so the movement says more.
+MOOD_GAINS: Final = {"browDown": 1.25, "eyeSquint": 1.6, "mouthFrown": 1.6, "noseSneer": 1.5}
+# 0.3 s, closing faster than opening; the tracker sees people's lids down for 0.22 s.
+LID_COURSE: Final = (0.5, 1.0, 1.0, 0.85, 0.6, 0.33, 0.12)
+# Lips that nothing opens rest on each other a little firmer than in the portrait, whose own often
+# leave a slit. All of it up to the first aperture, none from the second on (IOD).
+REST_PRESS: Final = 0.45
+REST_APERTURE: Final = (0.01, 0.03)
+SILENT_PRESS: Final = 0.3  # what the generator makes of silence
+# Few passes tilt the head less than people do (2.7 degrees, 3.5).
+ROLL_GAIN: Final = 1.25
+_OPENS: Final = {"jawOpen": 0.42, "mouthFunnel": 0.08, "mouthLowerDown": 0.1, "mouthUpperUp": 0.06}
 REST_DEAD_ZONE: Final = 0.03  # blendshape weight below which a channel counts as zero
 
 
@@ -92,6 +105,7 @@ def to_channels(
 def _write_pose(row: np.ndarray, state: PoseState) -> None:
     deviation = state.deviation - state.drift
     deviation[1] += nod_now(state.nod)
+    deviation[2] *= ROLL_GAIN
     pose = state.anchor + state.intensity[0] * deviation
     size = math.exp(pose[5])  # shifts are seen at the face's size
     row[: len(POSE_CHANNELS)] = pose
@@ -107,11 +121,14 @@ def _write_face(row: np.ndarray, frame: np.ndarray, state: PoseState) -> None:
     weights["mouthClose"] = contact
     # Lips that meet are pressed and turned in a little, over a jaw that comes along.
     weights["jawOpen"] *= 1.0 - CONTACT_JAW_SHARE * contact
-    weights["mouthPress"] = max(weights["mouthPress"], CONTACT_PRESS * contact)
+    press = max(CONTACT_PRESS * contact, REST_PRESS * _rest(weights))
+    weights["mouthPress"] = max(weights["mouthPress"], press)
     weights["mouthRollLower"] = max(weights["mouthRollLower"], CONTACT_ROLL * contact)
     for name, (gain, most) in SHAPE_GAINS.items():
         weights[name] = min(most, gain * weights[name])
     row[MOTION_INDEX["mouthRollUpper"]] = _weight(CONTACT_ROLL * contact * mouth)
+    for name, gain in MOOD_GAINS.items():
+        weights[name] *= gain
     accent = accent_now(state.accent)
     weights["browInnerUp"] += max(0.0, accent)
     weights["browOuterUp"] += 0.85 * max(0.0, accent)
@@ -142,6 +159,14 @@ def _contact(close: float) -> float:
     packaged weights make of them is in their card.
     """
     return (close - CONTACT_FROM) / (CONTACT_FULL - CONTACT_FROM)
+
+
+def _rest(weights: Mapping[str, float]) -> float:
+    """How much the lips rest on each other, 0 to 1: nothing opens them, and they are pressed."""
+    aperture = sum(share * max(0.0, weights[name]) for name, share in _OPENS.items())
+    touching, apart = REST_APERTURE
+    pressed = min(1.0, max(0.0, weights["mouthPress"] / SILENT_PRESS))
+    return pressed * min(1.0, max(0.0, (apart - aperture) / (apart - touching)))
 
 
 def _weight(value: float) -> float:

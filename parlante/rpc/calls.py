@@ -78,6 +78,22 @@ def ending_of(call: Any) -> asyncio.Future[grpc.aio.AioRpcError]:
     return ending
 
 
+def end_call(call: Any) -> None:
+    """Cancel a call, even one that grpc.aio believes to have ended.
+
+    A write that failed makes it think so (see `responses_of`), and from then on its own `cancel`
+    does nothing. But the call itself goes on until all that the server sent has been read, with a
+    task that waits for it: a stream that is left unread in that state would stay as long as its
+    channel (measured with grpcio 1.85, in a stream that was handed over while it was written).
+    """
+    is_believed_over = call.done() and _without_waiting(call.details()) == _FAILED_WRITE
+    core = getattr(call, "_cython_call", None)
+    if is_believed_over and core is not None:
+        core.cancel("left unread")
+    else:
+        call.cancel()
+
+
 def _without_waiting(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine that has nothing to wait for, as those about an ended call."""
     try:

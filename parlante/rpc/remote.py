@@ -1,26 +1,30 @@
 """The three ports over gRPC: what the gateway holds when the stages run elsewhere.
 
-Errors come back as the classes and reasons that the stage raised. Streams write in a task of
-their own, so that neither side can block the other, and end it when they are closed.
+Errors come back as the classes and reasons that the stage raised.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Final
 
 import grpc
-from opentelemetry import trace
 
 from parlante import convert, telemetry
-from parlante.aio import cancel_and_wait, closing
-from parlante.errors import InternalError, InvalidInput, Unavailable
+from parlante.aio import closing
+from parlante.errors import InternalError
 from parlante.rpc.calls import responses_of, translated_errors
-from parlante.rpc.interceptors import mark_failed
+from parlante.rpc.exchange import (
+    claim,
+    client_span,
+    exchange,
+    is_notice,
+    make_stub,
+    of_stage,
+    out_of_order,
+    read_started,
+)
 from parlante.rpc.latents import MAX_CHUNK_BYTES, read_latents
-from parlante.rpc.replica import LEASE_METADATA
 from parlante.types import (
     MAX_DELAY_BUDGET_MS,
     MIN_DELAY_BUDGET_MS,
@@ -48,141 +52,10 @@ from parlante.v1 import (
     renderer_pb2_grpc,
 )
 
-T = TypeVar("T")
-
 DEFAULT_TIMEOUT_S: Final = 10.0
 CREATE_TIMEOUT_S: Final = 60.0
 START_TIMEOUT_S: Final = 10.0
 _MAX_DELAYS: Final = 32  # of one stage; bounds the questions about them
-
-
-def _stub(stub_class: Any, channel: grpc.aio.Channel) -> Any:
-    return stub_class(channel)  # generated without types
-
-
-@contextmanager
-def _client_span(name: str) -> Iterator[tuple[tuple[str, str], ...]]:
-    """Open a span and give the metadata that continues it.
-
-    The span is never made current: a generator may be resumed in another context than the one
-    it began in, and could not put back what it replaced.
-    """
-    span = telemetry.tracer().start_span(name, kind=trace.SpanKind.CLIENT)
-    try:
-        yield telemetry.outgoing_metadata(span)
-    except BaseException as error:
-        if not isinstance(error, GeneratorExit):  # the reader has seen enough: no failure
-            mark_failed(span, error)
-        raise
-    finally:
-        span.end()
-
-
-async def _exchange(call: Any, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    """Write requests in a task while giving responses; an error of `requests` is raised here."""
-    failure: BaseException | None = None
-    half_closed = False
-
-    async def send() -> None:
-        nonlocal failure, half_closed
-        try:
-            async with closing(requests) as items:
-                async for request in items:
-                    if not await _write(call.write(request)):
-                        return
-            half_closed = True
-            await _write(call.done_writing())
-        except Exception as error:
-            failure = error
-            call.cancel()
-
-    responses = responses_of(call)
-    sender = asyncio.create_task(send())
-    try:
-        async for response in responses:
-            yield response
-        if not half_closed:
-            raise InternalError(
-                "the stage ended the stream before its input ended", reason="STREAM_ENDED_EARLY"
-            )
-    except asyncio.CancelledError:
-        if failure is None or _is_being_cancelled():
-            raise
-        raise failure from None
-    finally:
-        call.cancel()
-        await cancel_and_wait(sender)
-
-
-async def _write(write: Any) -> bool:
-    """Await a write; False when the call is over, of which the reading side tells the reason."""
-    try:
-        await write
-    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-        return False
-    return True
-
-
-def _is_being_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-async def _started(responses: AsyncIterator[Any], *, timeout_s: float) -> Any:
-    """Read the first response of a stream, which must be `started`."""
-    try:
-        async with asyncio.timeout(timeout_s) as limit:
-            first = await anext(responses, None)
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        raise Unavailable(
-            f"the stage did not answer within {timeout_s:g} s; try another one",
-            reason="STAGE_TIMEOUT",
-            retry_after_ms=1000,
-        ) from None
-    if first is None or first.WhichOneof("message") != "started":
-        raise _out_of_order("started", first)
-    return first.started
-
-
-def _claim(lease_id: str) -> tuple[tuple[str, str], ...]:
-    return ((LEASE_METADATA, lease_id),) if lease_id else ()
-
-
-def _is_notice(response: Any, on_notice: Callable[[], None] | None) -> bool:
-    """Pass on that the stage will give the stream back.
-
-    Raises:
-        Unavailable: HANDED_OVER, it gives the stream back now.
-    """
-    if response.WhichOneof("message") != "handover":
-        return False
-    if response.handover.notice and on_notice is not None:
-        on_notice()
-        return True
-    raise Unavailable(
-        "the replica gives its streams away; go on at another one",
-        reason="HANDED_OVER",
-        metadata={"why": response.handover.reason},
-    )
-
-
-def _out_of_order(expected: str, message: Any) -> InternalError:
-    kind = "the end" if message is None else message.WhichOneof("message") or "an empty message"
-    return InternalError(
-        f"the stage must answer with {expected}; got {kind}", reason="UNEXPECTED_RESPONSE"
-    )
-
-
-def _of_stage(convert_message: Callable[[Any], T], message: Any) -> T:
-    """Convert what a stage sent; if it is wrong, that is no fault of our caller's input."""
-    try:
-        return convert_message(message)
-    except InvalidInput as error:
-        raise InternalError(
-            f"the stage sent a wrong message: {error.message}", reason="UNEXPECTED_RESPONSE"
-        ) from error
 
 
 class RemoteEncoder:
@@ -201,7 +74,7 @@ class RemoteEncoder:
         timeout_s: float = DEFAULT_TIMEOUT_S,
         create_timeout_s: float = CREATE_TIMEOUT_S,
     ) -> None:
-        self._stub = _stub(encoder_pb2_grpc.EncoderServiceStub, channel)
+        self._stub = make_stub(encoder_pb2_grpc.EncoderServiceStub, channel)
         self._timeout_s = timeout_s
         self._create_timeout_s = create_timeout_s
 
@@ -224,7 +97,7 @@ class RemoteEncoder:
                     chunk=image[offset : offset + MAX_CHUNK_BYTES]
                 )
 
-        with _client_span(telemetry.SPAN_ENCODE) as metadata, translated_errors():
+        with client_span(telemetry.SPAN_ENCODE) as metadata, translated_errors():
             response = await self._stub.CreateAvatar(
                 upload(), timeout=self._create_timeout_s, metadata=metadata
             )
@@ -253,7 +126,7 @@ class RemoteEncoder:
     async def latents(self, key: str) -> AvatarLatents:
         """Fetch latents in chunks and check them; see `parlante.ports.Encoder.latents`."""
         request = encoder_pb2.FetchLatentsRequest(key=key)
-        with _client_span(telemetry.SPAN_ENCODE) as metadata, translated_errors():
+        with client_span(telemetry.SPAN_ENCODE) as metadata, translated_errors():
             call = self._stub.FetchLatents(request, timeout=self._timeout_s, metadata=metadata)
             try:
                 return await read_latents(key, responses_of(call))
@@ -261,7 +134,7 @@ class RemoteEncoder:
                 call.cancel()
 
     async def _call(self, method: Any, request: Any) -> Any:
-        with _client_span(telemetry.SPAN_ENCODE) as metadata, translated_errors():
+        with client_span(telemetry.SPAN_ENCODE) as metadata, translated_errors():
             return await method(request, timeout=self._timeout_s, metadata=metadata)
 
 
@@ -293,7 +166,7 @@ class RemoteMotion:
         on_notice: Callable[[], None] | None = None,
     ) -> None:
         self._on_notice = on_notice
-        self._stub = _stub(motion_pb2_grpc.MotionServiceStub, channel)
+        self._stub = make_stub(motion_pb2_grpc.MotionServiceStub, channel)
         self._start_timeout_s = start_timeout_s
         self._lease_id = lease_id
         # By budget, as the stage told them.
@@ -329,7 +202,7 @@ class RemoteMotion:
         async def requests() -> AsyncIterator[motion_pb2.StreamMotionRequest]:
             yield motion_pb2.StreamMotionRequest(config=convert.motion_config_to_proto(config))
 
-        async with closing(_exchange(self._stub.StreamMotion(), requests())) as responses:
+        async with closing(exchange(self._stub.StreamMotion(), requests())) as responses:
             started = await self._begin(config, responses)
             async for _ in responses:
                 pass
@@ -338,7 +211,7 @@ class RemoteMotion:
     async def _begin(
         self, config: MotionConfig, responses: AsyncIterator[Any]
     ) -> motion_pb2.MotionStarted:
-        started: motion_pb2.MotionStarted = await _started(
+        started: motion_pb2.MotionStarted = await read_started(
             responses, timeout_s=self._start_timeout_s
         )
         self._delays_ms[config.delay_budget_ms] = started.algorithmic_delay_ms
@@ -349,17 +222,17 @@ class RemoteMotion:
     ) -> AsyncIterator[MotionBlock]:
         """Generate motion elsewhere; see `parlante.ports.Motion.stream`."""
         async with closing(inputs) as items:
-            with _client_span(telemetry.SPAN_MOTION) as metadata:
+            with client_span(telemetry.SPAN_MOTION) as metadata:
                 requests = _motion_requests(config, items, notice=self._on_notice is not None)
-                call = self._stub.StreamMotion(metadata=(*metadata, *_claim(self._lease_id)))
-                async with closing(_exchange(call, requests)) as responses:
+                call = self._stub.StreamMotion(metadata=(*metadata, *claim(self._lease_id)))
+                async with closing(exchange(call, requests)) as responses:
                     _check_motion_space(await self._begin(config, responses))
                     async for response in responses:
-                        if _is_notice(response, self._on_notice):
+                        if is_notice(response, self._on_notice):
                             continue
                         if response.WhichOneof("message") != "block":
-                            raise _out_of_order("block", response)
-                        yield _of_stage(convert.motion_block_from_proto, response.block)
+                            raise out_of_order("block", response)
+                        yield of_stage(convert.motion_block_from_proto, response.block)
 
 
 def _check_motion_space(started: motion_pb2.MotionStarted) -> None:
@@ -409,7 +282,7 @@ class RemoteRenderer:
         on_notice: Callable[[], None] | None = None,
     ) -> None:
         self._on_notice = on_notice
-        self._stub = _stub(renderer_pb2_grpc.RendererServiceStub, channel)
+        self._stub = make_stub(renderer_pb2_grpc.RendererServiceStub, channel)
         self._start_timeout_s = start_timeout_s
         self._lease_id = lease_id
 
@@ -418,16 +291,16 @@ class RemoteRenderer:
     ) -> AsyncIterator[RenderedFrame]:
         """Render elsewhere; see `parlante.ports.Renderer.stream`."""
         async with closing(motion) as blocks:
-            with _client_span(telemetry.SPAN_RENDER) as metadata:
+            with client_span(telemetry.SPAN_RENDER) as metadata:
                 requests = _render_requests(config, blocks, notice=self._on_notice is not None)
-                call = self._stub.RenderFrames(metadata=(*metadata, *_claim(self._lease_id)))
-                async with closing(_exchange(call, requests)) as responses:
-                    started = await _started(responses, timeout_s=self._start_timeout_s)
+                call = self._stub.RenderFrames(metadata=(*metadata, *claim(self._lease_id)))
+                async with closing(exchange(call, requests)) as responses:
+                    started = await read_started(responses, timeout_s=self._start_timeout_s)
                     async for response in responses:
-                        if _is_notice(response, self._on_notice):
+                        if is_notice(response, self._on_notice):
                             continue
                         if response.WhichOneof("message") != "frame":
-                            raise _out_of_order("frame", response)
+                            raise out_of_order("frame", response)
                         yield convert.frame_from_proto(response.frame, started)
 
     async def prepare(self, avatar_key: str) -> None:
@@ -438,7 +311,7 @@ class RemoteRenderer:
         async def requests() -> AsyncIterator[renderer_pb2.RenderFramesRequest]:
             yield renderer_pb2.RenderFramesRequest(config=config)
 
-        async with closing(_exchange(self._stub.RenderFrames(), requests())) as responses:
+        async with closing(exchange(self._stub.RenderFrames(), requests())) as responses:
             async for _ in responses:
                 pass
 

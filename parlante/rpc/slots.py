@@ -71,7 +71,11 @@ class Slots:
         self._num_refused = 0
         self._leases: dict[str, float] = {}  # id -> when it ends
         self._changed = asyncio.Event()
-        telemetry.metrics().slots_capacity.add(capacity, self._attributes)
+        metrics = telemetry.metrics()
+        metrics.slots_capacity.add(capacity, self._attributes)
+        # A series that begins with its first event has no increase to be seen by an alert.
+        metrics.streams_active.add(0, self._attributes)
+        metrics.streams_refused.add(0, self._attributes)
 
     @property
     def num_held(self) -> int:

@@ -46,12 +46,12 @@ class TlsFiles:
                 reason="BAD_SETTING",
                 field="tls",
             )
-        seen = self._stamp()
+        seen = self.stamp()
         first = self._configuration()
 
         def fetch() -> grpc.ServerCertificateConfiguration | None:
             nonlocal seen
-            stamp = self._stamp()
+            stamp = self.stamp()
             if stamp == seen:
                 return None
             try:
@@ -76,7 +76,7 @@ class TlsFiles:
             [(_read(self.key), _read(self.cert))], root_certificates=_read_if(self.ca)
         )
 
-    def _stamp(self) -> tuple[tuple[int, int], ...]:
+    def stamp(self) -> tuple[tuple[int, int], ...]:
         """Tell versions of the files apart; a mounted secret swaps a link, so time and inode."""
         stamps = []
         for path in (self.cert, self.key, self.ca):

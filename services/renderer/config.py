@@ -7,18 +7,10 @@ from pathlib import Path
 
 from parlante.errors import InvalidInput
 from parlante.fleet.endpoints import check_target
-from parlante.renderers import IN_PROCESS, TRITON
+from parlante.renderers import IN_PROCESS, check_backend
 from parlante.rpc.server import ServerConfig, bad_setting
 from parlante.rpc.tls import TlsFiles
 from parlante.settings import about
-
-
-def check_backend(renderer: str, triton_url: str) -> None:
-    """Raise `InvalidInput` for settings of a renderer that name no backend."""
-    if renderer not in (IN_PROCESS, TRITON):
-        raise bad_setting("renderer", f"{IN_PROCESS!r} or {TRITON!r}", repr(renderer[:40]))
-    if renderer == TRITON and not all(part.strip() for part in triton_url.split(",")):
-        raise bad_setting("triton_url", "HOST:PORT[,HOST:PORT...]", repr(triton_url[:80]))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Checks Kubernetes objects strictly: unknown kinds, unknown fields and wrong types are errors.
 
 Built-in kinds are checked against the models of the `kubernetes` client, whose own parsers let
-unknown fields through. Kinds of other projects have small schemas here.
+unknown fields through. Kinds of other projects have schemas in `custom_kinds`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from kubernetes import client
+from pydantic import ValidationError
+
+from tests.deploy.custom_kinds import CUSTOM, BuiltIn
 
 Item = dict[str, Any]
 
@@ -30,30 +33,6 @@ BUILT_IN = {
     ("rbac.authorization.k8s.io/v1", "RoleBinding"): "V1RoleBinding",
     ("scheduling.k8s.io/v1", "PriorityClass"): "V1PriorityClass",
 }
-# (apiVersion, kind): fields of spec that must be there, and those that may.
-CUSTOM: dict[tuple[str, str], tuple[set[str], set[str]]] = {
-    ("keda.sh/v1alpha1", "ScaledObject"): (
-        {"scaleTargetRef", "triggers"},
-        {"pollingInterval", "minReplicaCount", "maxReplicaCount", "fallback", "advanced"},
-    ),
-    ("cert-manager.io/v1", "Issuer"): (set(), {"selfSigned", "ca"}),
-    ("cert-manager.io/v1", "Certificate"): (
-        {"secretName", "issuerRef"},
-        {"isCA", "commonName", "privateKey", "duration", "renewBefore", "usages", "dnsNames"},
-    ),
-    ("gateway.networking.k8s.io/v1", "Gateway"): ({"gatewayClassName", "listeners"}, set()),
-    ("gateway.networking.k8s.io/v1", "GRPCRoute"): ({"parentRefs", "rules"}, {"hostnames"}),
-    ("gateway.envoyproxy.io/v1alpha1", "BackendTrafficPolicy"): (
-        {"targetRefs"},
-        {"loadBalancer", "timeout", "circuitBreaker"},
-    ),
-    ("gateway.envoyproxy.io/v1alpha1", "ClientTrafficPolicy"): (
-        {"targetRefs"},
-        {"timeout", "http2"},
-    ),
-    ("monitoring.coreos.com/v1", "PodMonitor"): ({"selector", "podMetricsEndpoints"}, set()),
-    ("monitoring.coreos.com/v1", "PrometheusRule"): ({"groups"}, set()),
-}
 _SCALARS: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "int": (int,),
@@ -72,16 +51,58 @@ def faults(item: Item) -> list[str]:
         return [f"{key}: no name"]
     where = f"{key[1]}/{item['metadata']['name']}"
     if key in BUILT_IN:
-        return list(_model_faults(item, BUILT_IN[key], where))
+        model = getattr(client, BUILT_IN[key])
+        return [*_missing(item, model, where), *_model_faults(item, BUILT_IN[key], where)]
     if key in CUSTOM:
-        needed, allowed = CUSTOM[key]
-        fields = set(item.get("spec") or {})
-        missing = [f"{where}.spec: {name} is missing" for name in sorted(needed - fields)]
-        unknown = sorted(fields - needed - allowed) + sorted(
-            set(item) - {"apiVersion", "kind", "metadata", "spec"}
-        )
-        return missing + [f"{where}: unknown field {name}" for name in unknown]
+        unknown = sorted(set(item) - {"apiVersion", "kind", "metadata", "spec"})
+        others = [f"{where}: unknown field {name}" for name in unknown]
+        return others + list(_custom_faults(item.get("spec"), CUSTOM[key], f"{where}.spec"))
     return [f"{where}: unknown kind {key[0]} {key[1]}"]
+
+
+def _missing(item: Item, model: Any, where: str) -> Iterator[str]:
+    """Name what must be there and is not: the models know that much themselves."""
+    try:
+        model.model_validate(item)
+    except ValidationError as error:
+        for fault in error.errors(include_url=False):
+            if fault["type"] == "missing":
+                yield f"{where}: {'.'.join(map(str, fault['loc']))} is missing"
+
+
+def _custom_faults(value: Any, schema: Any, where: str) -> Iterator[str]:
+    """Check a value against a schema of `custom_kinds`."""
+    match schema:
+        case dict():
+            if not isinstance(value, dict):
+                yield f"{where}: must be a mapping; got {value!r}"
+                return
+            known = {name.rstrip("?"): name for name in schema}
+            for name in value.keys() - known.keys():
+                yield f"{where}: unknown field {name}"
+            for name, key in known.items():
+                if name in value:
+                    yield from _custom_faults(value[name], schema[key], f"{where}.{name}")
+                elif not key.endswith("?"):
+                    yield f"{where}: {name} is missing"
+        case list():
+            if not isinstance(value, list) or not value:
+                yield f"{where}: must be a list with something in it; got {value!r}"
+                return
+            for index, entry in enumerate(value):
+                yield from _custom_faults(entry, schema[0], f"{where}[{index}]")
+        case BuiltIn(name=name):
+            yield from _model_faults(value, name, where)
+        case re.Pattern():
+            if not isinstance(value, str) or not schema.fullmatch(value):
+                yield f"{where}: must match {schema.pattern}; got {value!r}"
+        case set():
+            if not isinstance(value, str) or value not in schema:
+                yield f"{where}: must be one of {sorted(schema)}; got {value!r}"
+        case _:
+            is_number = isinstance(value, bool) and schema is not bool
+            if not isinstance(value, schema) or is_number:
+                yield f"{where}: must be {schema.__name__}; got {value!r}"
 
 
 def _model_faults(value: Any, type_name: str, where: str) -> Iterator[str]:

@@ -63,6 +63,11 @@ class Got:
         """Give the utterances of one kind of event."""
         return [event.utterance_id for event in self.events if event.type is kind]
 
+    def of_audio(self, utterance_id: str) -> np.ndarray[Any, Any]:
+        """Give the sound of an utterance."""
+        parts = [item.samples for item in self.audio if item.utterance_id == utterance_id]
+        return np.concatenate([np.zeros(0, np.int16), *parts])
+
     def check_whole(self) -> None:
         """Numbers, times, sound and motion must go on without gap or repetition."""
         assert [frame.seq for frame in self.frames] == list(range(1, len(self.frames) + 1))
@@ -278,6 +283,46 @@ async def test_frames_go_on_until_the_next_gateway_gives_some(pair: Pair) -> Non
         await drain
     got.check_whole()
     assert num_meanwhile >= 5
+
+
+async def test_audio_that_comes_late_between_two_gateways_is_not_lost(pair: Pair) -> None:
+    """The one that goes away runs dry before the next one begins, and waits with what comes then;
+    the next one knew nothing of that, had all of the audio, and played on where nobody heard it."""
+    got = Got()
+    pair.motions[1].delay_s = 0.1  # it takes its time, so that the audio is there when it begins
+    voice = _voice(1600, 1)
+    is_dry = asyncio.Event()
+    async with (
+        ParlanteClient(pair.targets) as client,
+        client.converse(portrait=portrait_bytes(), return_audio=True) as session,
+    ):
+
+        async def speak() -> None:
+            half = len(voice) // 2
+            await session.send_audio(voice[:half], utterance_id="u0")
+            await is_dry.wait()
+            await session.send_audio(voice[half:], utterance_id="u0")
+            await session.end_utterance()
+            await session.finish()
+
+        speaker = asyncio.create_task(speak())
+        drain = None
+        async with asyncio.timeout(15):
+            async for item in session:
+                got.put(item)
+                is_late = isinstance(item, Audio) and item.utterance_id == "u0"
+                if drain is None and is_late and len(got.of_audio("u0")) > len(voice) // 2 - 1920:
+                    drain = asyncio.create_task(pair.servers[0].drain())
+                if isinstance(item, Event) and item.type is EventType.AUDIO_UNDERRUN:
+                    assert drain is not None
+                    is_dry.set()
+        await speaker
+        assert drain is not None
+        await drain
+        assert session.num_resumed == 1
+    got.check_whole()
+    np.testing.assert_array_equal(got.of_audio("u0"), voice)
+    assert got.of(EventType.UTTERANCE_STARTED) == got.of(EventType.UTTERANCE_FINISHED) == ["u0"]
 
 
 async def test_an_interrupt_between_two_gateways_is_acknowledged_once(pair: Pair) -> None:

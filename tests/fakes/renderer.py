@@ -11,7 +11,7 @@ import numpy as np
 
 from parlante.aio import closing
 from parlante.errors import InvalidInput, ParlanteError
-from parlante.ports import Encoder
+from parlante.ports import LatentSource
 from parlante.types import (
     FRAME_SIZE_PX,
     MOTION_DIM,
@@ -76,7 +76,7 @@ class FakeRenderer:
 
     def __init__(
         self,
-        encoder: Encoder | None = None,
+        encoder: LatentSource | None = None,
         *,
         frame_bytes: int = 0,
         delay_s: float = 0.0,

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 from parlante.fleet.encoder import FleetEncoder
 from parlante.fleet.endpoints import open_discovery
 from parlante.fleet.pool import ReplicaPool
+from parlante.ports import LatentSource
 from parlante.rpc.lifecycle import Lifecycle
 from parlante.rpc.process import run_process, serve_engine
 from parlante.rpc.replica import ReplicaServicer
@@ -67,13 +69,31 @@ async def serve_motion(config: MotionServiceConfig) -> None:
 
 async def serve_renderer(config: RendererServiceConfig) -> None:
     """Serve fake frames of the size of real ones."""
-    async with ReplicaPool("encoder", open_discovery(config.encoder)) as encoders:
-        engine = FakeRenderer(FleetEncoder(encoders), frame_bytes=FRAME_BYTES)
+    async with AsyncExitStack() as stack:
+        pool = ReplicaPool("encoder", open_discovery(config.encoder))
+        encoders = await stack.enter_async_context(pool)
+        source = await _latent_source(FleetEncoder(encoders), config, stack)
+        engine = FakeRenderer(source, frame_bytes=FRAME_BYTES)
         slots, lifecycle = Slots(config.max_streams, what="render stream"), Lifecycle()
         servicer = RendererServicer(engine, slots=slots, lifecycle=lifecycle, prepares=True)
         replica = ReplicaServicer("renderer", slots=slots, lifecycle=lifecycle)
         services = [renderer_service(servicer), replica.service]
         await serve_engine(engine, services, config, lifecycle=lifecycle)
+
+
+async def _latent_source(
+    encoder: FleetEncoder, config: RendererServiceConfig, stack: AsyncExitStack
+) -> LatentSource:
+    """Put the shared cache in front of the encoders, as the real service does."""
+    if config.latent_cache_url_file is None:
+        return encoder
+    from parlante.fleet.shared_latents import RedisLatents, SharedLatents
+
+    cache = RedisLatents.from_file(config.latent_cache_url_file)
+    stack.push_async_callback(cache.aclose)
+    shared = SharedLatents(cache, encoder)
+    stack.push_async_callback(shared.aclose)
+    return shared
 
 
 STAGES: dict[str, tuple[type[Any], Callable[[Any], Awaitable[None]]]] = {

@@ -16,6 +16,8 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.fakes.redis_server import RedisServer, has_redis
+
 ROOT = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"
 READY_TIMEOUT_S = 60.0
@@ -54,10 +56,15 @@ class Member:
 
 @dataclass(kw_only=True)
 class LocalFleet:
-    """Two gateways, three of motion and renderer, two encoders, unless told otherwise."""
+    """Two gateways, three of motion and renderer, two encoders, unless told otherwise.
+
+    Attributes:
+        cache: That the renderers share; None where there is no Redis.
+    """
 
     folder: Path
     real: bool = False
+    cache: RedisServer | None = None
     flags: dict[str, tuple[str, ...]] = field(default_factory=dict)
     members: list[Member] = field(default_factory=list)
 
@@ -85,6 +92,8 @@ class LocalFleet:
                 flags += ["--store-dir", str(self.folder / "store")]
             case "renderer":
                 flags += ["--encoder", self._addresses("encoder")]
+                if self.cache is not None:
+                    flags += ["--latent-cache-url-file", str(self.folder / "cache.url")]
         modules = REAL_MODULES if self.real else MODULES
         log = (self.folder / f"{member.stage}-{member.port}.log").open("ab")
         with log:
@@ -142,6 +151,9 @@ class LocalFleet:
 
     async def aclose(self) -> None:
         """Kill what still runs."""
+        if self.cache is not None:
+            self.cache.client.close()
+            self.cache.stop()
         for member in self.members:
             if member.process is not None and member.process.returncode is None:
                 with suppress(ProcessLookupError):
@@ -159,12 +171,16 @@ async def local_fleet(
     real: bool = False,
     flags: dict[str, tuple[str, ...]] | None = None,
 ) -> AsyncIterator[LocalFleet]:
-    """Run a fleet until the context is left."""
+    """Run a fleet until the context is left; its renderers share a Redis if there is one."""
     counts = {"encoder": encoders, "motion": motions, "renderer": renderers, "gateway": gateways}
     ports = _free_ports(sum(counts.values()))
     with tempfile.TemporaryDirectory() as folder:
         fleet = LocalFleet(folder=Path(folder), real=real, flags=flags or {})
         (fleet.folder / "resume.key").write_text("k" * 64)
+        if has_redis():
+            fleet.cache = RedisServer(fleet.folder)
+            (fleet.folder / "cache.url").write_text(fleet.cache.url)
+            await asyncio.to_thread(fleet.cache.start)
         for stage, count in counts.items():
             fleet.members += [Member(stage=stage, port=ports.pop()) for _ in range(count)]
         try:

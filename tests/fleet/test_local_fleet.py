@@ -8,7 +8,9 @@ this process itself has to wait for its turn on a busy machine.
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ import pytest_asyncio
 
 from parlante.aio import cancel_and_wait
 from parlante.errors import Overloaded
+from tests.fakes.redis_server import has_redis
 from tests.fleet.callers import Call, call, make_avatar
 from tests.fleet.local_fleet import LocalFleet, local_fleet
 from tests.fleet.proxy import Proxy
@@ -130,7 +133,7 @@ async def test_processes_may_die_under_calls(fleet: LocalFleet) -> None:
 
 async def test_processes_may_hang_under_calls(fleet: LocalFleet) -> None:
     async with _calls(fleet, 3) as calls:
-        for stage in ("motion", "renderer", "gateway"):
+        for stage in ("motion", "renderer", "gateway", "encoder"):
             victim = fleet.of(stage)[0]
             victim.signal(signal.SIGSTOP)
             await asyncio.sleep(1.8)
@@ -216,3 +219,55 @@ async def test_a_stage_that_comes_back_alone_is_used_again() -> None:
         for one in seen:
             assert one.error is None, one.error
             assert [seq for seq, _, _ in one.frames] == list(range(1, len(one.frames) + 1))
+
+
+@pytest.mark.skipif(not has_redis(), reason="there is no redis-server")
+async def test_the_shared_cache_may_fail_under_calls() -> None:
+    """Calls that begin meanwhile, each at a renderer that must fetch, see nothing of it."""
+    async with local_fleet(motions=2, renderers=2, encoders=2, gateways=1) as fleet:
+        cache = fleet.cache
+        assert cache is not None
+        avatar = await make_avatar(fleet.targets)
+
+        async def newcomer() -> None:
+            seen = await call(fleet.targets, avatar, 1.5, seed=9)
+            assert seen.error is None, seen.error
+            seen.check_whole()
+
+        async with _calls(fleet, 2) as calls:
+            await newcomer()
+            names = await asyncio.to_thread(cache.names)
+            assert any(name.endswith(":head") for name in names)  # it is in use
+            for name in names:  # whatever it says now is wrong
+                if not name.endswith(":head"):
+                    await asyncio.to_thread(cache.client.set, name, b"x" * 1000)
+            await newcomer()
+            cache.signal(signal.SIGSTOP)
+            await newcomer()
+            cache.signal(signal.SIGCONT)
+            await asyncio.to_thread(cache.stop)
+            await newcomer()
+            await asyncio.to_thread(cache.start)
+            await newcomer()
+            await _end(fleet, calls)
+
+
+async def test_the_load_command_holds_its_sessions_while_replicas_are_replaced(
+    fleet: LocalFleet,
+) -> None:
+    command = [sys.executable, "-m", "parlante.cli.main", "load", "--server", fleet.targets]
+    command += ["--sessions", "2", "--seconds", "4", "--late-ms", "3000", "--json"]
+    load = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert load.stdout is not None
+    output = asyncio.create_task(load.stdout.read())
+    while load.returncode is None and not output.done():
+        for stage in ("motion", "renderer"):
+            member = fleet.of(stage)[0]
+            await fleet.stop(member)
+            await fleet.start(member)
+    lines = (await output).decode().splitlines()
+    assert await load.wait() == 0, lines
+    (step,) = json.loads(lines[-1])["steps"]
+    # How many frames are on time is the machine's business as well; that none is lost is not.
+    assert (step["sessions"], step["refused"], step["failed"]) == (2, 0, 0)
+    assert step["on_time_share"] > 0.5

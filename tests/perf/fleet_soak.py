@@ -3,16 +3,18 @@
 Usage: python -m tests.perf.fleet_soak [--minutes M] [--calls N] [--moves M ...] [--stages S ...]
                                        [--real] [--overload]
 
-Starts 2 gateways, 3 motion, 3 renderer and 2 encoder processes on this machine: the real servers
-around fake engines, or with --real the real engines (several cores needed). Prints, as Markdown,
-how long the pictures stood still after each kind of disturbance, what was lost, the gateways' CPU
-time per second of stream, their memory, and how busy the machine was. What a disturbance does to
+Starts 2 gateways, 3 motion, 3 renderer and 2 encoder processes and a Redis (if there is one) on
+this machine: the real servers around fake engines, or with --real the real engines (several cores
+needed). Prints, as Markdown, how long the pictures stood still after each kind of disturbance, what
+was lost, the gateways' CPU time per second of stream, how much the memory of processes grew while
+they lived, and how busy the machine was. What a disturbance does to
 the calls is told apart from what the start of the next process does to a machine of few cores.
 
 With --overload there are twice as many calls as slots at the end, for 20 s: those that are admitted
 must have 99 % of their frames on time, and the rest a refusal with a time to wait.
 
-Exit code 1 when a call failed, a number was lost or repeated, or the overload did what it must not.
+Exit code 1 when a call failed, a number was lost or repeated, a process grew by over 64 MiB, or the
+overload did what it must not.
 """
 
 from __future__ import annotations
@@ -32,10 +34,10 @@ import psutil
 
 from parlante.errors import Overloaded
 from tests.fleet.callers import Call, call, make_avatar
-from tests.fleet.local_fleet import LocalFleet, Member, local_fleet
+from tests.fleet.local_fleet import MODULES, LocalFleet, Member, local_fleet
 
 MOVES = ("replaced", "killed", "stopped")
-STAGES = ("motion", "renderer", "gateway")
+STAGES = ("motion", "renderer", "gateway", "encoder")
 PAUSE_S = 2.5
 LONGEST_CALL_S = 600.0
 MAX_RSS_GROWTH_MIB = 64
@@ -97,10 +99,35 @@ async def disturb(fleet: LocalFleet, member: Member, how: str) -> tuple[float, f
     return begin_s, gone_s, loop.time()
 
 
-def rss_mib(fleet: LocalFleet) -> float:
-    """Give the memory of the largest gateway."""
-    pids = [member.process.pid for member in fleet.of("gateway") if member.process]
-    return max(psutil.Process(pid).memory_info().rss for pid in pids) / 2**20
+@dataclass(kw_only=True)
+class Memory:
+    """Resident memory of every process that ever lived, MiB.
+
+    Attributes:
+        first: When it was first looked at, by stage and process id; after its start.
+        last: When it was last looked at.
+    """
+
+    first: dict[tuple[str, int], float] = field(default_factory=dict)
+    last: dict[tuple[str, int], float] = field(default_factory=dict)
+
+    def look(self, fleet: LocalFleet) -> None:
+        """Note those that live."""
+        for member in fleet.members:
+            if member.process is None or member.process.returncode is not None:
+                continue
+            place = (member.stage, member.process.pid)
+            self.last[place] = psutil.Process(member.process.pid).memory_info().rss / 2**20
+            self.first.setdefault(place, self.last[place])
+
+    def growth_mib(self, stage: str) -> float:
+        """Give the most that a process of a stage grew by."""
+        grown = [self.last[place] - self.first[place] for place in self.last if place[0] == stage]
+        return max(grown, default=0.0)
+
+    def largest_mib(self, stage: str) -> float:
+        """Give the most that a process of a stage had."""
+        return max((mib for place, mib in self.last.items() if place[0] == stage), default=0.0)
 
 
 def cpu_s(fleet: LocalFleet) -> float:
@@ -120,7 +147,12 @@ async def measure_cost(fleet: LocalFleet, avatar: str, num_calls: int) -> float:
 
 
 async def one_turn(
-    fleet: LocalFleet, avatar: str, seen: Seen, turn: int, args: argparse.Namespace
+    fleet: LocalFleet,
+    avatar: str,
+    seen: Seen,
+    memory: Memory,
+    turn: int,
+    args: argparse.Namespace,
 ) -> None:
     """Disturb one process of each stage in one way, under calls that last as long as that."""
     how = args.moves[turn % len(args.moves)]
@@ -135,6 +167,7 @@ async def one_turn(
         members = fleet.of(stage)
         member = members[turn // len(args.moves) % len(members)]
         marks.append(_Mark(stage, *await disturb(fleet, member, how)))
+        memory.look(fleet)
         seen.loads.append(os.getloadavg()[0])
     over.set()
     calls = await asyncio.gather(*tasks)
@@ -152,18 +185,21 @@ async def run(args: argparse.Namespace) -> bool:
     async with local_fleet(real=args.real) as fleet:
         avatar = await make_avatar(fleet.targets)
         cost_ms = await measure_cost(fleet, avatar, args.calls)
-        first_mib = rss_mib(fleet)
+        memory = Memory()
+        memory.look(fleet)
         end_s = time.monotonic() + args.minutes * 60
         turn = 0
         while time.monotonic() < end_s:
-            await one_turn(fleet, avatar, seen, turn, args)
+            await one_turn(fleet, avatar, seen, memory, turn, args)
             turn += 1
-        last_mib = rss_mib(fleet)
+        memory.look(fleet)
     is_whole = _tell(seen)
-    print(f"Gateway: {cost_ms:.1f} ms of CPU per second of stream; memory of the largest gateway")
-    print(f"{first_mib:.0f} MiB at the beginning, {last_mib:.0f} MiB at the end.")
+    print(f"Gateway: {cost_ms:.1f} ms of CPU per second of stream.")
+    grown = {stage: memory.growth_mib(stage) for stage in MODULES}
+    texts = [f"{s} {memory.largest_mib(s):.0f} ({grown[s]:+.0f})" for s in grown]
+    print(f"Largest process, MiB (most that one grew by): {', '.join(texts)}.")
     is_fair = await overload(args.real) if args.overload else True
-    return is_whole and is_fair and last_mib - first_mib < MAX_RSS_GROWTH_MIB
+    return is_whole and is_fair and max(grown.values()) < MAX_RSS_GROWTH_MIB
 
 
 async def overload(real: bool) -> bool:

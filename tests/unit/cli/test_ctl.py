@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from kubernetes.aio.config import kube_config
 
+from parlante import __version__ as VERSION
 from parlante.cli import ctl
 from parlante.fleet.endpoints import Endpoint, EndpointSet
 from parlante.fleet.operator import Operator, Report, removal_order
 from parlante.v1 import replica_pb2
 from tests.fakes.fleet import serve_fleet
-from tests.fakes.kubernetes_api import serve_kubernetes
+from tests.fakes.kubernetes_api import endpoint_slice, serve_kubernetes
 
 
 async def _ctl(*arguments: str) -> int:
@@ -55,6 +60,63 @@ async def test_doctor_finds_what_does_not_fit(capsys: pytest.CaptureFixture[str]
     found = capsys.readouterr().out
     for text in ("does not answer", "serves fake", "no replica takes streams", "one replica only"):
         assert text in found
+
+
+async def test_stages_of_the_environment_are_asked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve_fleet(2) as (one, two):
+        monkeypatch.setenv("PARLANTECTL_STAGES", f"motion={one.target}  renderer={two.target}\n")
+        assert await _ctl("status") == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split()[0] for line in lines[1:]] == ["motion", "renderer"]
+        # What is said wins.
+        assert await _ctl("status", "--stage", f"encoder={one.target}") == 0
+        assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+@pytest.fixture
+def kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Let the commands find an API server as a person's do."""
+
+    def write(url: str) -> None:
+        named = {"name": "test"}
+        content = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "test",
+            "contexts": [{**named, "context": {"cluster": "test", "user": "test"}}],
+            "clusters": [{**named, "cluster": {"server": url}}],
+            "users": [{**named, "user": {}}],
+        }
+        (tmp_path / "config").write_text(json.dumps(content))
+        # The client reads the variable KUBECONFIG when it is imported.
+        monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
+
+    return write
+
+
+async def test_replicas_of_a_cluster_are_found_and_what_hinders_is_said(
+    capsys: pytest.CaptureFixture[str], kubeconfig: Callable[[str], None]
+) -> None:
+    target = ("--stage", "motion=k8s:///parlante-motion.parlante:grpc")
+    async with serve_fleet(1) as (one,), serve_kubernetes() as api:
+        kubeconfig(api.url)
+        port = one.server.port
+        api.put(endpoint_slice("motion-1", "127.0.0.1", port=port, zone="zone-a"))
+        assert await _ctl("status", *target) == 0
+        (line,) = capsys.readouterr().out.splitlines()[1:]
+        assert line.split()[2:] == [f"127.0.0.1:{port}", "zone-a", "0", "8", "serving", VERSION]
+        api.delete("motion-1")
+        assert await _ctl("status", *target) == 1
+        assert "nobody is there" in capsys.readouterr().out
+        api.fail_with = 403
+        assert await _ctl("status", *target) == 1
+        assert "API server: 403" in capsys.readouterr().out
+        assert await _ctl("doctor", *target) == 1
+        found = capsys.readouterr().out
+    assert "the right to get, list and watch endpointslices" in found
+    assert "nobody is there" not in found
 
 
 async def test_wrong_options_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,9 +23,11 @@ from parlante.fleet.relay import Relay
 from parlante.rpc.replica import ReplicaServicer
 from parlante.rpc.server import ServerConfig
 from parlante.rpc.slots import Slots
+from parlante.telemetry import ATTRIBUTE_REASON, ATTRIBUTE_STAGE
 from parlante.types import AudioChunk, MotionBlock, MotionConfig, MotionInput
 from parlante.v1 import replica_pb2, replica_pb2_grpc
 from tests.fakes.fleet import fake_pool, serve_fleet
+from tests.fakes.metrics import counts, read_metrics
 from tests.fakes.stages import FakeStages, serve_fakes
 from tests.fakes.wire import eventually, forever
 
@@ -292,3 +294,14 @@ async def test_a_gateway_comes_up_though_the_fleet_is_full() -> None:
                 with pytest.raises(Overloaded):
                     async with stages.admitted("anna", frames=True):
                         pass
+
+
+async def test_a_stage_without_replicas_is_a_series_of_noughts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Alerts are about there being none, and about moves that come all at once."""
+    reader = read_metrics(monkeypatch)
+    async with fake_pool("motion"):
+        assert counts(reader, "parlante.replicas.known", ATTRIBUTE_STAGE) == {"motion": 0}
+        moves = counts(reader, "parlante.failovers", ATTRIBUTE_REASON)
+        assert moves["UNAVAILABLE"] == moves["HANDED_OVER"] == 0

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import socket
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,66 +11,20 @@ import pytest_asyncio
 
 pytest.importorskip("redis")
 
-import redis
-
 from parlante.errors import InvalidInput, NotFound
 from parlante.fleet import shared_latents
 from parlante.fleet.shared_latents import RedisLatents, SharedLatents
 from parlante.types import AvatarLatents
 from tests.fakes.encoder import FakeEncoder, portrait_bytes
+from tests.fakes.redis_server import PASSWORD, RedisServer, has_redis
 from tests.fakes.wire import eventually
-
-PASSWORD = "s3cret"
-
-
-class Server:
-    """A Redis server of the test's own."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
-        self.client = redis.Redis(port=self.port, password=PASSWORD)
-
-    @property
-    def url(self) -> str:
-        """For clients."""
-        return f"redis://:{PASSWORD}@127.0.0.1:{self.port}/0"
-
-    def start(self) -> None:
-        """Start, and wait until it answers."""
-        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
-        command += ["--requirepass", PASSWORD, "--dir", str(self._folder)]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        for _ in range(200):
-            try:
-                self.client.ping()
-            except redis.exceptions.RedisError:
-                assert self._process.poll() is None
-                subprocess.run(["sleep", "0.05"], check=True)
-            else:
-                return
-        raise AssertionError("redis-server does not answer")
-
-    def stop(self) -> None:
-        """Kill it."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def names(self) -> list[str]:
-        """Give the names of all values."""
-        return sorted(name.decode() for name in self.client.scan_iter())
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    if shutil.which("redis-server") is None:
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    if not has_redis():
         pytest.skip("there is no redis-server; on Debian: apt-get install -y redis-server")
-    server = Server(tmp_path)
+    server = RedisServer(tmp_path)
     server.start()
     yield server
     server.client.close()
@@ -81,7 +32,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest_asyncio.fixture
-async def cache(server: Server) -> AsyncIterator[RedisLatents]:
+async def cache(server: RedisServer) -> AsyncIterator[RedisLatents]:
     # A busy machine may take longer than a session would wait.
     cache = RedisLatents(server.url, read_timeout_s=2.0)
     yield cache
@@ -96,7 +47,7 @@ async def _latents(label: str = "anna") -> tuple[FakeEncoder, AvatarLatents]:
     return encoder, latents
 
 
-async def test_latents_come_back_as_they_were(cache: RedisLatents, server: Server) -> None:
+async def test_latents_come_back_as_they_were(cache: RedisLatents, server: RedisServer) -> None:
     _, latents = await _latents()
     assert await cache.get(latents.key) is None
     await cache.put(latents)
@@ -111,7 +62,7 @@ async def test_latents_come_back_as_they_were(cache: RedisLatents, server: Serve
     assert all(0 < server.client.ttl(name) <= shared_latents.TTL_S for name in server.names())
 
 
-async def test_what_is_there_is_not_written_again(cache: RedisLatents, server: Server) -> None:
+async def test_what_is_there_is_not_written_again(cache: RedisLatents, server: RedisServer) -> None:
     _, latents = await _latents()
     await cache.put(latents)
     before = server.client.info("commandstats")["cmdstat_set"]["calls"]
@@ -141,7 +92,7 @@ async def _check_miss(cache: RedisLatents, encoder: FakeEncoder, latents: Avatar
     await shared.aclose()
 
 
-async def test_a_damaged_value_is_a_miss_and_goes(cache: RedisLatents, server: Server) -> None:
+async def test_a_damaged_value_is_a_miss_and_goes(cache: RedisLatents, server: RedisServer) -> None:
     encoder, latents = await _latents()
     await cache.put(latents)
     chunk = next(name for name in server.names() if name.endswith(":0"))
@@ -149,7 +100,7 @@ async def test_a_damaged_value_is_a_miss_and_goes(cache: RedisLatents, server: S
     await _check_miss(cache, encoder, latents)
 
 
-async def test_an_evicted_chunk_is_a_miss(cache: RedisLatents, server: Server) -> None:
+async def test_an_evicted_chunk_is_a_miss(cache: RedisLatents, server: RedisServer) -> None:
     encoder, latents = await _latents()
     await cache.put(latents)
     server.client.delete(next(name for name in server.names() if name.endswith(":1")))
@@ -157,7 +108,7 @@ async def test_an_evicted_chunk_is_a_miss(cache: RedisLatents, server: Server) -
 
 
 async def test_another_avatar_under_this_name_is_a_miss(
-    cache: RedisLatents, server: Server
+    cache: RedisLatents, server: RedisServer
 ) -> None:
     encoder, latents = await _latents("anna")
     _, other = await _latents("bea")
@@ -168,7 +119,9 @@ async def test_another_avatar_under_this_name_is_a_miss(
     await _check_miss(cache, encoder, latents)
 
 
-async def test_rubbish_of_the_right_type_is_a_miss(cache: RedisLatents, server: Server) -> None:
+async def test_rubbish_of_the_right_type_is_a_miss(
+    cache: RedisLatents, server: RedisServer
+) -> None:
     encoder, latents = await _latents()
     server.client.set(shared_latents._name(latents.key, "head"), b"\xff" * 8)
     await _check_miss(cache, encoder, latents)
@@ -179,7 +132,7 @@ async def test_rubbish_of_the_right_type_is_a_miss(cache: RedisLatents, server: 
 
 
 async def test_a_server_that_is_gone_costs_one_short_wait(
-    cache: RedisLatents, server: Server, monkeypatch: pytest.MonkeyPatch
+    cache: RedisLatents, server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoder, latents = await _latents()
     await cache.put(latents)
@@ -193,7 +146,7 @@ async def test_a_server_that_is_gone_costs_one_short_wait(
     assert await cache.get(latents.key) is not None
 
 
-async def test_a_server_that_hangs_is_a_miss(server: Server) -> None:
+async def test_a_server_that_hangs_is_a_miss(server: RedisServer) -> None:
     encoder, latents = await _latents()
     cache = RedisLatents(server.url, read_timeout_s=0.1)
     server.client.execute_command("CLIENT", "PAUSE", "1500", "ALL")
@@ -201,14 +154,14 @@ async def test_a_server_that_hangs_is_a_miss(server: Server) -> None:
     await cache.aclose()
 
 
-async def test_a_wrong_password_is_a_miss(server: Server) -> None:
+async def test_a_wrong_password_is_a_miss(server: RedisServer) -> None:
     encoder, latents = await _latents()
     cache = RedisLatents(server.url.replace(PASSWORD, "wrong"), read_timeout_s=2.0)
     await _check_miss(cache, encoder, latents)
     await cache.aclose()
 
 
-async def test_a_full_server_is_no_error(cache: RedisLatents, server: Server) -> None:
+async def test_a_full_server_is_no_error(cache: RedisLatents, server: RedisServer) -> None:
     encoder, latents = await _latents()
     server.client.config_set("maxmemory", "1mb")
     shared = SharedLatents(cache, encoder)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pytest
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from gateway.limits import SessionLimits
 from gateway.session import Session
@@ -29,6 +30,7 @@ from gateway.values import (
 from parlante.aio import Channel, cancel_and_wait
 from parlante.clock import VirtualClock
 from tests.fakes.encoder import FakeEncoder, portrait_bytes
+from tests.fakes.metrics import read_metrics
 from tests.fakes.motion import FakeMotion
 from tests.fakes.renderer import FakeRenderer
 
@@ -129,6 +131,12 @@ class Conversation:
         with pytest.raises(Exception) as failed:  # noqa: PT011 (the caller looks at it)
             await self.task
         return failed.value
+
+
+@pytest.fixture
+def reader(monkeypatch: pytest.MonkeyPatch) -> InMemoryMetricReader:
+    """Metrics that are counted here."""
+    return read_metrics(monkeypatch)
 
 
 Converse = Callable[..., Any]

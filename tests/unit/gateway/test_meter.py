@@ -6,31 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from gateway.values import EndUtterance, Listening
 from parlante import telemetry
-
-
-@pytest.fixture
-def reader(monkeypatch: pytest.MonkeyPatch) -> InMemoryMetricReader:
-    reader = InMemoryMetricReader()
-    provider = MeterProvider(metric_readers=[reader], shutdown_on_exit=False)
-    made = telemetry.make_metrics(provider.get_meter("test"))
-    monkeypatch.setattr(telemetry, "metrics", lambda: made)
-    return reader
-
-
-def points(reader: InMemoryMetricReader) -> dict[str, list[Any]]:
-    data = reader.get_metrics_data()
-    assert data is not None
-    return {
-        metric.name: list(metric.data.data_points)
-        for resource in data.resource_metrics
-        for scope in resource.scope_metrics
-        for metric in scope.metrics
-    }
+from tests.fakes.metrics import points
 
 
 async def test_frames_and_times_are_counted(converse: Any, reader: InMemoryMetricReader) -> None:

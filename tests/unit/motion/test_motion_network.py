@@ -220,6 +220,17 @@ def test_zero_latents_are_the_portrait_itself():
     assert not values.any()
 
 
+def test_lips_that_the_generator_presses_rest_firmer_and_open_ones_do_not():
+    latents = np.zeros((1, LATENT_DIM), np.float32)
+    press, jaw = LATENT_INDEX["mouthPress"], LATENT_INDEX["jawOpen"]
+    latents[:, press] = 0.33 / LATENT_SCALE[press]
+    shut, _ = to_channels(latents, Controls(), PoseState())
+    latents[:, jaw] = 0.3 / LATENT_SCALE[jaw]
+    opened, _ = to_channels(latents, Controls(), PoseState())
+    index = MOTION_INDEX["mouthPressLeft"]
+    assert shut[0, index] > 0.4 > opened[0, index]
+
+
 @pytest.mark.parametrize("scale", [-50.0, 50.0])
 def test_channels_stay_in_range_for_any_latents(scale):
     latents = np.full((4, LATENT_DIM), scale, np.float32)

@@ -42,3 +42,12 @@ def test_misplaced_rim_moves_to_the_edge_of_the_teeth(smiling):
     error = refined[rim, 1] - smiling.landmarks[rim, 1]
     assert np.abs(error).max() < 1.5
     assert (refined[list(fm.OUTER_LIPS)] == tracked[list(fm.OUTER_LIPS)]).all()
+
+
+def test_glint_between_closed_lips_is_no_teeth(portrait):
+    image = portrait.image.copy()
+    x, y = np.round(portrait.landmarks[[13, 14], :2].mean(0)).astype(int)
+    image[y : y + 2, x : x + 2] = (235, 230, 215)
+    opening = find_opening(image, portrait.landmarks)
+    assert len(opening.teeth) == 0
+    assert not opening.lower_shift.any()

@@ -12,7 +12,13 @@ import pytest
 
 from parlante import errors
 from parlante.aio import closing
-from parlante.rpc.remote import RemoteEncoder, RemoteMotion, RemoteRenderer
+from parlante.rpc.exchange import exchange
+from parlante.rpc.remote import (
+    RemoteEncoder,
+    RemoteMotion,
+    RemoteRenderer,
+    _motion_requests,
+)
 from parlante.rpc.server import RpcServer, ServerConfig, Service
 from parlante.types import (
     MOTION_DIM,
@@ -22,7 +28,14 @@ from parlante.types import (
     MotionInput,
     RenderConfig,
 )
-from parlante.v1 import encoder_pb2, motion_pb2, motion_pb2_grpc, renderer_pb2, renderer_pb2_grpc
+from parlante.v1 import (
+    common_pb2,
+    encoder_pb2,
+    motion_pb2,
+    motion_pb2_grpc,
+    renderer_pb2,
+    renderer_pb2_grpc,
+)
 from tests.fakes.encoder import portrait_bytes
 from tests.fakes.motion import LONG_DELAY_MS
 from tests.fakes.stages import FakeStages
@@ -230,6 +243,48 @@ async def test_stage_that_breaks_the_protocol_is_found_out(
                 async for _ in RemoteMotion(channel).stream(MotionConfig(), forever()):
                     pass
     assert caught.value.reason == reason
+
+
+GRPC_STATUS_COROUTINE = "_handle_status_once_received"
+
+
+class _HandsOver(motion_pb2_grpc.MotionServiceServicer):
+    """A stage that says more than its caller reads, and ends the stream while it is written."""
+
+    async def StreamMotion(self, request_iterator: Any, context: Any) -> None:  # noqa: N802
+        await context.write(_good_start())
+        handover = common_pb2.Handover(reason="DRAINING")
+        for _ in range(3):
+            await context.write(motion_pb2.StreamMotionResponse(handover=handover))
+
+
+async def test_a_stream_that_is_left_while_its_writes_fail_ends_at_once() -> None:
+    """grpc.aio thinks that it has ended then, so cancelling it did nothing: its task stayed until
+    the channel was closed, and hung there if that was a busy moment."""
+    is_refused = asyncio.Event()
+
+    async def inputs() -> AsyncIterator[MotionInput]:
+        try:
+            for start in range(0, 100_000, 640):
+                yield AudioChunk(start_sample=start, samples=np.zeros(640, np.int16))
+                await asyncio.sleep(0.005)
+        finally:
+            is_refused.set()
+
+    add: Any = motion_pb2_grpc.add_MotionServiceServicer_to_server
+    service = Service("hands-over", lambda server: add(_HandsOver(), server))
+    async with RpcServer([service], ServerConfig(host="127.0.0.1")) as server:
+        server.set_serving()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            call = motion_pb2_grpc.MotionServiceStub(channel).StreamMotion()  # type: ignore[no-untyped-call]
+            requests = _motion_requests(MotionConfig(), inputs(), notice=False)
+            async with closing(exchange(call, requests)) as responses:
+                await anext(responses)
+                await asyncio.wait_for(is_refused.wait(), 10.0)
+                assert call.done()
+            await eventually(
+                lambda: not any(GRPC_STATUS_COROUTINE in repr(t) for t in asyncio.all_tasks())
+            )
 
 
 class _Generator(renderer_pb2_grpc.RendererServiceServicer):

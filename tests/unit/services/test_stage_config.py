@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config import GatewayConfig
 from parlante import settings
 from parlante.diffusion.guidance import GuidanceScales
 from parlante.errors import InvalidInput
@@ -45,6 +46,7 @@ def test_the_renderer_takes_triton_servers() -> None:
     assert (config.renderer, config.triton_url) == ("triton", "a:8001, b:8001")
 
 
+@pytest.mark.parametrize("config", [RendererServiceConfig, GatewayConfig])
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
@@ -52,12 +54,17 @@ def test_the_renderer_takes_triton_servers() -> None:
         ({"renderer": "triton", "triton_url": "a:1,"}, "triton_url"),
     ],
 )
-def test_the_renderer_refuses_backends_that_do_not_exist(
-    fields: dict[str, str], field: str
+def test_backends_that_do_not_exist_are_refused(
+    config: type[ServerConfig], fields: dict[str, str], field: str
 ) -> None:
     with pytest.raises(InvalidInput) as caught:
-        RendererServiceConfig(**fields)
+        config(**fields)  # type: ignore[arg-type]
     assert (caught.value.reason, caught.value.field) == ("BAD_SETTING", field)
+
+
+@pytest.mark.parametrize("config", [RendererServiceConfig, GatewayConfig])
+def test_addresses_of_servers_that_nobody_asks_do_not_matter(config: type[ServerConfig]) -> None:
+    config(triton_url="")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -72,7 +72,7 @@ def test_no_change_is_no_channel():
         ("headPitch", 0.97),
         ("headRoll", 0.97),
         ("headX", 0.9),
-        ("eyeBlinkLeft", 0.99),
+        ("eyeBlinkLeft", 0.97),
         ("gazeYaw", 0.9),
         ("gazePitch", 0.8),
     ],
