@@ -10,9 +10,10 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from parlante.models.torch_pixels import Pictures, tap, to_levels
+from parlante.models.fold_edges import FOLD_PX, OUTSIDE
+from parlante.models.torch_pixels import Pictures, Pixels, tap, to_levels
 
-__all__ = ["blend_over", "sample_cubic", "sample_linear"]
+__all__ = ["blend_over", "sample_cubic", "sample_linear", "soften_folds"]
 
 CUBIC: Final = -0.75  # as OpenCV's
 SHARE_SCALE: Final = 257  # 255 * 257 = 65535: a share of 255 levels in 16 bits
@@ -83,6 +84,39 @@ def _cubic_weights(t: Tensor) -> Tensor:
     second = ((CUBIC + 2.0) * t - (CUBIC + 3.0)) * t * t + 1.0
     third = ((CUBIC + 2.0) * near - (CUBIC + 3.0)) * near * near + 1.0
     return torch.stack([first, second, third, 1.0 - first - second - third], -1)
+
+
+def soften_folds(
+    rgba: Tensor, maps: tuple[Tensor, Tensor], pixels: Pixels, boxes: Tensor
+) -> Tensor:
+    """Smooth pixels where the mesh folds, as `parlante.models.fold_edges.soften_folds`.
+
+    Args:
+        rgba: uint8 [B * S * S, 4], sampled.
+        maps: float32 [B * S * S] each, source position of every pixel.
+        pixels: Of the boxes that are to be sharp.
+        boxes: float32 [E, 5], left, top, right and bottom of each, and S, px.
+
+    Returns:
+        uint8 [P, 4].
+    """
+    left, top, right, bottom, size_px = boxes[pixels.owner].unbind(1)
+    is_inside = (pixels.x > left) & (pixels.x < right - 1.0)
+    is_inside &= (pixels.y > top) & (pixels.y < bottom - 1.0)
+    # Beside a frame there may be another, or nothing: pixels at the rims have themselves around.
+    across = is_inside.long()
+    down = across * size_px.long()
+    place, step = pixels.place, torch.zeros_like(pixels.x)
+    for source in maps:
+        for way in (across, down):
+            step = torch.maximum(step, (source[place + way] - source[place - way]).abs())
+    is_fold = is_inside & (step > FOLD_PX) & (maps[0][place] >= OUTSIDE)
+    ways = torch.stack([-across, torch.zeros_like(across), across], 1)
+    index = place[:, None, None] + torch.stack([-down, torch.zeros_like(down), down], 1)[:, :, None]
+    around = rgba[index + ways[:, None, :]].int()  # [P, 3, 3, 4]
+    total = around[:, :, 0] + 2 * around[:, :, 1] + around[:, :, 2]
+    total = total[:, 0] + 2 * total[:, 1] + total[:, 2]
+    return torch.where(is_fold[:, None], ((total + 8) >> 4).to(torch.uint8), rgba[place])
 
 
 def blend_over(rgba: Tensor, background: Tensor, is_clear: Tensor) -> Tensor:

@@ -73,7 +73,9 @@ def _sampled(
         pixels = plan.sharp.pixels
         own = plan.sharp.pictures[0].of(pixels.owner)
         at = (maps[0][pixels.place], maps[1][pixels.place])
-        rgba.view(-1, 4)[pixels.place] = kernels.sample_cubic(texels, own, *at)
+        flat = rgba.view(-1, 4)
+        flat[pixels.place] = kernels.sample_cubic(texels, own, *at)
+        flat[pixels.place] = kernels.soften_folds(flat, maps, pixels, plan.sharp.numbers)
     return rgba
 
 

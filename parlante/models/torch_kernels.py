@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import torch
 
-from parlante.models.torch_canvas import blend_over, sample_cubic, sample_linear
+from parlante.models.torch_canvas import blend_over, sample_cubic, sample_linear, soften_folds
 from parlante.models.torch_eyes import shade_eyes
 from parlante.models.torch_mouth import blend_patches, shade_mouths
 from parlante.models.torch_raster import flow_at, planes_of, spans_of
@@ -29,6 +29,7 @@ class Kernels(NamedTuple):
     flow_at: Callable[..., Any]
     sample_linear: Callable[..., Any]
     sample_cubic: Callable[..., Any]
+    soften_folds: Callable[..., Any]
     blend_over: Callable[..., Any]
     shade_eyes: Callable[..., Any]
     blend_patches: Callable[..., Any]
@@ -41,6 +42,7 @@ PLAIN: Final = Kernels(
     flow_at=flow_at,
     sample_linear=sample_linear,
     sample_cubic=sample_cubic,
+    soften_folds=soften_folds,
     blend_over=blend_over,
     shade_eyes=shade_eyes,
     blend_patches=blend_patches,

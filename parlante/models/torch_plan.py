@@ -222,7 +222,7 @@ def _split(pixels: Pixels, kinds: _Kinds) -> list[Pixels]:
 def _plan_frame(frame: int, avatar: PreparedAvatar, shape: FrameGeometry, kinds: _Kinds) -> None:
     posed, size = shape.posed, (avatar.size_px, avatar.size_px)
     box = sharp_box(posed[OVAL], avatar.mesh.iod_px * shape.pose.scale, size)
-    kinds.sharp.add(frame, box, (Picture.CANVAS,))
+    kinds.sharp.add(frame, box, (Picture.CANVAS,), (*box.tolist(), size[0]))
     for eye, state, pictures in zip(avatar.eyes, shape.eyes, _EYES, strict=True):
         if not state.is_at_rest:
             numbers = eye_numbers(eye, state, avatar.canvas_offset)
