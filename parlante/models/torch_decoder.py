@@ -7,6 +7,7 @@ S their edge.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -30,7 +31,10 @@ __all__ = ["Square", "TorchDecoder", "shape_of"]
 if TYPE_CHECKING:
     from parlante.models.face_retouch import FaceRetouch
 
+logger = logging.getLogger(__name__)
+
 _PLAIN_LOOK: Final = FrameLook()
+MAX_FUSED_STEP: Final = 1  # level of 255 between fused pixel work and what it was made from
 # One row is compiled by itself, as torch does it; a few may share numbers with other sizes of
 # tensors, by chance, and many do not.
 WARM_UP_ROWS: Final = (1, 8)
@@ -64,7 +68,7 @@ class TorchDecoder:
         device: As torch names it: ``cuda:0``, or ``cpu`` to compare.
         retouch: Network that retouches what was drawn; None leaves frames as drawn.
         fuse: Backend of `torch.compile` that fuses the pixel work, which takes a minute or more at
-            the first frames; None runs it as it is.
+            the first frames (`warm_up` has them made); None runs it as it is.
     """
 
     def __init__(
@@ -88,11 +92,31 @@ class TorchDecoder:
         return send_avatar(self._decoder.prepare(latents, look), self._device)
 
     def warm_up(self) -> None:
-        """Have frames made, so that kernels are loaded and the device's memory has grown."""
+        """Have frames made, so that kernels are loaded and the device's memory has grown.
+
+        Fused pixel work that cannot be compiled here, or makes other frames, is given up.
+        """
         avatar = self.prepare(mean_face_latents())
         motion = np.full(MOTION_DIM, 0.1, np.float32)
         for num in WARM_UP_ROWS:
-            self.render([avatar] * num, [motion] * num)
+            avatars, motions = [avatar] * num, [motion] * num
+            if self._kernels is not PLAIN and not self._fused_agrees(avatars, motions):
+                self._kernels = PLAIN
+            self.render(avatars, motions)
+
+    def _fused_agrees(self, avatars: list[TorchAvatar], motions: list[Float32Array]) -> bool:
+        try:
+            made = self.render(avatars, motions)
+        except Exception:  # of any kind: there are many ways to have no compiler
+            logger.exception("pixel work cannot be fused here, and runs as it is")
+            return False
+        fused, self._kernels = self._kernels, PLAIN
+        right = self.render(avatars, motions)
+        self._kernels = fused
+        step = max(int(np.abs(a.astype(int) - b).max()) for a, b in zip(made, right, strict=True))
+        if step > MAX_FUSED_STEP:
+            logger.error("fused pixel work is off by %s levels, and runs as it is", step)
+        return step <= MAX_FUSED_STEP
 
     def is_usable(self) -> bool:
         """Tell whether the device still works: some errors of a GPU spoil it for its process."""

@@ -147,11 +147,6 @@ def box_pixels(boxes: Tensor, frame: Tensor, total: int, size_px: int) -> Pixels
     return Pixels(owner, place, x.float(), y.float())
 
 
-def num_pixels(boxes: Sequence[npt.NDArray[np.int64]]) -> int:
-    """Pixels of boxes [4] each."""
-    return sum(int((box[2] - box[0]) * (box[3] - box[1])) for box in boxes)
-
-
 def tap(texels: Tensor, index: Tensor) -> Tensor:
     """Fetch texels: int32 [T], int64 [...] -> float32 [..., 4], levels of 255."""
     return texels[index].view(torch.uint8).view(*index.shape, 4).float()

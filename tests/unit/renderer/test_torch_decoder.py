@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from parlante.models import torch_decoder
 from parlante.models.decoder import Decoder
 from parlante.models.face_net import FaceNet, FaceNetConfig, RegionNetConfig
 from parlante.models.face_retouch import FaceRetouch
 from parlante.models.frame_look import FrameLook
 from parlante.models.torch_avatar import TorchAvatar
-from parlante.models.torch_canvas import sample_linear
+from parlante.models.torch_canvas import blend_over, sample_linear
 from parlante.models.torch_decoder import TorchDecoder
-from parlante.models.torch_kernels import fused
+from parlante.models.torch_kernels import PLAIN, fused
 from parlante.models.torch_pixels import Packer, Pictures, spread
 from parlante.models.torch_raster import UNCOVERED_X, flow_at, front_of, planes_of, spans_of
 from parlante.models.warp import raster_flow
@@ -276,3 +278,32 @@ def test_pixel_work_can_be_fused() -> None:
         )
         num_graphs.append(graphs["unique_graphs"])
     assert num_graphs == [num_graphs[0]] * 3
+
+
+def brighter(*args: torch.Tensor) -> torch.Tensor:
+    return blend_over(*args) + 2
+
+
+def no_compiler(*args: torch.Tensor) -> torch.Tensor:
+    raise RuntimeError("no C compiler was found")
+
+
+@pytest.mark.parametrize("broken", [brighter, no_compiler])
+def test_fused_work_that_does_not_agree_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, broken: Callable[..., Any]
+) -> None:
+    monkeypatch.setattr(torch_decoder, "fused", lambda _: PLAIN._replace(blend_over=broken))
+    monkeypatch.setattr(torch_decoder, "WARM_UP_ROWS", (1,))
+    decoder = TorchDecoder("cpu", fuse="inductor")
+    decoder.warm_up()
+    assert decoder._kernels is PLAIN
+    assert "runs as it is" in caplog.text
+
+
+def test_fused_work_that_agrees_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels = PLAIN._replace(blend_over=lambda *args: blend_over(*args))
+    monkeypatch.setattr(torch_decoder, "fused", lambda _: kernels)
+    monkeypatch.setattr(torch_decoder, "WARM_UP_ROWS", (1,))
+    decoder = TorchDecoder("cpu", fuse="inductor")
+    decoder.warm_up()
+    assert decoder._kernels is kernels
