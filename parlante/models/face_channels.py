@@ -46,6 +46,12 @@ STILL_POINTS: Final = (
 # Share of a lip that a press or a roll may take away; both together must leave some of it.
 MAX_THINNING: Final = 0.38
 
+# How the opening of a jaw falls off towards the corners of the mouth, and of lips that round.
+_OPENING_POWER: Final = 1.9
+_ROUND_POWER: Final = 2.8
+
+NEUTRAL_CORNER_RISE: Final = -0.005  # IOD above the lips' line; 22 faces at rest have less
+
 CHEEKS: Final = (50, 280)  # image left, image right
 NOSE_WINGS: Final = (129, 358)
 
@@ -150,18 +156,21 @@ def channel_fields(lips: LipHandles, face: Float64Array) -> list[tuple[str, Floa
     forward = lips.field(n, z=jaw_share, y=0.2 * jaw_share) + jaw[:, None] * [0, 0.2, 1]
     out.append(("jawForward", -0.08 * forward))
     bulge = 1.0 - size**2.0
+    let_go = _smile_of(lips, face)
     out.append(
         (
             "mouthFunnel",
             lips.field(
                 n,
                 x=-0.20 * x,
-                y=np.where(upper, -0.03, np.where(lower, 0.05, 0.01)) * bulge * (1 - 0.3 * row),
+                y=np.where(upper, -0.03, np.where(lower, 0.05, 0.01)) * bulge * (1 - 0.3 * row)
+                + 0.8 * let_go,
                 z=-0.07 * (1 - 0.4 * row),
             ),
         )
     )
     pout = np.where(upper, -0.012, np.where(lower, 0.012, 0.0)) * row * bulge
+    pout = pout + 1.2 * let_go
     out.append(("mouthPucker", lips.field(n, x=-0.35 * x, y=pout, z=-0.09 * (1 - 0.4 * row))))
     out += [
         ("mouthLeft", lips.field(n, x=0.09, y=-0.02 * u)),
@@ -200,12 +209,35 @@ def channel_fields(lips: LipHandles, face: Float64Array) -> list[tuple[str, Floa
     return out + _brow_channels(face)
 
 
+def _smile_of(lips: LipHandles, face: Float64Array) -> Float64Array:
+    """How far down each lip vertex must go to take the portrait's own smile out of its line.
+
+    Lips that round let go of a smile: its corners would make a wedge of every [o].
+    """
+    rise = float(lips.centre[1] - face[list(fm.MOUTH_CORNERS), 1].mean())
+    return np.asarray(max(0.0, rise - NEUTRAL_CORNER_RISE) * np.abs(lips.u) ** 1.6, np.float64)
+
+
+def round_opening(lips: LipHandles, face: Float64Array) -> Float64Array:
+    """What lips that round add to each unit of jawOpen [N, 3]: an arc in place of a wedge.
+
+    The opening's outline is made for wide lips; drawn together it would come to a point.
+    """
+    size = np.abs(lips.u)
+    fuller = size**_OPENING_POWER - size**_ROUND_POWER
+    drop = APERTURE_PER_JAW_OPEN - UPPER_SHARE_OF_JAW_OPEN
+    lower = drop * fuller * (1 - 0.06 * lips.row)
+    upper = -UPPER_SHARE_OF_JAW_OPEN * fuller * (1 - 0.5 * lips.row)
+    y = np.where(lips.is_corner, 0.0, np.where(lips.is_upper, upper, lower))
+    return lips.field(len(face), y=y + 3.0 * _smile_of(lips, face))
+
+
 def _jaw_open(lips: LipHandles, num_vertices: int) -> Float64Array:
     size = np.abs(lips.u)
     drop = APERTURE_PER_JAW_OPEN - UPPER_SHARE_OF_JAW_OPEN
     corner = CORNER_DROP_PER_JAW_OPEN
     # The lower lip thins a little as it is stretched: its outer rows stay behind.
-    lower = corner + (drop - corner) * (1 - size**1.9) * (1 - 0.06 * lips.row)
+    lower = corner + (drop - corner) * (1 - size**_OPENING_POWER) * (1 - 0.06 * lips.row)
     upper = corner * size**2.5 - UPPER_SHARE_OF_JAW_OPEN * (1 - size**2) * (1 - 0.5 * lips.row)
     y = np.where(lips.is_corner, corner, np.where(lips.is_upper, upper, lower))
     x = -0.03 * lips.u * size

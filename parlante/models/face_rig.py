@@ -28,6 +28,7 @@ from parlante.models.face_channels import (
     LipHandles,
     channel_fields,
     column_field,
+    round_opening,
 )
 from parlante.models.face_plate import FacePlate
 from parlante.models.jit import kernel
@@ -54,6 +55,8 @@ SHAPE_GONE_BY: Final = 0.35
 LEAST_GONE_BY: Final = 0.05
 
 _JAW_OPEN: Final = MOTION_INDEX["jawOpen"]
+_PUCKER: Final = MOTION_INDEX["mouthPucker"]
+_FUNNEL: Final = MOTION_INDEX["mouthFunnel"]
 _SPEAKING: Final = np.array(
     [
         MOTION_INDEX[name]
@@ -71,9 +74,10 @@ class FaceRig:
     """Displacement fields of one portrait.
 
     Attributes:
-        channels: int32 [C], index into the motion vector of each field.
-        fields: float32 [C, N, 3], px per unit of the channel.
-        opening: float32 [C, 9], aperture each unit adds per lip column, IOD.
+        channels: int32 [C], index into the motion vector of each field but the last.
+        fields: float32 [C + 1, N, 3], px per unit of the channel; the last is for lips that round
+            over an open jaw.
+        opening: float32 [C + 1, 9], aperture each unit adds per lip column, IOD.
         lower_columns: float32 [9, N, 3], px per IOD that a column of the lower lip moves down.
         upper_columns: float32 [9, N, 3], px per IOD that a column of the upper lip moves down.
         photo_aperture: float32 [9], of the portrait's own lips once its jaw is shut, IOD.
@@ -148,9 +152,15 @@ class FaceRig:
         return jaw if own == 0.0 else float(np.cbrt(jaw**3 + own**3))
 
     def _amounts(self, motion: Float32Array, kept: float) -> Float32Array:
-        amounts = motion[self.channels]
-        amounts[self.jaw_row] = self._jaw(motion, kept)
-        return amounts
+        return self._weights(motion, self._jaw(motion, kept))
+
+    def _weights(self, motion: Float32Array, jaw: float) -> Float32Array:
+        """What each field is taken by, [C + 1], where the jaw is open by so much."""
+        weights = np.empty(len(self.fields), np.float32)
+        weights[:-1] = motion[self.channels]
+        weights[self.jaw_row] = jaw
+        weights[-1] = jaw * min(1.0, float(motion[_PUCKER] + motion[_FUNNEL]))
+        return weights
 
     def _base(self, kept: float) -> Float32Array:
         """Apertures with the jaw shut: where it shuts more than lips were open, they just touch."""
@@ -163,7 +173,8 @@ class FaceRig:
         get = MOTION_INDEX.__getitem__
         roll_lower, roll_upper = motion[get("mouthRollLower")], motion[get("mouthRollUpper")]
         keep = (1.0 - _shut(motion)) * (1.0 - 0.85 * float(min(roll_upper, 1.0)))
-        opening = np.maximum(motion[self.channels] @ self.opening, 0.0) * keep
+        asked = self._weights(motion, float(motion[_JAW_OPEN]))
+        opening = np.maximum(asked @ self.opening, 0.0) * keep
         roll = float(min(roll_lower, 1.0))
         # In an F the rolled lip stops at the upper teeth, which stay to be seen above it.
         teeth = np.minimum(opening, LABIODENTAL_GAP * min(roll / LABIODENTAL_ROLL, 1.0))
@@ -226,7 +237,7 @@ def build_rig(mesh: WarpMesh) -> FaceRig:
     channels = channel_fields(lips, face)
     handles = np.array(sorted({*lips.vertices.tolist(), *JAW_LINE_SHARE, *STILL_POINTS, *BROWS}))
     fixed = np.concatenate([handles, np.flatnonzero(mesh.is_far)])
-    targets = [field for _, field in channels]
+    targets = [field for _, field in channels] + [round_opening(lips, face)]
     for lower in (True, False):
         targets += [column_field(lips, column, len(face), lower=lower) for column in range(9)]
     values = np.stack(targets, 1).reshape(len(face), -1)[fixed]
@@ -236,9 +247,9 @@ def build_rig(mesh: WarpMesh) -> FaceRig:
         if name in BUMPS:
             solved[:, index] += BUMPS[name](face)
     fields = np.ascontiguousarray((solved @ axes * scale).transpose(1, 0, 2), np.float32)
-    num = len(channels)
+    num = len(channels) + 1
     photo = np.maximum(face[lips.lower_rim, 1] - face[lips.upper_rim, 1], 0.0)
-    opening = np.stack([f[lips.lower_rim, 1] - f[lips.upper_rim, 1] for _, f in channels])
+    opening = np.stack([f[lips.lower_rim, 1] - f[lips.upper_rim, 1] for f in targets[:num]])
     jaw = next(index for index, (name, _) in enumerate(channels) if name == "jawOpen")
     open_jaw = _open_jaw(photo)
     shut = np.maximum(photo - open_jaw * opening[jaw], 0.0)

@@ -44,6 +44,16 @@ def test_aperture_is_as_calibrated(rig, motion, channels, aperture):
     assert opened == pytest.approx(aperture, abs=0.01)
 
 
+def test_rounded_lips_open_to_an_arc(rig, motion):
+    def beside(**channels):
+        opened = rig.apertures(motion(**channels)) - rig.apertures(motion())
+        return opened[[2, 6]].mean() / opened[MIDDLE]
+
+    # An ellipse has 0.87 of its height halfway to its corner, a wedge 0.5.
+    assert beside(jawOpen=0.4) < 0.8
+    assert 0.8 < beside(jawOpen=0.4, mouthPucker=0.5, mouthFunnel=0.5) < 0.95
+
+
 def test_apertures_are_what_the_mesh_shows(avatar, rig, motion):
     values = motion(jawOpen=0.4, mouthClose=0.3)
     vertices = rig.displace(values, avatar.mesh.vertices)
