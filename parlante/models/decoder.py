@@ -31,9 +31,13 @@ from parlante.models.face_regions import DrawnFrame, cut_regions
 from parlante.models.face_rig import FaceRig, build_rig, face_axes
 from parlante.models.fold_edges import soften_folds
 from parlante.models.frame_geometry import (
+    INNER_LIPS,
+    OUTER_LIPS,
+    OVAL,
     FrameGeometry,
     geometry_from_motion,
     geometry_of_portrait,
+    sharp_box,
 )
 from parlante.models.frame_look import (
     FrameLook,
@@ -291,7 +295,7 @@ class Decoder:
         raster_flow(target, avatar.source, avatar.triangles, scratch.map_x, scratch.map_y)
         maps = (scratch.map_x, scratch.map_y)
         iod_px = avatar.mesh.iod_px * geometry.pose.scale
-        _sample(avatar.canvas, maps, posed[_OVAL], iod_px, scratch.rgba)
+        _sample(avatar.canvas, maps, posed[OVAL], iod_px, scratch.rgba)
         if out is None:
             out = np.empty(avatar.image.shape, np.uint8)
         if avatar.is_clear:
@@ -311,11 +315,11 @@ class Decoder:
         out: Uint8Array,
     ) -> None:
         posed, offset = geometry.posed, avatar.canvas_offset
-        lips = posed[_OUTER_LIPS]
+        lips = posed[OUTER_LIPS]
         show_patch(avatar.plain_corners, geometry.narrowing, lips, maps, offset, out)
         if geometry.own_mouth < 1.0:
             render_mouth(
-                avatar.mouth, posed[_INNER_LIPS], geometry.mouth_frame, geometry.jaw,
+                avatar.mouth, posed[INNER_LIPS], geometry.mouth_frame, geometry.jaw,
                 geometry.tongue_out, out,
             )  # fmt: skip
         show_patch(avatar.own_mouth, geometry.own_mouth, lips, maps, offset, out)
@@ -392,12 +396,6 @@ def mean_face_latents() -> AvatarLatents:
 _IRIS_SHAPE: Final = np.array([[0, 0, 0], [1, 0, 0], [0, -1, 0], [-1, 0, 0], [0, 1, 0]])
 
 
-_OVAL: Final = np.array(fm.OVAL)
-_INNER_LIPS: Final = np.array([*fm.INNER_UPPER_LIP, *fm.INNER_LOWER_LIP])
-_OUTER_LIPS: Final = np.array(fm.OUTER_LIPS)
-SHARP_MARGIN_IOD: Final = 0.25
-
-
 def _sample(
     canvas: Uint8Array,
     maps: tuple[Float32Array, Float32Array],
@@ -412,10 +410,7 @@ def _sample(
     """
     border = cv2.BORDER_CONSTANT
     cv2.remap(canvas, *maps, cv2.INTER_LINEAR, out, borderMode=border)
-    margin = SHARP_MARGIN_IOD * iod_px
-    size = np.array(out.shape[1::-1])
-    x0, y0 = np.clip(np.floor(oval.min(0) - margin), 0, size).astype(int).tolist()
-    x1, y1 = np.clip(np.ceil(oval.max(0) + margin), 0, size).astype(int).tolist()
+    x0, y0, x1, y1 = sharp_box(oval, iod_px, (out.shape[1], out.shape[0])).tolist()
     if x1 > x0 and y1 > y0:
         face = (slice(y0, y1), slice(x0, x1))
         map_x, map_y = maps[0][face], maps[1][face]

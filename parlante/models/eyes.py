@@ -121,18 +121,34 @@ def render_eye(
     """
     if state.is_at_rest:
         return
-    points = posed[eye.bounds]
-    low = np.maximum(np.floor(points.min(0)).astype(int) - 3, 0)
-    high = np.minimum(np.ceil(points.max(0)).astype(int) + 4, [out.shape[1], out.shape[0]])
-    if (high <= low).any():
-        return
     # Whole arrays and a box: a slice may have another memory layout, and compile anew.
-    box = np.concatenate([low, high])
+    box = eye_box(eye, posed, (out.shape[1], out.shape[0]))
+    if box is None:
+        return
     shade_eye(
         image, eye.skin, eye.white, eye.iris, eye.patch_origin, eye.frame, eye.upper, eye.lower,
         state.upper, state.lower, eye.zones, state.blink, *state.shift_px, maps[0], maps[1],
         map_offset[0], map_offset[1], box, out,
     )  # fmt: skip
+
+
+def eye_box(
+    eye: EyeLayers, posed: Float32Array, size: tuple[int, int]
+) -> npt.NDArray[np.int64] | None:
+    """What an eye may change of a frame.
+
+    Args:
+        eye: The eye.
+        posed: float32 [N, 2], vertices of the mesh on screen.
+        size: Width and height of the frame, px.
+
+    Returns:
+        int64 [4], left, top, right and bottom, px; None if that is nothing.
+    """
+    points = posed[eye.bounds]
+    low = np.maximum(np.floor(points.min(0)).astype(int) - 3, 0)
+    high = np.minimum(np.ceil(points.max(0)).astype(int) + 4, size)
+    return None if (high <= low).any() else np.concatenate([low, high])
 
 
 # --- preparation -------------------------------------------------------------------------------

@@ -77,11 +77,12 @@ class FaceRetouch:
         digest: Hex SHA-256 of its weights.
 
     Attributes:
+        net: The network.
         needs_frame: Whether it looks at the frame as a whole.
     """
 
     def __init__(self, net: FaceNet, digest: str = "") -> None:
-        self._net = net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net = net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.digest = digest
         self.needs_frame = net.frame is not None
 
@@ -95,7 +96,7 @@ class FaceRetouch:
         """
         drawn = portrait_frame(avatar)
         regions = cut_regions(avatar, geometry, drawn, with_frame=self.needs_frame)
-        return FaceAppearance(self._net.look(stack([regions])))
+        return FaceAppearance(self.net.look(stack([regions])))
 
     @torch.inference_mode()
     def apply(self, look: FaceAppearance, regions: FaceRegions, pixels: Uint8Array) -> None:
@@ -108,7 +109,7 @@ class FaceRetouch:
         """
         torch.set_num_threads(1)  # of this thread; a frame is one thread's work
         changes: list[tuple[Region, Float32Array]] = []
-        net, kept = self._net, look.look
+        net, kept = self.net, look.look
         frame = regions.frame
         can_frame = frame is not None and _is_allowed(frame)
         if can_frame and frame is not None and net.frame is not None and kept.frame is not None:
@@ -187,10 +188,7 @@ def lay_change(region: Region, change: Float32Array, pixels: Uint8Array) -> None
         full = cv2.resize(change, (width, height), interpolation=cv2.INTER_LINEAR)
         add_change(np.asarray(full, np.float32), 0, 0, pixels)
         return
-    corners = np.array([[0, 0, 1], [side, 0, 1], [0, side, 1], [side, side, 1]], np.float64)
-    placed = corners @ region.to_frame.T
-    x0, y0 = np.clip(np.floor(placed.min(0)).astype(int), 0, [width, height]).tolist()
-    x1, y1 = np.clip(np.ceil(placed.max(0)).astype(int) + 1, 0, [width, height]).tolist()
+    x0, y0, x1, y1 = reach_of(region.to_frame, side, (width, height)).tolist()
     if x1 <= x0 or y1 <= y0:
         return
     to_box = region.to_frame.copy()
@@ -199,3 +197,23 @@ def lay_change(region: Region, change: Float32Array, pixels: Uint8Array) -> None
         change, to_box, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
     )
     add_change(np.asarray(laid, np.float32), x0, y0, pixels)
+
+
+def reach_of(
+    to_frame: npt.NDArray[np.float64], side: int, size: tuple[int, int]
+) -> npt.NDArray[np.int64]:
+    """The part of a frame that a crop may change.
+
+    Args:
+        to_frame: float64 [2, 3], frame px of crop px.
+        side: Of the crop, px.
+        size: Width and height of the frame, px.
+
+    Returns:
+        int64 [4], left, top, right and bottom, px; may be empty.
+    """
+    corners = np.array([[0, 0, 1], [side, 0, 1], [0, side, 1], [side, side, 1]], np.float64)
+    placed = corners @ to_frame.T
+    low = np.clip(np.floor(placed.min(0)).astype(int), 0, size)
+    high = np.clip(np.ceil(placed.max(0)).astype(int) + 1, 0, size)
+    return np.concatenate([low, high])

@@ -16,7 +16,7 @@ from parlante.types import Float32Array, Uint8Array
 # Source px between the two neighbours of a pixel, 2 at rest. Up to here the face is only squeezed;
 # a fold jumps, and what is squeezed further is sampled too coarsely and wants smoothing as well.
 FOLD_PX: Final = 4.5
-_OUTSIDE: Final = -8.0  # source positions below it are of pixels that nothing covers
+OUTSIDE: Final = -8.0  # source positions below it are of pixels that nothing covers
 
 
 @kernel
@@ -34,7 +34,7 @@ def soften_folds(
     height, width = map_x.shape
     for y in range(1, height - 1):
         for x in range(1, width - 1):
-            if map_x[y, x] < _OUTSIDE:
+            if map_x[y, x] < OUTSIDE:
                 continue
             step = max(
                 abs(map_x[y, x + 1] - map_x[y, x - 1]), abs(map_y[y, x + 1] - map_y[y, x - 1])

@@ -11,18 +11,17 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import cv2
-import numpy as np
 
 from parlante.errors import FailedPrecondition, InvalidInput
-from parlante.media.frame_encoding import JpegEncoder
-from parlante.models.decoder import Decoder, PreparedAvatar, mean_face_latents
+from parlante.models.decoder import Decoder, mean_face_latents
 from parlante.models.frame_look import FrameLook
+from parlante.models.frame_makers import DeviceFrames, FrameMaker, HeldAvatar, HostFrames
 from parlante.triton.layout import PROBE_KEY, FrameRow, RowResult, RowStatus
 from parlante.triton.regions import PixelRoom, Slot
-from parlante.types import MOTION_DIM, AvatarLatents, Uint8Array
+from parlante.types import AvatarLatents, Uint8Array
 
 if TYPE_CHECKING:
     from parlante.models.face_retouch import FaceRetouch
@@ -59,6 +58,9 @@ class BatchDecoder:
         max_avatars: Prepared avatars to keep; the least recently used go first.
         max_avatar_bytes: Bound on their memory.
         retouch: Network that retouches frames, as of a renderer that decodes in process.
+        device: Device of torch that draws whole batches (``cuda:0``); None draws each row on a
+            thread of the CPU, by loops that are faster there.
+        fuse: Compile the pixel work of the device; see `TorchDecoder`.
     """
 
     def __init__(
@@ -69,16 +71,18 @@ class BatchDecoder:
         max_avatars: int = MAX_AVATARS,
         max_avatar_bytes: int = MAX_AVATAR_BYTES,
         retouch: FaceRetouch | None = None,
+        device: str | None = None,
+        fuse: bool = False,
     ) -> None:
         self._source = source
-        self._decoder = Decoder(retouch)
         self._shelf = _Shelf(max_avatars, max_avatar_bytes)
         self._rows = ThreadPoolExecutor(num_threads, "rows")
         # OpenCV lends its threads to one caller at a time: a lone row has the other cores help it
         # (3.2 -> 2.7 ms with two), and rows of a batch cost the same as without (2.2 ms each).
         cv2.setNumThreads(num_threads)
+        self._maker = _maker_for(device, retouch, self._rows, fuse=fuse)
         self._preparing = ThreadPoolExecutor(1, "prepare")
-        self._pending: dict[str, Future[PreparedAvatar]] = {}
+        self._pending: dict[str, Future[HeldAvatar]] = {}
         self._refused: OrderedDict[str, None] = OrderedDict()
         self._failed: set[str] = set()
         self.num_misses = 0
@@ -94,9 +98,9 @@ class BatchDecoder:
         return self._shelf.num_bytes
 
     def warm_up(self) -> None:
-        """Compile the pixel loops, or load them, and prepare the avatar of probes."""
-        self._decoder.warm_up()
-        self._shelf.keep(PROBE_KEY, self._decoder.prepare(mean_face_latents()))
+        """Have a first frame made, and prepare the avatar of probes."""
+        self._maker.warm_up()
+        self._shelf.keep(PROBE_KEY, self._maker.prepare(mean_face_latents(), FrameLook()))
 
     def close(self) -> None:
         """End the threads."""
@@ -112,6 +116,9 @@ class BatchDecoder:
             rows: Of any avatars.
             rooms: Of each row, where its pixels go; rows of one call share one. Without, and where
                 there is no room, pixels are new arrays.
+
+        Raises:
+            DeviceLost: The device is of no more use to this process.
         """
         self._collect()
         by_name = {row.name: row for row in rows}
@@ -121,33 +128,17 @@ class BatchDecoder:
             _slot(row, avatar, room)
             for row, avatar, room in zip(rows, avatars, rooms or [None] * len(rows), strict=True)
         ]
-        if len(rows) == 1:  # without the way to another thread and back
-            return [self._decode_row(rows[0], avatars[0], slots[0])]
-        return list(self._rows.map(self._decode_row, rows, avatars, slots))
+        results = [_refused(avatar) for avatar in avatars]
+        ready = [n for n, avatar in enumerate(avatars) if not isinstance(avatar, RowStatus)]
+        if not ready:
+            return results
+        held, own = [avatars[n] for n in ready], [slots[n] for n in ready]
+        made = self._maker.make([rows[n] for n in ready], held, own)
+        for n, result in zip(ready, made, strict=True):
+            results[n] = result
+        return results
 
-    def _decode_row(
-        self, row: FrameRow, avatar: PreparedAvatar | RowStatus, slot: Slot | None
-    ) -> RowResult:
-        if isinstance(avatar, RowStatus):
-            return RowResult(status=avatar)
-        in_range = 0 <= row.jpeg_quality <= 100 and row.motion.shape == (MOTION_DIM,)
-        is_clear_jpeg = avatar.is_clear and row.jpeg_quality > 0
-        if not in_range or is_clear_jpeg or not np.isfinite(row.motion).all():
-            return RowResult(status=RowStatus.BAD_MOTION)
-        try:
-            if slot is not None:
-                self._decoder.render(avatar, row.motion, slot.pixels)
-                return RowResult(status=RowStatus.OK, pixels=slot.pixels, offset=slot.offset)
-            pixels = self._decoder.render(avatar, row.motion)
-            if not row.jpeg_quality:
-                return RowResult(status=RowStatus.OK, pixels=pixels)
-            picture = JpegEncoder(quality=row.jpeg_quality).encode(pixels)
-        except Exception:  # the boundary of a row: the others of the batch go on
-            logger.exception("a frame failed")
-            return RowResult(status=RowStatus.FAILED)
-        return RowResult(status=RowStatus.OK, jpeg=picture.data)
-
-    def _avatar(self, row: FrameRow) -> PreparedAvatar | RowStatus:
+    def _avatar(self, row: FrameRow) -> HeldAvatar | RowStatus:
         name = row.name
         avatar = self._shelf.find(name)
         if avatar is not None:
@@ -166,7 +157,7 @@ class BatchDecoder:
             return self._refuse(name)
         if isinstance(found, RowStatus):
             return found
-        self._pending[name] = self._preparing.submit(self._decoder.prepare, *found)
+        self._pending[name] = self._preparing.submit(self._maker.prepare, *found)
         return RowStatus.AVATAR_PREPARING
 
     def _find(self, row: FrameRow) -> tuple[AvatarLatents, FrameLook] | RowStatus:
@@ -203,7 +194,24 @@ class BatchDecoder:
         return RowStatus.AVATAR_REFUSED
 
 
-def _slot(row: FrameRow, avatar: PreparedAvatar | RowStatus, room: PixelRoom | None) -> Slot | None:
+def _maker_for(
+    device: str | None, retouch: FaceRetouch | None, threads: ThreadPoolExecutor, *, fuse: bool
+) -> FrameMaker[Any]:
+    if device is None:
+        return HostFrames(Decoder(retouch), threads)
+    # Imported here: torch is 150 MB of memory that the loops do not need.
+    from parlante.models.torch_decoder import TorchDecoder
+
+    decoder = TorchDecoder(device, retouch, fuse="inductor" if fuse else None)
+    return DeviceFrames(decoder, threads)
+
+
+def _refused(avatar: HeldAvatar | RowStatus) -> RowResult:
+    """The result of a row that has no avatar; of others it is replaced by what is made."""
+    return RowResult(status=avatar if isinstance(avatar, RowStatus) else RowStatus.FAILED)
+
+
+def _slot(row: FrameRow, avatar: HeldAvatar | RowStatus, room: PixelRoom | None) -> Slot | None:
     if room is None or row.jpeg_quality or isinstance(avatar, RowStatus):
         return None
     return room.take(avatar.frame_shape)
@@ -215,19 +223,19 @@ class _Shelf:
     def __init__(self, max_entries: int, max_bytes: int) -> None:
         self._max_entries = max_entries
         self._max_bytes = max_bytes
-        self._entries: OrderedDict[str, PreparedAvatar] = OrderedDict()
+        self._entries: OrderedDict[str, HeldAvatar] = OrderedDict()
         self.num_bytes = 0
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def find(self, key: str) -> PreparedAvatar | None:
+    def find(self, key: str) -> HeldAvatar | None:
         avatar = self._entries.get(key)
         if avatar is not None:
             self._entries.move_to_end(key)
         return avatar
 
-    def keep(self, key: str, avatar: PreparedAvatar) -> None:
+    def keep(self, key: str, avatar: HeldAvatar) -> None:
         self._entries[key] = avatar
         self.num_bytes += avatar.num_bytes
         while len(self._entries) > 2 and self._is_over():

@@ -34,6 +34,11 @@ Float64Array = npt.NDArray[np.float64]
 TONGUE_OUT: Final = MOTION_INDEX["tongueOut"]
 JAW_BACK_SHARE: Final = 0.35  # of the way down
 MAX_JAW_IOD: Final = 0.5
+# Around the face, within which its pixels are fetched by cubic interpolation.
+SHARP_MARGIN_IOD: Final = 0.25
+OVAL: Final = np.array(fm.OVAL)
+INNER_LIPS: Final = np.array([*fm.INNER_UPPER_LIP, *fm.INNER_LOWER_LIP])
+OUTER_LIPS: Final = np.array(fm.OUTER_LIPS)
 # What makes a mouth less wide than the photo's, and how fast nothing of its ends may be left.
 FREE_NARROWING: Final = 0.1
 _NARROWED_BY: Final = {
@@ -121,6 +126,23 @@ def geometry_from_motion(avatar: PreparedAvatar, motion: Float32Array) -> FrameG
         own_mouth=avatar.rig.kept_pixels(motion),
         narrowing=_narrowing(motion),
     )
+
+
+def sharp_box(oval: Float32Array, iod_px: float, size: tuple[int, int]) -> npt.NDArray[np.int64]:
+    """The part of a frame that is to be sharp.
+
+    Args:
+        oval: float32 [K, 2], outline of the face, px.
+        iod_px: Inter-ocular distance, px.
+        size: Width and height of the frame, px.
+
+    Returns:
+        int64 [4], left, top, right and bottom, px; empty if the face is outside.
+    """
+    margin = SHARP_MARGIN_IOD * iod_px
+    low = np.clip(np.floor(oval.min(0) - margin), 0, size).astype(int)
+    high = np.clip(np.ceil(oval.max(0) + margin), 0, size).astype(int)
+    return np.concatenate([low, high])
 
 
 def _narrowing(motion: Float32Array) -> float:

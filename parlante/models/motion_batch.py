@@ -50,9 +50,14 @@ class BatchGenerator:
         self._sampler = sampler
         self._widths = [model.config.audio_width + NUM_READ, CONDITION_DIM, LATENT_DIM]
 
+    @property
+    def past_frames(self) -> int:
+        """How many earlier frames the network remembers."""
+        return self._model.config.past_frames
+
     def probe(self) -> BlockRow:
         """Give a row to warm up with."""
-        past = np.zeros((self._model.config.past_frames, LATENT_DIM), np.float16)
+        past = np.zeros((self.past_frames, LATENT_DIM), np.float16)
         return BlockRow(frames=np.zeros((2, sum(self._widths)), np.float32), past=past)
 
     @torch.inference_mode()
@@ -63,7 +68,7 @@ class BatchGenerator:
 
         Args:
             frames: float32 [B, T, F], as of `row_of`.
-            past: float16 [B, P, D], the last latents of each stream at the end.
+            past: float16 [B, P, D], the last latents of each stream at the end, P = `past_frames`.
             num_past: int32 [B, 1], how many of them there are.
 
         Returns:
@@ -77,10 +82,15 @@ class BatchGenerator:
                 f"rows of {sum(self._widths)} values and latents of {LATENT_DIM} are needed; got "
                 f"{frames.shape[2]} and {past.shape[2]}"
             )
+        if past.shape[1] != self.past_frames:
+            raise ValueError(
+                f"pasts of the {self.past_frames} frames that the network remembers are needed; "
+                f"got {past.shape[1]}"
+            )
         device = next(self._model.parameters()).device
         joined = torch.from_numpy(np.array(frames)).to(device)
         speech, controls, noise = torch.split(joined, self._widths, dim=2)
-        longest = min(int(num_past.max()), self._model.config.past_frames, past.shape[1])
+        longest = min(int(num_past.max()), self.past_frames)
         recent = past[:, past.shape[1] - longest :].astype(np.float32)
         cache = self._model.recall(torch.from_numpy(recent).to(device))
         seen = None

@@ -146,6 +146,70 @@ def _teeth_colour(
     return np.asarray(np.clip(guess, 60.0, 235.0))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MouthShape:
+    """The opening of a mouth in one frame.
+
+    Attributes:
+        frame: float32 [5]: corner at image left (x, y), unit vector to the other one (x, y), and
+            the width between them, px.
+        upper: float32 [96], y of the upper outline from corner to corner in that frame, px.
+        lower: float32 [96], of the lower outline.
+        gap_iod: Largest distance between them, IOD.
+        narrow: How far the mouth is rounded, [0, 1].
+        box: int64 [4], left, top, right and bottom of all that is drawn, px.
+    """
+
+    frame: Float32Array
+    upper: Float32Array
+    lower: Float32Array
+    gap_iod: float
+    narrow: float
+    box: npt.NDArray[np.int64]
+
+
+def mouth_shape(
+    mouth: MouthLayers, lips: Float32Array, head: Float32Array, size: tuple[int, int]
+) -> MouthShape | None:
+    """Find the opening of a mouth; None if nothing is to be drawn.
+
+    Args:
+        mouth: The mouth.
+        lips: As of `render_mouth`.
+        head: As of `render_mouth`.
+        size: Width and height of the frame, px.
+    """
+    first, last = lips[0], lips[10]
+    along = last - first
+    width = float(np.hypot(*along))
+    if width < 4.0:
+        return None
+    along = along / width
+    local = (lips - first) @ np.array([[along[0], -along[1]], [along[1], along[0]]])
+    upper, lower = _outline(local[:11], width), _outline(local[11:], width)
+    px_per_iod = float(np.hypot(head[0, 0], head[1, 0]))
+    if not mouth.is_closed:  # pressed lips cross a little; their line must not come and go
+        middle = 0.5 * (upper + lower)
+        half = np.maximum(lower - upper, LINE_IOD * px_per_iod * _BULGE) * 0.5
+        upper, lower = middle - half, middle + half
+    gap_px = float(np.max(lower - upper))
+    if mouth.is_closed and gap_px < 0.05:
+        return None
+    low = np.maximum(np.floor(lips.min(0)).astype(int) - 4, 0)
+    high = np.minimum(np.ceil(lips.max(0)).astype(int) + 5, size)
+    if (high <= low).any():
+        return None
+    narrow = 1.0 - width / (px_per_iod * max(mouth.rest_width, 0.1))
+    return MouthShape(
+        frame=np.array([*first, *along, width], np.float32),
+        upper=upper,
+        lower=lower,
+        gap_iod=gap_px / px_per_iod,
+        narrow=min(max(narrow / ROUNDED_NARROW, 0.0), 1.0),
+        box=np.concatenate([low, high]),
+    )
+
+
 def render_mouth(
     mouth: MouthLayers,
     lips: Float32Array,
@@ -166,47 +230,30 @@ def render_mouth(
         tongue_out: [0, 1].
         out: uint8 [H, W, 3], changed in place.
     """
-    first, last = lips[0], lips[10]
-    along = last - first
-    width = float(np.hypot(*along))
-    if width < 4.0:
+    shape = mouth_shape(mouth, lips, head, (out.shape[1], out.shape[0]))
+    if shape is None:
         return
-    along = along / width
-    local = (lips - first) @ np.array([[along[0], -along[1]], [along[1], along[0]]])
-    upper, lower = _outline(local[:11], width), _outline(local[11:], width)
-    px_per_iod = float(np.hypot(head[0, 0], head[1, 0]))
-    if not mouth.is_closed:  # pressed lips cross a little; their line must not come and go
-        middle = 0.5 * (upper + lower)
-        half = np.maximum(lower - upper, LINE_IOD * px_per_iod * _BULGE) * 0.5
-        upper, lower = middle - half, middle + half
-    gap_px = float(np.max(lower - upper))
-    if mouth.is_closed and gap_px < 0.05:
-        return
-    low = np.maximum(np.floor(lips.min(0)).astype(int) - 4, 0)
-    high = np.minimum(np.ceil(lips.max(0)).astype(int) + 5, [out.shape[1], out.shape[0]])
-    if (high <= low).any():
-        return
-    frame = np.array([*first, *along, width], np.float32)
-    narrow = 1.0 - width / (px_per_iod * max(mouth.rest_width, 0.1))
-    narrow = min(max(narrow / ROUNDED_NARROW, 0.0), 1.0)
     shade_mouth(
-        mouth.upper, mouth.lower, mouth.cavity, mouth.tongue, mouth.line, frame, upper, lower,
-        head.astype(np.float32), jaw.astype(np.float32), float(tongue_out), gap_px / px_per_iod,
-        narrow, mouth.is_closed, np.concatenate([low, high]), out,
+        mouth.upper, mouth.lower, mouth.cavity, mouth.tongue, mouth.line, shape.frame, shape.upper,
+        shape.lower, head.astype(np.float32), jaw.astype(np.float32), float(tongue_out),
+        shape.gap_iod, shape.narrow, mouth.is_closed, shape.box, out,
     )  # fmt: skip
 
 
 def _outline(points: Float32Array, width: float) -> Float32Array:
     """A smooth lip outline in the mouth's frame, sampled from corner to corner."""
     x = np.maximum.accumulate(np.clip(points[:, 0], 0.0, width))
-    grid = np.linspace(0.0, width, CURVE_SAMPLES)
-    linear = np.interp(grid, x, points[:, 1])
-    padded = np.pad(linear, 6, mode="reflect", reflect_type="odd")
-    return np.asarray(np.convolve(padded, _TAPS, mode="valid"), np.float32)
+    return np.asarray(_SMOOTHING @ np.interp(_PLACES * width, x, points[:, 1]), np.float32)
 
 
+def _smoothing() -> Float64Array:
+    """What smooths samples of an outline and leaves its ends where they are: float64 [96, 96]."""
+    taps = np.exp(-0.5 * (np.arange(-6, 7) / 3.0) ** 2)
+    padded = np.pad(np.eye(CURVE_SAMPLES), ((0, 0), (6, 6)), mode="reflect", reflect_type="odd")
+    # One matrix: padding and folding anew would take a third of all that is done for a mouth.
+    return np.stack([np.convolve(row, taps / taps.sum(), mode="valid") for row in padded], 1)
+
+
+_PLACES: Final = np.linspace(0.0, 1.0, CURVE_SAMPLES)
+_SMOOTHING: Final = _smoothing()
 _BULGE: Final = np.sin(np.linspace(0.0, np.pi, CURVE_SAMPLES)).astype(np.float32)
-_TAPS: Final = (
-    np.exp(-0.5 * (np.arange(-6, 7) / 3.0) ** 2)
-    / np.exp(-0.5 * (np.arange(-6, 7) / 3.0) ** 2).sum()
-)

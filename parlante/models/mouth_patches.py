@@ -130,17 +130,32 @@ def show_patch(
         map_offset: Position of the portrait on the canvas, px.
         out: uint8 [H, W, 3], changed in place.
     """
-    if share < LEAST_SHARE:
-        return
-    extent = np.ptp(lips, 0).max()
-    size = np.array(out.shape[1::-1])
-    low = np.clip(np.floor(lips.min(0) - 0.25 * extent), 0, size).astype(int)
-    high = np.clip(np.ceil(lips.max(0) + 0.25 * extent), 0, size).astype(int)
-    if (high <= low).any():
+    box = patch_box(share, lips, (out.shape[1], out.shape[0]))
+    if box is None:
         return
     offset_x, offset_y = (map_offset[k] + patch.origin[k] for k in (0, 1))
-    box = np.concatenate([low, high])
     _blend(patch.pixels, share, maps[0], maps[1], offset_x, offset_y, box, out)
+
+
+def patch_box(
+    share: float, lips: Float32Array, size: tuple[int, int]
+) -> npt.NDArray[np.int64] | None:
+    """What a patch may change of a frame; None if that is nothing.
+
+    Args:
+        share: As of `show_patch`.
+        lips: As of `show_patch`.
+        size: Width and height of the frame, px.
+
+    Returns:
+        int64 [4], left, top, right and bottom, px.
+    """
+    if share < LEAST_SHARE:
+        return None
+    extent = np.ptp(lips, 0).max()
+    low = np.clip(np.floor(lips.min(0) - 0.25 * extent), 0, size).astype(int)
+    high = np.clip(np.ceil(lips.max(0) + 0.25 * extent), 0, size).astype(int)
+    return None if (high <= low).any() else np.concatenate([low, high])
 
 
 @kernel

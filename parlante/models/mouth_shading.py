@@ -22,6 +22,7 @@ UPPER_EDGE: Final = 0.040  # of the middle incisors below the line of closed lip
 LOWER_EDGE: Final = 0.004  # of the lower incisors below the same line, jaw closed
 SHADOW_IOD: Final = 0.022  # reach of the soft shadow that the opening casts on the lips' rims
 TIP_IOD: Final = 0.05
+EDGE_PX: Final = 1.4  # over which the outline is soft
 SHADOW: Final = 0.30
 ARCH_DEPTH: Final = 3.0  # depth = ARCH_DEPTH x^2: the arch falls back to the sides
 MAX_ARCH_X: Final = 0.3
@@ -75,7 +76,6 @@ def shade_mouth(
     ax, ay, width = frame[2], frame[3], frame[4]
     determinant = head[0, 0] * head[1, 1] - head[0, 1] * head[1, 0]
     px_per_iod = math.sqrt(max(determinant, 1e-6))
-    softness = 1.4
     opened = _smooth(gap / 0.045)  # a narrow slit is mostly shadow
     presence = _smooth((gap - 0.012) / 0.03) if keep_line else 1.0
     shadow = SHADOW * presence
@@ -106,8 +106,8 @@ def shade_mouth(
                 for channel in range(3):
                     base = out[py, px, channel]
                     out[py, px, channel] = np.uint8(base * (1.0 - shade) + 0.5)
-            cover = min(max(inside_upper / softness + 0.5, 0.0), 1.0)
-            cover *= min(max(inside_lower / softness + 0.5, 0.0), 1.0)
+            cover = min(max(inside_upper / EDGE_PX + 0.5, 0.0), 1.0)
+            cover *= min(max(inside_lower / EDGE_PX + 0.5, 0.0), 1.0)
             if cover <= 0.0:
                 continue
             # The corners of a wide mouth are round: skin bridges their tips.

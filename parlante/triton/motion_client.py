@@ -11,7 +11,7 @@ import tritonclient.grpc.aio as triton
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from parlante.triton.faults import Fault, TritonFault, fault_from
-from parlante.triton.motion_layout import BUNDLE, MOTION, PAST_FRAMES, BlockRow, pad_past
+from parlante.triton.motion_layout import BUNDLE, MOTION, BlockRow, pad_past
 from parlante.triton.repository import CHANNEL_OPTIONS, load_if_absent, reload
 
 __all__ = ["MotionClient"]
@@ -25,10 +25,12 @@ class MotionClient:
     Args:
         address: ``HOST:PORT`` of its gRPC endpoint.
         bundle_digest: Of the weights and sampler that it must run.
+        past_frames: What that network remembers.
     """
 
-    def __init__(self, address: str, bundle_digest: str) -> None:
+    def __init__(self, address: str, bundle_digest: str, past_frames: int) -> None:
         self.address = address
+        self._past_frames = past_frames
         self._bundle_digest = bundle_digest
         self._client = triton.InferenceServerClient(address, channel_args=list(CHANNEL_OPTIONS))
         self._channel = grpc.aio.insecure_channel(address, options=list(CHANNEL_OPTIONS))
@@ -70,16 +72,16 @@ class MotionClient:
         request.parameters[BUNDLE].string_param = self._bundle_digest
         for name, datatype, shape in (
             ("FRAMES", "FP32", [1, num_frames, width]),
-            ("PAST", "FP16", [1, PAST_FRAMES, row.past.shape[1]]),
+            ("PAST", "FP16", [1, self._past_frames, row.past.shape[1]]),
             ("NUM_PAST", "INT32", [1, 1]),
         ):
             request.inputs.add(name=name, datatype=datatype, shape=shape)
         request.outputs.add(name=_OUTPUT)
-        num_past = min(len(row.past), PAST_FRAMES)
+        num_past = min(len(row.past), self._past_frames)
         request.raw_input_contents.extend(
             [
                 row.frames.astype("<f4").tobytes(),
-                pad_past(row.past).astype("<f2").tobytes(),
+                pad_past(row.past, self._past_frames).astype("<f2").tobytes(),
                 num_past.to_bytes(4, "little"),
             ]
         )

@@ -170,7 +170,7 @@ class MotionEngine:
         # Imported here: a service that runs the network itself needs no tritonclient.
         from parlante.triton.motion_client import MotionClient
 
-        server = MotionClient(self._triton_url, self.bundle_digest)
+        server = MotionClient(self._triton_url, self.bundle_digest, self._model.config.past_frames)
         return TritonNetwork(server, self._model, self._sampler, self._executor)
 
     def _check_open(self) -> None:

@@ -127,7 +127,8 @@ class FakeBlockServer:
             raise self.fault
         self.num_drawn += 1
         num_past = np.array([[len(row.past)]], np.int32)
-        return self._generator.draw(row.frames[None], pad_past(row.past)[None], num_past)[0]
+        past = pad_past(row.past, self._generator.past_frames)
+        return self._generator.draw(row.frames[None], past[None], num_past)[0]
 
     async def load(self) -> None:
         """Count it."""

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
+from parlante.media.frame_encoding import JpegEncoder
 from parlante.models.decoder import Decoder
 from parlante.models.face_net import FaceNet, FaceNetConfig, RegionNetConfig
 from parlante.models.face_retouch import FaceRetouch
 from parlante.models.frame_batch import BatchDecoder
 from parlante.models.frame_look import FrameLook
+from parlante.models.frame_makers import DeviceLost
+from parlante.models.torch_avatar import TorchAvatar
+from parlante.models.torch_decoder import Square, TorchDecoder
 from parlante.triton.layout import PROBE_KEY, FrameRow, RowResult, RowStatus, backdrop_key_of
 from parlante.triton.regions import PixelRoom
-from parlante.types import AvatarLatents, BackgroundKind, Uint8Array
+from parlante.types import AvatarLatents, BackgroundKind, Float32Array, Uint8Array
 from tests.fakes.faces import RightFrames, face_latents, full_latents, row_of
 
 KEYS = ["11" * 32, "22" * 32, "33" * 32]
@@ -245,3 +250,89 @@ def test_frames_are_retouched_by_the_face_network(shelf: Shelf) -> None:
     avatar = alone.prepare(face_latents(KEYS[0]))
     np.testing.assert_array_equal(result.pixels, alone.render(avatar, row_of(7)))
     assert (result.pixels != RightFrames().pixels(KEYS[0], row_of(7))).any()
+
+
+# --- on a device ---------------------------------------------------------------------------------
+
+SMALL = FrameLook(size_px=256).key
+
+
+@pytest.fixture
+def on_device(shelf: Shelf) -> Iterator[BatchDecoder]:
+    """Runs the GPU's code on the CPU."""
+    decoder = BatchDecoder(shelf, num_threads=2, device="cpu")
+    yield decoder
+    decoder.close()
+
+
+def small_row(key: str, number: int, quality: int = 0) -> FrameRow:
+    return replace(row(key, number, quality), look_key=SMALL)
+
+
+def test_a_device_draws_the_frames_of_the_loops(shelf: Shelf, on_device: BatchDecoder) -> None:
+    for key in KEYS[:2]:
+        shelf.found[key] = face_latents(key)
+        until_ready(on_device, small_row(key, 0))
+    rows = [small_row(KEYS[n % 2], 30 * n, quality=85 if n == 2 else 0) for n in range(4)]
+    memory = np.zeros(256 * 256 * 3, np.uint8)  # room for one of them
+    results = on_device.decode(rows, [PixelRoom(memory)] * len(rows))
+    alone, look = Decoder(), FrameLook(size_px=256)
+    assert [result.offset for result in results] == [0, None, None, None]
+    for wanted, result in zip(rows, results, strict=True):
+        right = alone.render(alone.prepare(face_latents(wanted.avatar_key), look), wanted.motion)
+        pixels = result.pixels
+        if wanted.jpeg_quality:
+            shown = cv2.imdecode(np.frombuffer(result.jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
+            same = JpegEncoder(quality=85).encode(right).data
+            pixels = shown
+            right = cv2.imdecode(np.frombuffer(same, np.uint8), cv2.IMREAD_COLOR_RGB)
+        assert pixels is not None
+        step = np.abs(pixels.astype(int) - right)
+        assert step.mean() < 0.1
+        assert step.max() <= (16 if wanted.jpeg_quality else 1)
+
+
+def test_a_bad_row_harms_no_other_on_a_device(shelf: Shelf, on_device: BatchDecoder) -> None:
+    shelf.found[KEYS[0]] = face_latents(KEYS[0])
+    until_ready(on_device, small_row(KEYS[0], 0))
+    bad = small_row(KEYS[0], 1)
+    bad.motion[3] = np.nan
+    results = on_device.decode([bad, small_row(KEYS[0], 2), small_row(KEYS[1], 3)])
+    assert [item.status.name for item in results] == ["BAD_MOTION", "OK", "AVATAR_MISSING"]
+
+
+def test_a_batch_that_fails_on_a_device_is_tried_row_by_row(
+    shelf: Shelf, on_device: BatchDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is too much at once, or wrong with one row, costs no other row its frame."""
+    shelf.found[KEYS[0]] = face_latents(KEYS[0])
+    until_ready(on_device, small_row(KEYS[0], 0))
+    whole = TorchDecoder.squares
+
+    def fails(
+        self: TorchDecoder, avatars: Sequence[TorchAvatar], motions: Sequence[Float32Array]
+    ) -> list[Square]:
+        if len(avatars) > 1 or motions[0][0] == 7.0:
+            raise RuntimeError("out of memory")
+        return whole(self, avatars, motions)
+
+    monkeypatch.setattr(TorchDecoder, "squares", fails)
+    rows = [small_row(KEYS[0], number) for number in range(3)]
+    rows[1].motion[0] = 7.0
+    results = on_device.decode(rows)
+    assert [item.status.name for item in results] == ["OK", "FAILED", "OK"]
+
+
+def test_a_device_that_is_lost_is_told(
+    shelf: Shelf, on_device: BatchDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.found[KEYS[0]] = face_latents(KEYS[0])
+    until_ready(on_device, small_row(KEYS[0], 0))
+
+    def fails(self: TorchDecoder, avatars: object, motions: object) -> list[Square]:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(TorchDecoder, "squares", fails)
+    monkeypatch.setattr(TorchDecoder, "is_usable", lambda self: False)
+    with pytest.raises(DeviceLost):
+        on_device.decode([small_row(KEYS[0], 1), small_row(KEYS[0], 2)])

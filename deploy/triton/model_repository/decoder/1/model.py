@@ -17,6 +17,8 @@ import triton_python_backend_utils as pb
 
 from parlante.models.face_files import weights_of
 from parlante.models.frame_batch import BatchDecoder
+from parlante.models.frame_makers import DeviceLost
+from parlante.triton.device import DEVICE_VARIABLE, choose_device
 from parlante.triton.layout import (
     MISS,
     REGION,
@@ -46,6 +48,11 @@ class TritonPythonModel:
             return int(parameters[name]["string_value"])
 
         face_net = parameters["FACE_NET"]["string_value"]
+        device = choose_device(
+            args,
+            os.environ.get(DEVICE_VARIABLE) or parameters["DEVICE"]["string_value"],
+            num_gpus=_num_gpus,
+        )
 
         num_cores = len(os.sched_getaffinity(0))
         self._decoder = BatchDecoder(
@@ -54,8 +61,11 @@ class TritonPythonModel:
             max_avatars=setting("MAX_AVATARS"),
             max_avatar_bytes=setting("MAX_AVATAR_MB") * 1024 * 1024,
             retouch=_open_retouch(face_net),
+            device=device,
+            fuse=bool(setting("FUSE")),
         )
         self._decoder.warm_up()
+        pb.Logger.log_info(f"frames are drawn by {device or 'loops on the CPU'}")
         self._regions = OpenRegions()
         self._metrics = _Metrics(self._regions)
 
@@ -66,7 +76,12 @@ class TritonPythonModel:
         rooms: list[PixelRoom | None] = []
         for request, own in zip(requests, rows, strict=True):
             rooms += [self._room_of(request)] * len(own)
-        results = iter(self._decoder.decode([row for own in rows for row in own], rooms))
+        try:
+            results = iter(self._decoder.decode([row for own in rows for row in own], rooms))
+        except DeviceLost as error:
+            # Whoever calls a model without a process has it loaded anew; this one would only fail.
+            pb.Logger.log_error(f"{error}: the model's process ends")
+            os._exit(1)
         responses = [_response([next(results) for _ in own]) for own in rows]
         self._metrics.note(sum(map(len, rows)), time.perf_counter() - start_s, self._decoder)
         return responses
@@ -82,6 +97,12 @@ class TritonPythonModel:
         name = json.loads(parameters).get(REGION) if parameters else None
         memory = self._regions.find(name) if isinstance(name, str) else None
         return None if memory is None else PixelRoom(memory)
+
+
+def _num_gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def _open_retouch(face_net: str) -> Any:

@@ -18,7 +18,7 @@ from parlante.diffusion.guidance import parse_guidance
 from parlante.models.motion_batch import BatchGenerator
 from parlante.models.motion_sampling import SamplerConfig
 from parlante.models.motion_weights import DEFAULT_WEIGHTS, bundle_digest_of, load_weights
-from parlante.triton.motion_layout import BUNDLE, OTHER_BUNDLE, pad_past
+from parlante.triton.motion_layout import BUNDLE, OTHER_BUNDLE
 
 _INPUTS = ("FRAMES", "PAST", "NUM_PAST")
 
@@ -45,7 +45,7 @@ class TritonPythonModel:
         self._generator = BatchGenerator(model, sampler)
         probe = self._generator.probe()
         num_past = np.array([[len(probe.past)]], np.int32)
-        self._generator.draw(probe.frames[None], pad_past(probe.past)[None], num_past)
+        self._generator.draw(probe.frames[None], probe.past[None], num_past)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Make the blocks of all requests as one batch."""

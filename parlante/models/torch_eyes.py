@@ -1,0 +1,161 @@
+"""Eyes of a batch: `parlante.models.eye_shading` in tensor operations, which says what is what.
+
+Axes: E eyes that are not as in the photo, P their pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from parlante.models.eye_shading import (
+    FOLD,
+    FOLD_IOD,
+    FOLD_WIDTH_IOD,
+    LASH_LINE,
+    LASH_LINE_IOD,
+    LASHES_IOD,
+    LID_DARKEST,
+    OVERHANG,
+    RIM_IOD,
+    SHUT_RIM,
+)
+from parlante.models.eye_state import CURVE_SAMPLES, EyeState
+from parlante.models.eyes import EyeLayers
+from parlante.models.torch_pixels import Pictures, Pixels, bilinear, smooth, to_levels
+from parlante.types import Float32Array
+
+__all__ = ["EyeBatch", "eye_curves", "eye_numbers", "shade_eyes"]
+
+_LAST: Final = CURVE_SAMPLES - 1
+
+
+class EyeBatch(NamedTuple):
+    """What eyes are drawn from.
+
+    Attributes:
+        numbers: float32 [E, 15], of `eye_numbers`.
+        curves: float32 [E, 4, 64], of `eye_curves`.
+        image: The portraits.
+        skin: Lids.
+        white: Eyeballs.
+        iris: Irises.
+    """
+
+    numbers: Tensor
+    curves: Tensor
+    image: Pictures
+    skin: Pictures
+    white: Pictures
+    iris: Pictures
+
+
+def eye_numbers(eye: EyeLayers, state: EyeState, offset: tuple[float, float]) -> Sequence[float]:
+    """The numbers of an eye in a frame."""
+    fixed = np.concatenate([eye.frame, eye.zones, eye.patch_origin]).tolist()
+    return (*fixed, *offset, state.blink, *state.shift_px)
+
+
+def eye_curves(eye: EyeLayers, state: EyeState) -> Float32Array:
+    """Rims in the photo and in the frame, float32 [4, 64]."""
+    return np.array([eye.upper, eye.lower, state.upper, state.lower], np.float32)
+
+
+def shade_eyes(
+    texels: Tensor,
+    eyes: EyeBatch,
+    pixels: Pixels,
+    maps: tuple[Tensor, Tensor],
+) -> tuple[Tensor, Tensor]:
+    """Draw eyes.
+
+    Args:
+        texels: int32 [T].
+        eyes: All eyes.
+        pixels: Their pixels.
+        maps: float32 [P] each, source position of every pixel on the canvas.
+
+    Returns:
+        uint8 [P, 3], and bool [P], the pixels that belong to an eye.
+    """
+    (
+        corner_x, corner_y, ax, ay, width, iod, zone_above, zone_below, origin_x, origin_y,
+        offset_x, offset_y, blink, shift_x, shift_y,
+    ) = eyes.numbers[pixels.owner].unbind(1)  # fmt: skip
+    px, py = maps[0] - offset_x, maps[1] - offset_y
+    dx, dy = px - corner_x, py - corner_y
+    along, across = dx * ax + dy * ay, dy * ax - dx * ay
+    rim, lashes = RIM_IOD * iod, LASHES_IOD * iod
+    position = (along / width).clamp(0.0, 1.0) * _LAST
+    u0, l0, u, low = _curves_at(eyes.curves, pixels.owner, position)
+    inside_upper, inside_lower = across - u, low - across
+    is_drawn = (along > -OVERHANG * width) & (along < (1.0 + OVERHANG) * width)
+    is_drawn &= (inside_upper >= -3.0 * zone_above) & (inside_lower >= -3.0 * zone_below)
+    weight_upper = 1.0 - smooth(inside_upper / rim)
+    weight_lower = (1.0 - smooth(inside_lower / rim)) * (1.0 - weight_upper)
+    within = rim * (1.0 - (1.0 - SHUT_RIM) * blink)
+    source_upper = u0 - _stretched(-torch.minimum(inside_upper, within), lashes, zone_above, u - u0)
+    source_lower = l0 + _stretched(-torch.minimum(inside_lower, within), rim, zone_below, l0 - low)
+    plain = smooth((u - u0) / (0.5 * zone_above)) * smooth((u - across) / lashes - 0.6)
+    plain *= smooth((1.2 * zone_above - u0 + source_upper) / (0.5 * zone_above))
+    height = (u - across) / (u - u0).clamp(min=1.0)
+    lid_light = LID_DARKEST + (1.0 - LID_DARKEST) * smooth(height / 0.5)
+    fold = torch.exp(-((((u0 - across) / iod - FOLD_IOD) / FOLD_WIDTH_IOD) ** 2))
+    lid_light = lid_light - FOLD * fold * smooth(blink)
+    seam = (across - 0.5 * (u + low)) / (LASH_LINE_IOD * iod)
+    ends = smooth(4.0 * torch.minimum(position, _LAST - position) / _LAST)
+    line = 1.0 - LASH_LINE * smooth(2.0 * blink - 1.0) * torch.exp(-seam * seam) * ends
+
+    image, skin, white, iris = (
+        picture.of(pixels.owner) for picture in (eyes.image, eyes.skin, eyes.white, eyes.iris)
+    )
+    # In one call, as six would be six times as many kernels: skin of the portrait and without
+    # lashes for the upper and for the lower lid, iris and white.
+    upper_x, upper_y = (
+        corner_x + along * ax - source_upper * ay,
+        corner_y + along * ay + source_upper * ax,
+    )
+    lower_x, lower_y = (
+        corner_x + along * ax - source_lower * ay,
+        corner_y + along * ay + source_lower * ax,
+    )
+    bx, by = px - origin_x, py - origin_y
+    columns = [upper_x, upper_x - origin_x, lower_x, lower_x - origin_x, bx - shift_x, bx]
+    rows = [upper_y, upper_y - origin_y, lower_y, lower_y - origin_y, by - shift_y, by]
+    places = Pictures.joined([image, skin, image, skin, iris, white])
+    x, y = torch.stack(columns, -1), torch.stack(rows, -1)
+    colours = bilinear(texels, places, x, y, clamp=True)
+    is_known = (x >= 0.0) & (y >= 0.0) & (x <= places.width - 1) & (y <= places.height - 1)
+    stray = colours[..., 3] / 255.0 * blink.clamp(min=0.0)[:, None] * is_known
+    upper, cover_upper, lower, cover_lower, disc, ball = colours[..., :3].unbind(1)
+    upper = upper + plain[:, None] * (cover_upper * lid_light[:, None] - upper)
+    upper = upper + stray[:, 1:2] * (cover_upper - upper)
+    lower = lower + stray[:, 3:4] * (cover_lower - lower)
+    ball = ball + colours[:, 4, 3:] / 255.0 * (disc - ball)
+    weight_ball = (1.0 - weight_upper - weight_lower).clamp(min=0.0)
+    value = weight_upper[:, None] * upper + weight_lower[:, None] * lower
+    value = value + weight_ball[:, None] * ball
+    return to_levels(value * line[:, None]), is_drawn
+
+
+def _curves_at(curves: Tensor, owner: Tensor, position: Tensor) -> tuple[Tensor, ...]:
+    """All curves of an eye at positions [P] along it, in samples: four of [P]."""
+    k = position.long().clamp(max=_LAST - 1)
+    f = (position - k)[:, None]
+    samples = curves.transpose(1, 2)  # [E, 64, 4]
+    return torch.lerp(samples[owner, k], samples[owner, k + 1], f).unbind(1)
+
+
+def _stretched(distance: Tensor, band: Tensor, zone: Tensor, extra: Tensor) -> Tensor:
+    """Rest distance of skin from the rim, for its distance now: `extra` px came into the zone."""
+    length = (zone - band).clamp(min=1.0)
+    stretched = torch.maximum(length + extra, 0.3 * length)
+    within = band + (distance - band) * length / stretched
+    beyond = distance - (stretched - length)
+    return torch.where(
+        distance < band, distance, torch.where(distance < band + stretched, within, beyond)
+    )
