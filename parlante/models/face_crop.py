@@ -12,9 +12,12 @@ from typing import Final
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from parlante.models import face_mesh
 from parlante.types import Float32Array, Uint8Array
+
+Float64Array = npt.NDArray[np.float64]
 
 __all__ = ["CROP_PX", "PX_PER_IOD", "CropFrame", "cut_face", "frame_of_landmarks"]
 
@@ -85,8 +88,11 @@ def cut_face(rgb: Uint8Array, frame: CropFrame, size_px: int = CROP_PX) -> Uint8
 
 
 def _shrink(
-    rgb: Uint8Array, to_crop: np.ndarray[tuple[int, ...], np.dtype[np.float64]], size: int, step: float
-) -> tuple[Uint8Array, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
+    rgb: Uint8Array,
+    to_crop: Float64Array,
+    size: int,
+    step: float,
+) -> tuple[Uint8Array, Float64Array]:
     """The part of the picture that the crop shows, at about the crop's scale, and its map."""
     back = cv2.invertAffineTransform(to_crop)
     corners = np.array([[0, 0, 1], [size, 0, 1], [0, size, 1], [size, size, 1]]) @ back.T

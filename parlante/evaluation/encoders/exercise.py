@@ -51,8 +51,9 @@ def exercise(num_frames: int, seed: int) -> Float32Array:
     brows = [MOTION_INDEX[n] for n in ("browInnerUp", "browOuterUpLeft", "browOuterUpRight")]
     frowns = [MOTION_INDEX[n] for n in ("browDownLeft", "browDownRight")]
     raised = out[:, brows[0]] > out[:, frowns[0]]  # not both at once
-    out[np.ix_(raised, frowns)] = 0.0
-    out[np.ix_(~raised, brows)] = 0.0
+    for columns, rows in ((frowns, raised), (brows, ~raised)):
+        for column in columns:
+            out[rows, column] = 0.0
     _look(out, rng)
     time_s = np.arange(num_frames) / FRAME_RATE_HZ
     for name, size in zip(("headYaw", "headPitch", "headRoll"), _HEAD_RAD, strict=True):

@@ -1,4 +1,4 @@
-"""What the heads do that encoders learn from: pose, gaze and expression drawn apart from each other.
+"""What the heads do that encoders learn from: pose, gaze and expression drawn apart.
 
 A data set of `parlante synth` shows what talking heads do. There, gaze and pose say something about
 each other and so do lips and brows, and an encoder would learn that instead of looking. Here each

@@ -151,7 +151,7 @@ def _colour(crop: Uint8Array, rng: np.random.Generator) -> Uint8Array:
         x, y = (int(v) for v in rng.integers(0, 2 * CROP_PX, 2))
         noise = _NOISE_POOL[y : y + CROP_PX, x : x + CROP_PX]
         picture = cv2.scaleAdd(noise, abs(float(rng.normal(0.0, 9.0))), picture)
-    return np.clip(picture, 0.0, 255.0).astype(np.uint8)
+    return np.asarray(np.clip(picture, 0.0, 255.0).astype(np.uint8))
 
 
 def _shade(rng: np.random.Generator) -> Float32Array:

@@ -23,7 +23,7 @@ from parlante.training.encoders.shards import Head
 from parlante.training.videos.measures import LIPS_AND_BROWS, shape_of
 from parlante.types import ARKIT_CHANNELS, Float32Array, Uint8Array
 
-__all__ = ["HeadData", "collect", "draw_batch", "plain_batch"]
+__all__ = ["HeadData", "collect", "draw_batch", "labels", "plain_batch"]
 
 # Lids that are shut by this much begin to hide the gaze, and hide it wholly.
 LIDS_HIDE: Final = (0.35, 0.8)
@@ -144,16 +144,17 @@ def draw_batch(
     mirrors = rng.random(num_heads) < 0.5
     moves = [draw_move(rng, is_mirrored=bool(mirror)) for mirror in np.tile(mirrors, 2)]
     crops = [
-        spoil(_cut(data, row, move), rng) for row, move in zip(rows.ravel(), moves, strict=True)
+        spoil(_cut(data, int(row), move), rng)
+        for row, move in zip(rows.ravel(), moves, strict=True)
     ]
-    return to_input(np.stack(crops)), _truth(data, rows.ravel(), moves)
+    return to_input(np.stack(crops)), labels(data, rows.ravel(), moves)
 
 
 def plain_batch(data: HeadData, rows: npt.NDArray[np.int64]) -> tuple[Tensor, Truth]:
     """Pictures as they are."""
     moves = [make_move()] * len(rows)
-    crops = [_cut(data, row, move) for row, move in zip(rows, moves, strict=True)]
-    return to_input(np.stack(crops)), _truth(data, rows, moves)
+    crops = [_cut(data, int(row), move) for row, move in zip(rows, moves, strict=True)]
+    return to_input(np.stack(crops)), labels(data, rows, moves)
 
 
 def to_input(crops: Uint8Array) -> Tensor:
@@ -165,7 +166,8 @@ def _cut(data: HeadData, row: int, move: Move) -> Uint8Array:
     return moved(data.images[data.head[row]][data.frame[row]], move)
 
 
-def _truth(data: HeadData, rows: npt.NDArray[np.int64], moves: Sequence[Move]) -> Truth:
+def labels(data: HeadData, rows: npt.NDArray[np.int64], moves: Sequence[Move]) -> Truth:
+    """What crops show that were cut by these moves."""
     pose, gaze = data.angles[rows].copy(), data.gaze[rows].copy()
     channels, measures = data.channels[rows].copy(), data.measures[rows].copy()
     shape = data.shape[rows].copy()

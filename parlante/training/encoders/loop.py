@@ -137,8 +137,8 @@ def _begin_at_means(learner: _Learner, data: HeadData) -> None:
             (learner.codes.channels, data.channels),
             (learner.shapes.layers[-1], data.shape.reshape(len(data), -1)),
         ):
-            layer.weight.mul_(0.1)  # type: ignore[operator, union-attr]
-            layer.bias.copy_(torch.from_numpy(values.mean(axis=0)))  # type: ignore[operator, union-attr]
+            layer.weight.mul_(0.1)  # type: ignore[operator]
+            layer.bias.copy_(torch.from_numpy(values.mean(axis=0)))  # type: ignore[operator]
 
 
 def _step(

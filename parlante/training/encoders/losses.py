@@ -83,8 +83,8 @@ def rotations(pose: Tensor) -> Tensor:
     about_y = torch.stack([cy, zero, -sy, zero, one, zero, sy, zero, cy], 1)
     about_x = torch.stack([one, zero, zero, zero, cp, -sp, zero, sp, cp], 1)
     about_z = torch.stack([cr, -sr, zero, sr, cr, zero, zero, zero, one], 1)
-    turned = about_y.unflatten(1, (3, 3)) @ about_x.unflatten(1, (3, 3))
-    return about_z.unflatten(1, (3, 3)) @ turned
+    turned = about_y.reshape(-1, 3, 3) @ about_x.reshape(-1, 3, 3)
+    return about_z.reshape(-1, 3, 3) @ turned
 
 
 def encoders_loss(
@@ -134,9 +134,8 @@ def _shape_loss(codes: FaceCodes, truth: Truth, shapes: ShapeNet, *, exchanged: 
     if exchanged:
         identity, pose, true_pose = (_swapped(x) for x in (identity, pose, true_pose))
     made = shapes(codes.dynamics.float(), codes.gaze.float(), identity)
-    error = made @ rotations(pose).transpose(1, 2) - truth.shape @ rotations(true_pose).transpose(
-        1, 2
-    )
+    there = truth.shape @ rotations(true_pose).transpose(1, 2)
+    error = made @ rotations(pose).transpose(1, 2) - there
     return _robust(error, SHAPE_SCALE_IOD).mean()
 
 
