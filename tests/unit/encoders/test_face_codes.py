@@ -40,15 +40,9 @@ def test_names_are_of_the_motion_space():
 def test_codes_have_their_shapes():
     codes = FaceCodesNet(TINY).eval()(torch.rand(3, 3, CROP_PX, CROP_PX))
     shapes = [tuple(getattr(codes, name).shape) for name in type(codes).__slots__]
-    assert shapes == [
-        (3, 3),
-        (3, 2),
-        (3, 6),
-        (3, 5),
-        (3, len(READ_CHANNELS)),
-        (3, len(READ_MEASURES)),
-    ]
-    assert codes.identity.norm(dim=1) == pytest.approx(torch.ones(3), abs=1e-5)
+    assert shapes[:4] == [(3, 3), (3, 2), (3, 6), (3, 5)]
+    assert shapes[4:] == [(3, len(READ_CHANNELS)), (3, len(READ_MEASURES))]
+    assert torch.allclose(codes.identity.norm(dim=1), torch.ones(3), atol=1e-5)
     shape = ShapeNet(TINY)(codes.dynamics, codes.gaze, codes.identity)
     assert shape.shape == (3, len(SHAPE_LANDMARKS), 3)
 
