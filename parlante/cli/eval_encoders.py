@@ -95,11 +95,11 @@ def judge_encoders(args: argparse.Namespace) -> int:
 
 def _by_heads(
     args: argparse.Namespace, reader: FaceReader, tracker: FaceTracker
-) -> tuple[dict[str, Correctness], Leaks, Recognition]:
+) -> tuple[dict[str, tuple[Correctness, Correctness | None]], Leaks, Recognition]:
     from parlante.evaluation.encoders import heads
-    from parlante.evaluation.encoders.probes import PROBE_FRAMES, sample_probes
     from parlante.training.encoders.actions import sample_actions
     from parlante.training.encoders.batches import collect
+    from parlante.training.encoders.probes import PROBE_FRAMES, sample_probes
     from parlante.training.encoders.shards import draw_heads, read_heads
 
     drawn = []

@@ -32,6 +32,7 @@ __all__ = ["LOOP_MEASURES", "Agreement", "LoopScores", "agree", "judge_loop", "t
 
 Float64Array = npt.NDArray[np.float64]
 
+OPEN_LIDS: Final = 0.3  # of a blink's way; beyond, nothing is seen of the gaze
 LOOP_MEASURES: Final = (
     "aperture", "mouth width", "smile", "jaw", "brows", "lids", "yaw", "pitch", "roll",
     "gaze yaw", "gaze pitch",
@@ -88,10 +89,15 @@ def _face(avatar: PreparedAvatar, motion: Float32Array) -> Float64Array:
 def agree(
     told: Mapping[str, Float64Array], found: Mapping[str, Float64Array]
 ) -> dict[str, Agreement]:
-    """Compare by name; offsets count as errors, but neither in correlation nor in gain."""
+    """Compare by name, the gaze where eyes are open.
+
+    Offsets count as errors, but neither in correlation nor in gain.
+    """
     out = {}
-    for name, wanted in told.items():
-        seen = found[name]
+    is_open = told["lids"] < OPEN_LIDS
+    for name, values in told.items():
+        rows = is_open if name.startswith("gaze") else np.ones_like(is_open)
+        wanted, seen = values[rows], found[name][rows]
         spread = float(wanted.std() * seen.std())
         correlation = float(np.corrcoef(wanted, seen)[0, 1]) if spread > 1e-12 else 0.0
         out[name] = Agreement(

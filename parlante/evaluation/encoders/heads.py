@@ -12,13 +12,13 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from parlante.evaluation.encoders.probes import FRAMES_PER_KIND, PROBE_KINDS
 from parlante.models.face_codes import READ_CHANNELS, READ_MEASURES
 from parlante.models.face_coefficients import measure_face
 from parlante.models.face_reader import FaceReader, Reading
 from parlante.models.face_tracker import FaceLandmarks, FaceTracker
 from parlante.training.encoders.augment import make_move, moved
 from parlante.training.encoders.batches import HeadData
+from parlante.training.encoders.probes import FRAMES_PER_KIND, PROBE_KINDS
 from parlante.types import Float32Array
 
 __all__ = ["Correctness", "Leaks", "Recognition", "judge_errors", "judge_leaks", "judge_people"]
@@ -35,17 +35,17 @@ _BATCH: Final = 50
 class Correctness:
     """How far off one output is.
 
+    Motion is what changes within a head: correlation and gain are taken after each head's mean.
+
     Attributes:
         error: Mean absolute error; degrees, shares or IOD.
-        correlation: With the truth, over all pictures.
-        tracker_error: The same of the landmark tracker, None where it measures no such thing.
-        tracker_correlation: See above.
+        correlation: With the truth, within heads.
+        gain: Slope over the truth, within heads.
     """
 
     error: float
     correlation: float
-    tracker_error: float | None = None
-    tracker_correlation: float | None = None
+    gain: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,9 +102,9 @@ def _readings(reader: FaceReader, data: HeadData) -> Iterator[Reading]:
 
 
 def judge_errors(
-    reading: Reading, data: HeadData, tracked: Float64Array | None
-) -> dict[str, Correctness]:
-    """Errors by output.
+    reading: Reading, data: HeadData, tracked: Float64Array
+) -> dict[str, tuple[Correctness, Correctness | None]]:
+    """Errors by output: of the encoders, and of the tracker where it measures the same.
 
     Args:
         reading: Of all pictures.
@@ -114,19 +114,24 @@ def judge_errors(
     seen = np.concatenate([np.degrees(reading.pose), np.degrees(reading.gaze)], axis=1)
     true = np.concatenate([np.degrees(data.angles), np.degrees(data.gaze)], axis=1)
     is_open = _is_open(data)
-    everything = np.ones(len(data), np.bool_)
-    out: dict[str, Correctness] = {}
-    for column, name in enumerate(ANGLES):
-        rows = is_open if name.startswith("gaze") else everything
-        theirs = None if tracked is None else tracked[:, column]
-        out[name] = _correctness(seen[:, column], true[:, column], theirs, rows)
-    for column, name in enumerate(READ_MEASURES):
-        theirs = None if tracked is None else tracked[:, len(ANGLES) + column]
-        values = reading.measures[:, column], data.measures[:, column]
-        out[name] = _correctness(*values, theirs, everything)
+    out: dict[str, tuple[Correctness, Correctness | None]] = {}
+    for column, name in enumerate((*ANGLES, *READ_MEASURES)):
+        in_measures = column - len(ANGLES)
+        values = (
+            (seen[:, column], true[:, column])
+            if in_measures < 0
+            else (reading.measures[:, in_measures], data.measures[:, in_measures])
+        )
+        rows = np.isfinite(tracked[:, column])
+        rows &= is_open if name.startswith("gaze") else True
+        ours, theirs = (
+            _compare(each[rows], values[1][rows], data.head[rows])
+            for each in (values[0], tracked[:, column])
+        )
+        out[name] = (ours, theirs)
     for column, name in enumerate(READ_CHANNELS):
         values = reading.channels[:, column], data.channels[:, column]
-        out[f"channel {name}"] = _correctness(*values, None, everything)
+        out[f"channel {name}"] = (_compare(*values, data.head), None)
     return out
 
 
@@ -135,29 +140,29 @@ def _is_open(data: HeadData) -> npt.NDArray[np.bool_]:
     return np.asarray(data.channels[:, blinks].max(axis=1) < OPEN_EYES)
 
 
-def _correctness(
+def _compare(
     seen: npt.NDArray[np.floating],
     true: npt.NDArray[np.floating],
-    tracked: Float64Array | None,
-    rows: npt.NDArray[np.bool_],
+    head: npt.NDArray[np.int64],
 ) -> Correctness:
-    error, correlation = _compare(seen[rows], true[rows])
-    if tracked is None:
-        return Correctness(error=error, correlation=correlation)
-    found = rows & np.isfinite(tracked)
-    theirs = _compare(tracked[found], true[found])
+    seen, true = seen.astype(np.float64), true.astype(np.float64)
+    error = float(np.abs(seen - true).mean())
+    moved_seen, moved_true = (_without_means(values, head) for values in (seen, true))
+    spread = float(moved_seen.std() * moved_true.std())
+    if spread < 1e-12:
+        return Correctness(error=error, correlation=0.0, gain=0.0)
     return Correctness(
         error=error,
-        correlation=correlation,
-        tracker_error=theirs[0],
-        tracker_correlation=theirs[1],
+        correlation=float(np.corrcoef(moved_seen, moved_true)[0, 1]),
+        gain=float(np.polyfit(moved_true, moved_seen, 1)[0]),
     )
 
 
-def _compare(seen: npt.NDArray[np.floating], true: npt.NDArray[np.floating]) -> tuple[float, float]:
-    spread = float(seen.std() * true.std())
-    correlation = float(np.corrcoef(seen, true)[0, 1]) if spread > 1e-12 else 0.0
-    return float(np.abs(seen - true).mean()), correlation
+def _without_means(values: Float64Array, head: npt.NDArray[np.int64]) -> Float64Array:
+    out = values.copy()
+    for each in np.unique(head):
+        out[head == each] -= out[head == each].mean()
+    return out
 
 
 def track_all(tracker: FaceTracker, data: HeadData, landmarks: Float32Array) -> Float64Array:

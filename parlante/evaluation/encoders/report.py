@@ -24,7 +24,7 @@ _TILE_PX: Final = 200
 
 def make_encoders_report(
     digest: str,
-    errors: Mapping[str, Correctness] | None,
+    errors: Mapping[str, tuple[Correctness, Correctness | None]] | None,
     leaks: Leaks | None,
     people: Recognition | None,
     loops: Mapping[str, LoopScores] | None,
@@ -37,7 +37,10 @@ def make_encoders_report(
     report: dict[str, Any] = {"version": REPORT_VERSION, "weights": digest}
     if errors is not None and leaks is not None and people is not None:
         report["heads"] = {
-            "errors": {name: asdict(row) for name, row in errors.items()},
+            "errors": {
+                name: {"encoders": asdict(ours), "tracker": theirs and asdict(theirs)}
+                for name, (ours, theirs) in errors.items()
+            },
             "leaks": asdict(leaks),
             "people": asdict(people),
         }
@@ -78,13 +81,17 @@ def summary_lines(report: dict[str, Any]) -> Iterator[str]:
 
 
 def _head_lines(heads: dict[str, Any]) -> Iterator[str]:
-    yield "| held-out heads | error | correlation | tracker's error | its correlation |"
+    yield "| held-out heads | error | correlation x gain | tracker's error | correlation x gain |"
     yield "|---|---|---|---|---|"
     for name, row in heads["errors"].items():
-        theirs = ("", "")
-        if row["tracker_error"] is not None:
-            theirs = (f"{row['tracker_error']:.3f}", f"{row['tracker_correlation']:.3f}")
-        cells = (f"{row['error']:.3f}", f"{row['correlation']:.3f}", *theirs)
+        cells = []
+        for who in ("encoders", "tracker"):
+            found = row[who]
+            cells += (
+                [f"{found['error']:.3f}", f"{found['correlation']:.3f} x{found['gain']:.2f}"]
+                if found
+                else ["", ""]
+            )
         yield f"| {name} | " + " | ".join(cells) + " |"
     leaks, people = heads["leaks"], heads["people"]
     yield ""

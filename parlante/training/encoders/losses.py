@@ -105,7 +105,8 @@ def encoders_loss(
     parts = {
         "pose": _robust(codes.pose - truth.pose, POSE_SCALE_RAD).mean(),
         "gaze": (_robust(codes.gaze - truth.gaze, GAZE_SCALE_RAD) * eyes).mean(),
-        "channels": _robust(codes.channels - truth.channels, CHANNEL_SCALE).mean(),
+        # Squared: most channels are none most of the time, and a median would stay there.
+        "channels": ((codes.channels - truth.channels) / CHANNEL_SCALE).square().mean(),
         "measures": _robust(codes.measures - truth.measures, MEASURE_SCALE_IOD).mean(),
         "shape": _shape_loss(codes, truth, shapes, exchanged=False),
         "exchange": _shape_loss(codes, truth, shapes, exchanged=True),
