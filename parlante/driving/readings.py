@@ -1,11 +1,14 @@
-"""What driving takes from the trained encoders instead of from landmarks, and how much of it.
+"""What driving takes from the trained encoders beside the landmarks, and how much of it.
 
+Landmarks and encoders err for different reasons, so a mixture of both is nearer to what is so than
+either. Both are brought to the scale of the renderer first. Only measures that were found to be
+better this way, on synthetic heads and on rendered portraits, are taken; see docs/encoders.md.
 Axis letters: N pictures, K measures, R readings.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -17,33 +20,67 @@ from parlante.training.videos.measures import MEASURE_INDEX
 if TYPE_CHECKING:  # brings torch along
     from parlante.models.face_reader import Reading
 
-__all__ = ["READ", "as_row", "take_over"]
+__all__ = ["READ", "TAKEN", "Mixture", "as_row", "take_over"]
 
 Float64Array = npt.NDArray[np.float64]
 
-# Measures that are read, by the name of `MEASURES`.
-READ: Final = ("gaze_yaw", "gaze_pitch", "mouth_width", "corner_left_y", "corner_right_y")
-# What is taken: the share of the reading, the rest stays the tracker's.
-TAKEN: Final = {"gaze_pitch": 1.0}
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mixture:
+    """How one measure is put together.
+
+    Attributes:
+        share: Of the encoders' reading, [0, 1]; the rest is the tracker's.
+        read_gain: How much of a change in the picture is read.
+        tracked_gain: How much of it the tracker sees.
+    """
+
+    share: float
+    read_gain: float
+    tracked_gain: float
+
+    def mix(self, tracked: Float64Array, read: Float64Array) -> Float64Array:
+        """Put a measure together, [N] each, NaN where there is no face.
+
+        Changes are scaled, not lengths: a mouth stays as wide as the tracker sees it at the median.
+        """
+        if not np.isfinite(tracked + read).any():
+            return tracked
+        usual, usual_read = np.nanmedian(tracked), np.nanmedian(read)
+        change = self.share * (read - usual_read) / self.read_gain
+        change += (1.0 - self.share) * (tracked - usual) / self.tracked_gain
+        return np.asarray(usual + change)
+
+
+# By the name of `MEASURES`. Gains and shares: twelve rendered portraits, 2026-11.
+TAKEN: Final = {
+    "gaze_yaw": Mixture(share=0.7, read_gain=0.65, tracked_gain=0.92),
+    "mouth_width": Mixture(share=0.5, read_gain=0.42, tracked_gain=0.45),
+}
+READ: Final = tuple(TAKEN)
+_GAZE: Final = {"gaze_yaw": 0, "gaze_pitch": 1}
 
 
 def as_row(reading: Reading) -> Float64Array:
     """What one face's reading says: float64 [R] in the order of `READ`."""
-    angles = {"gaze_yaw": reading.gaze[0, 0], "gaze_pitch": reading.gaze[0, 1]}
     return np.array(
-        [angles[name] if name in angles else reading.measure(name)[0] for name in READ], np.float64
+        [
+            reading.gaze[0, _GAZE[name]] if name in _GAZE else reading.measure(name)[0]
+            for name in READ
+        ],
+        np.float64,
     )
 
 
 def take_over(track: Track, readings: Float64Array) -> Track:
-    """Put readings in the place of measures.
+    """Mix readings into the measures of a track.
 
     Args:
         track: N pictures.
         readings: float64 [N, R]; NaN where there was no face.
     """
     values = track.values.copy()
-    for name, share in TAKEN.items():
-        column, read = MEASURE_INDEX[name], readings[:, READ.index(name)]
-        values[:, column] = (1.0 - share) * values[:, column] + share * read
+    for column, (name, mixture) in enumerate(TAKEN.items()):
+        index = MEASURE_INDEX[name]
+        values[:, index] = mixture.mix(values[:, index], readings[:, column])
     return replace(track, values=values)
