@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +21,12 @@ from parlante.models.face_coefficients import canonicalize
 from parlante.models.face_tracker import FaceLandmarks, FaceTracker
 from parlante.models.portrait_gate import find_faces
 from parlante.training.videos.following import Flaw, Track, follow
-from parlante.types import FaceChoice, Uint8Array
+from parlante.types import FaceChoice, Float32Array, Uint8Array
 
 if TYPE_CHECKING:  # brings torch along, which driving by landmarks alone does not need
-    from parlante.models.face_reader import FaceReader
+    from parlante.models.face_reader import Reading
 
-__all__ = ["MAX_SECONDS", "MIN_SECONDS", "Observation", "Watcher", "observe"]
+__all__ = ["MAX_SECONDS", "MIN_SECONDS", "Observation", "Reads", "Watcher", "observe"]
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -52,6 +52,14 @@ class Observation:
     sides: Float64Array
 
 
+class Reads(Protocol):
+    """The part of `FaceReader` that driving needs."""
+
+    def read(self, rgb: Uint8Array, points: Float32Array) -> Reading:
+        """Read one face."""
+        ...
+
+
 class Watcher:
     """Measures a face in each picture that is followed, beyond what `follow` does.
 
@@ -59,7 +67,7 @@ class Watcher:
         reader: The trained encoders; None measures landmarks alone.
     """
 
-    def __init__(self, reader: FaceReader | None = None) -> None:
+    def __init__(self, reader: Reads | None = None) -> None:
         self._reader = reader
         self._sides: list[Float64Array] = []
         self._readings: list[Float64Array] = []
@@ -86,7 +94,7 @@ def observe(
     path: Path,
     *,
     choice: FaceChoice = FaceChoice.ONLY,
-    reader: FaceReader | None = None,
+    reader: Reads | None = None,
 ) -> Observation:
     """Follow the face of a video.
 

@@ -161,6 +161,19 @@ class LoopScores:
     strips: Sequence[Sequence[Uint8Array]]
 
 
+class _Keeper:
+    """Keeps what a reader reads."""
+
+    def __init__(self, reader: FaceReader) -> None:
+        self._reader = reader
+        self.kept: list[Reading] = []
+
+    def read(self, rgb: Uint8Array, points: Float32Array) -> Reading:
+        """Read one face."""
+        self.kept.append(self._reader.read(rgb, points))
+        return self.kept[-1]
+
+
 def judge_loop(
     avatar: PreparedAvatar,
     motion: Float32Array,
@@ -181,15 +194,14 @@ def judge_loop(
         shown: Frames to keep pictures of.
     """
     told = told_measures(avatar, motion)
-    rows: list[Reading] = []
-    plain, with_reader = Watcher(), Watcher(reader)
+    keeper = _Keeper(reader)
+    plain, with_reader = Watcher(), Watcher(keeper)
 
     def see(rgb: Uint8Array, mesh: FaceLandmarks | None) -> None:
         if mesh is None:
             raise InvalidInput("the tracker lost a rendered face", reason="NO_FACE")
         plain.see(rgb, mesh)
         with_reader.see(rgb, mesh)
-        rows.append(reader.read(rgb, mesh.points))
 
     pictures = (
         Picture(index / FRAME_RATE_HZ, decoder.render(avatar, row))
@@ -197,7 +209,7 @@ def judge_loop(
     )
     track = follow(tracker, pictures, seen=see)
     reading = Reading(
-        **{name: np.concatenate([getattr(r, name) for r in rows]) for name in Reading.__slots__}
+        **{n: np.concatenate([getattr(r, n) for r in keeper.kept]) for n in Reading.__slots__}
     )
     driven = [
         retarget(to_frames(watcher.observation(track))).values for watcher in (plain, with_reader)
