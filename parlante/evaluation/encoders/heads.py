@@ -145,7 +145,6 @@ def _compare(
     true: npt.NDArray[np.floating],
     head: npt.NDArray[np.int64],
 ) -> Correctness:
-    seen, true = seen.astype(np.float64), true.astype(np.float64)
     error = float(np.abs(seen - true).mean())
     moved_seen, moved_true = (_without_means(values, head) for values in (seen, true))
     spread = float(moved_seen.std() * moved_true.std())
@@ -158,8 +157,8 @@ def _compare(
     )
 
 
-def _without_means(values: Float64Array, head: npt.NDArray[np.int64]) -> Float64Array:
-    out = values.copy()
+def _without_means(values: npt.NDArray[np.floating], head: npt.NDArray[np.int64]) -> Float64Array:
+    out = values.astype(np.float64)
     for each in np.unique(head):
         out[head == each] -= out[head == each].mean()
     return out

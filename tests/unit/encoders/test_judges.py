@@ -1,4 +1,4 @@
-"""Judges find what is there: perfect readings are perfect, and planted leaks and errors are told."""
+"""Judges find what is there: the truth is perfect, planted leaks and errors are told."""
 
 from __future__ import annotations
 
