@@ -55,9 +55,9 @@ class Mixture:
 # By the name of `MEASURES`. Gains and shares: of twelve rendered portraits whose motion was known,
 # 2026-11; the two halves of them agree on the shares within 0.2.
 TAKEN: Final = {
-    "gaze_yaw": Mixture(share=0.6, read_gain=0.72, tracked_gain=0.96),
-    "gaze_pitch": Mixture(share=0.5, read_gain=0.60, tracked_gain=0.78),
-    "mouth_width": Mixture(share=0.6, read_gain=0.57, tracked_gain=0.45),
+    "gaze_yaw": Mixture(share=0.6, read_gain=0.71, tracked_gain=0.96),
+    "gaze_pitch": Mixture(share=0.5, read_gain=0.57, tracked_gain=0.78),
+    "mouth_width": Mixture(share=0.75, read_gain=0.67, tracked_gain=0.45),
 }
 READ: Final = tuple(TAKEN)
 _GAZE: Final = {"gaze_yaw": 0, "gaze_pitch": 1}
