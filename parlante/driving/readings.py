@@ -54,8 +54,8 @@ class Mixture:
 
 # The renderer's calibration knows how little the tracker sees of brows: its scale is kept.
 _BROW: Final = Mixture(share=0.3, read_gain=0.47, tracked_gain=1.0)
-# Of corners on synthetic heads both see 0.7 (of smiles on rendered portraits 0.4, but scaled by that
-# what the driver's rest is off by grows as well).
+# Of corners on synthetic heads both see 0.7. Of smiles on rendered portraits it is 0.4, but scaled
+# by that, what the driver's rest is off by grows as well.
 _CORNER: Final = Mixture(share=0.3, read_gain=0.7, tracked_gain=0.7)
 # By the name of `MEASURES`. Gains and shares: of twelve rendered portraits whose motion was known,
 # 2026-11; the two halves of them agree on the shares within 0.2.
