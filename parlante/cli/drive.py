@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -47,11 +47,15 @@ from parlante.media.video_file import read_sound
 from parlante.media.video_writer import check_video_path
 from parlante.types import FRAME_RATE_HZ, MAX_INTENSITY, FaceChoice
 
+if TYPE_CHECKING:
+    from parlante.models.face_reader import FaceReader
+
 __all__ = ["configure", "run"]
 
 SOUND_RATE_HZ: Final = 48_000
 MAX_PORTRAITS: Final = 64
 CONNECT_TIMEOUT_S: Final = 10.0
+AUTO, NONE = "auto", "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +121,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=(FaceChoice.ONLY.value, FaceChoice.LARGEST.value),
         default=FaceChoice.ONLY.value,
         help="which face of a video with several (default: only)",
+    )
+    parser.add_argument(
+        "--encoders",
+        default=AUTO,
+        metavar=f"{AUTO}|{NONE}|FILE",
+        help="trained encoders that see gaze and lips beside the tracker: the packaged ones, none, "
+        f"or weights of `parlante train encoders` (default: {AUTO})",
     )
     add_face_option(parser)
     add_look_options(parser)
@@ -233,13 +244,26 @@ def _performance(args: argparse.Namespace, *, shown: bool) -> Performance:
 
     if shown:
         print(f"following the face of {args.video.name}", file=sys.stderr)
-    observation = observe(FaceTracker(), args.video, choice=FaceChoice(args.video_face))
+    observation = observe(
+        FaceTracker(),
+        args.video,
+        choice=FaceChoice(args.video_face),
+        reader=_reader_of(args.encoders),
+    )
     frames = to_frames(observation)
     return Performance(
         clip=retarget(frames),
         recording=_sound(args.video, frames.num_frames),
         followed=float(1.0 - frames.lost.mean()),
     )
+
+
+def _reader_of(choice: str) -> FaceReader | None:
+    from parlante.models.face_reader import FaceReader
+
+    if choice == NONE:
+        return None
+    return FaceReader() if choice == AUTO else FaceReader(Path(choice))
 
 
 def _sound(path: Path, num_frames: int) -> Recording | None:

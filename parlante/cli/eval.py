@@ -5,9 +5,10 @@ finds the phones of its speech, and prints lips, silence, head, eyes, seams and 
 of VASA-1's demonstration and of people. `eval fit-sync` makes a sync model of videos of people
 who talk; the one that ships is fitted on synthetic speech. docs/quality.md explains the measures.
 
-`eval face` judges what is drawn of a face, by held-out synthetic heads and by photos.
+`eval face` judges what is drawn of a face, by held-out synthetic heads and by photos; `eval
+encoders` judges what is read off one.
 
-With --json the last line of `eval motion` and of `eval face` is the report as JSON.
+With --json the last line of `eval motion`, `eval face` and `eval encoders` is the report as JSON.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from parlante.cli.eval_encoders import configure_encoders, judge_encoders
 from parlante.cli.eval_face import configure_face, judge_faces
 from parlante.errors import InvalidInput
 from parlante.evaluation.clip import find_videos
@@ -41,7 +43,7 @@ DEFAULT_BLOCK_FRAMES: Final = 2
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the targets of the command."""
     targets = parser.add_subparsers(
-        dest="target", required=True, metavar="motion|face|fit-sync|fit-head-sound"
+        dest="target", required=True, metavar="motion|face|encoders|fit-sync|fit-head-sound"
     )
     motion = targets.add_parser("motion", help="judge the motion in videos")
     motion.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="file or folder")
@@ -78,6 +80,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     motion.add_argument("--json", action="store_true", help="one line of JSON at the end")
     configure_face(targets.add_parser("face", help="judge what is drawn of a face"))
+    configure_encoders(targets.add_parser("encoders", help="judge what is read off a face"))
     sync = targets.add_parser("fit-sync", help="make a sync model")
     source = sync.add_mutually_exclusive_group(required=True)
     source.add_argument("--videos", type=Path, nargs="+", metavar="FOLDER", help="people who talk")
@@ -105,6 +108,8 @@ def run(args: argparse.Namespace) -> int:
             return _judge_motion(args)
         case "face":
             return judge_faces(args)
+        case "encoders":
+            return judge_encoders(args)
         case "fit-sync":
             return _fit_sync(args)
         case _:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+from parlante.cli.heads import HEADS_VARIABLE, heads_of
 from parlante.cli.progress import progress
-from parlante.errors import InvalidInput
 from parlante.synth.assets import load_pack
 from parlante.synth.dataset import open_dataset
 from parlante.synth.generator import SynthOptions, SynthReport, make_dataset
@@ -26,7 +25,6 @@ from parlante.synth.subject import Studio
 
 __all__ = ["configure", "run"]
 
-HEADS_VARIABLE: Final = "PARLANTE_HEADS"
 NUM_SHEET_SUBJECTS: Final = 4
 
 
@@ -77,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         size_px=args.size,
     )
-    pack = load_pack(_heads_of(args.heads))
+    pack = load_pack(heads_of(args.heads, needed_by="synth"))
     studio = Studio.of(pack, load_landmark_map(pack, args.landmarks))
     shown = not args.json and sys.stderr.isatty()
     with progress(options.num_subjects, "subject", shown=shown) as advance:
@@ -94,17 +92,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(_in_words(report, args.output))
     return 0
-
-
-def _heads_of(given: Path | None) -> Path:
-    found = given or os.environ.get(HEADS_VARIABLE)
-    if not found:
-        raise InvalidInput(
-            f"synth needs the folder of the head parts; give --heads DIR or set {HEADS_VARIABLE}",
-            reason="BAD_OPTION",
-            field="heads",
-        )
-    return Path(found)
 
 
 def _in_words(report: SynthReport, folder: Path) -> str:

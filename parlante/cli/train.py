@@ -1,7 +1,8 @@
 """Train a model, on synthetic data or on your own videos; docs/training.md tells more.
 
 `train motion` makes the model that turns a voice into motion, `train face` the network that
-retouches mouth, eyes and contour of a rendered frame.
+retouches mouth, eyes and contour of a rendered frame, `train encoders` the one that reads pose,
+gaze, dynamics and identity off a picture.
 
 A run that was cut off goes on where it stopped when the same command is given again.
 """
@@ -13,6 +14,7 @@ import logging
 from pathlib import Path
 from typing import Final
 
+from parlante.cli.heads import HEADS_VARIABLE, heads_of
 from parlante.errors import InvalidInput
 from parlante.settings import default_store_dir
 
@@ -23,7 +25,7 @@ NO_START: Final = "none"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the targets of the command."""
-    targets = parser.add_subparsers(dest="target", required=True, metavar="motion|face")
+    targets = parser.add_subparsers(dest="target", required=True, metavar="motion|face|encoders")
     motion = targets.add_parser(
         "motion",
         help="the model that turns a voice into motion",
@@ -70,6 +72,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     motion.add_argument("--num-threads", type=int, default=1, metavar="N", help="default: 1")
     _configure_face(targets.add_parser("face", help="the network that retouches frames"))
+    encoders = targets.add_parser("encoders", help="the network that reads motion off pictures")
+    _configure_encoders(encoders)
 
 
 def _configure_face(face: argparse.ArgumentParser) -> None:
@@ -98,6 +102,26 @@ def _configure_face(face: argparse.ArgumentParser) -> None:
     face.add_argument("--num-threads", type=int, default=1, metavar="N", help="default: 1")
 
 
+def _configure_encoders(encoders: argparse.ArgumentParser) -> None:
+    encoders.add_argument(
+        "--heads",
+        type=Path,
+        metavar="DIR",
+        help=f"folder of the head parts (default: the variable {HEADS_VARIABLE})",
+    )
+    encoders.add_argument(
+        "--config", type=Path, metavar="FILE", help="the run as JSON (default: encoders_nano.json)"
+    )
+    encoders.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="heads, checkpoint and weights; taken up again if it is there",
+    )
+    encoders.add_argument("--num-threads", type=int, default=1, metavar="N", help="default: 1")
+
+
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     if args.num_threads < 1:
@@ -108,6 +132,9 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if args.target == "face":
         print(f"weights in {_train_face(args)}")
+        return 0
+    if args.target == "encoders":
+        print(f"weights in {_train_encoders(args)}")
         return 0
     start = _start_of(args)
     weights = _on_speech(args, start) if args.videos is None else _on_videos(args, start)
@@ -154,6 +181,21 @@ def _train_face(args: argparse.Namespace) -> Path:
         videos=args.videos,
         portraits=args.portraits,
         start=start,
+        tell=lambda line: print(line, flush=True),
+    )
+
+
+def _train_encoders(args: argparse.Namespace) -> Path:
+    import cv2
+
+    from parlante.training.encoders.config import read_encoders_config
+    from parlante.training.encoders.run import DEFAULT_CONFIG, train_on_heads
+
+    cv2.setNumThreads(1)
+    return train_on_heads(
+        read_encoders_config(args.config or DEFAULT_CONFIG),
+        args.out,
+        assets=heads_of(args.heads, needed_by="train encoders"),
         tell=lambda line: print(line, flush=True),
     )
 

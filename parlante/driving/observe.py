@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from parlante.driving.readings import READ, as_row, take_over
 from parlante.errors import InvalidInput, PortraitRejected
 from parlante.media.video_file import Picture, read_pictures, told_seconds
 from parlante.models import face_mesh as fm
@@ -20,9 +21,12 @@ from parlante.models.face_coefficients import canonicalize
 from parlante.models.face_tracker import FaceLandmarks, FaceTracker
 from parlante.models.portrait_gate import find_faces
 from parlante.training.videos.following import Flaw, Track, follow
-from parlante.types import FaceChoice
+from parlante.types import FaceChoice, Float32Array, Uint8Array
 
-__all__ = ["MAX_SECONDS", "MIN_SECONDS", "Observation", "observe"]
+if TYPE_CHECKING:  # brings torch along, which driving by landmarks alone does not need
+    from parlante.models.face_reader import Reading
+
+__all__ = ["MAX_SECONDS", "MIN_SECONDS", "Observation", "Reads", "Watcher", "observe"]
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -39,7 +43,7 @@ class Observation:
     """A driver through a video.
 
     Attributes:
-        track: What `follow` gives.
+        track: What `follow` gives; with a reader, its measures are taken where they are better.
         sides: float64 [N, 2], the chin and the middle of the lips to the side of the nose, IOD, + =
             image right; NaN where there is no face.
     """
@@ -48,8 +52,49 @@ class Observation:
     sides: Float64Array
 
 
+class Reads(Protocol):
+    """The part of `FaceReader` that driving needs."""
+
+    def read(self, rgb: Uint8Array, points: Float32Array) -> Reading:
+        """Read one face."""
+        ...
+
+
+class Watcher:
+    """Measures a face in each picture that is followed, beyond what `follow` does.
+
+    Args:
+        reader: The trained encoders; None measures landmarks alone.
+    """
+
+    def __init__(self, reader: Reads | None = None) -> None:
+        self._reader = reader
+        self._sides: list[Float64Array] = []
+        self._readings: list[Float64Array] = []
+
+    def see(self, rgb: Uint8Array, mesh: FaceLandmarks | None) -> None:
+        """Look at the next picture; `follow` calls this."""
+        self._sides.append(_sides(mesh))
+        if self._reader is None:
+            return
+        row = np.full(len(READ), np.nan)
+        if mesh is not None:
+            row = as_row(self._reader.read(rgb, mesh.points))
+        self._readings.append(row)
+
+    def observation(self, track: Track) -> Observation:
+        """Put together what was seen of a track."""
+        if self._reader is not None:
+            track = take_over(track, np.array(self._readings).reshape(-1, len(READ)))
+        return Observation(track, np.array(self._sides).reshape(-1, 2))
+
+
 def observe(
-    tracker: FaceTracker, path: Path, *, choice: FaceChoice = FaceChoice.ONLY
+    tracker: FaceTracker,
+    path: Path,
+    *,
+    choice: FaceChoice = FaceChoice.ONLY,
+    reader: Reads | None = None,
 ) -> Observation:
     """Follow the face of a video.
 
@@ -57,6 +102,7 @@ def observe(
         tracker: Runs the networks.
         path: Any video that FFmpeg reads, at any frame rate, `MIN_SECONDS` to `MAX_SECONDS` long.
         choice: ONLY refuses a video with several faces, LARGEST follows the largest.
+        reader: The trained encoders, which see some of it better; None does without.
 
     Raises:
         InvalidInput: VIDEO_UNREADABLE, NO_PICTURES, VIDEO_TOO_SHORT, VIDEO_TOO_LONG, NO_FACE,
@@ -64,7 +110,7 @@ def observe(
     """
     _check_length(path, told_seconds(path) or 0.0)
     counts: list[int] = []
-    sides: list[Float64Array] = []
+    watcher = Watcher(reader)
 
     def pictures() -> Iterator[Picture]:
         for index, picture in enumerate(read_pictures(path, max_seconds=MAX_SECONDS + 1.0)):
@@ -73,8 +119,7 @@ def observe(
                 counts.append(_count_faces(tracker, picture))
             yield picture
 
-    track = follow(tracker, pictures(), seen=lambda mesh: sides.append(_sides(mesh)))
-    observation = Observation(track, np.array(sides).reshape(-1, 2))
+    observation = watcher.observation(follow(tracker, pictures(), seen=watcher.see))
     _check(path, observation, counts)
     return observation
 

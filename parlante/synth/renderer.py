@@ -17,7 +17,7 @@ from parlante.synth.gl import LoadedMesh, TextureStore, gl_matrix, open_context,
 from parlante.synth.head_mesh import HeadMesh
 from parlante.synth.kernels import add_access, shade_points
 from parlante.synth.scene import DrawCall, Picture, Scene
-from parlante.types import Float32Array
+from parlante.types import Float32Array, Uint8Array
 
 __all__ = ["Renderer"]
 
@@ -139,22 +139,37 @@ class Renderer:
             normals: float32 [N, 3].
             matrices: float32 [B + 1, 3, 4].
         """
-        loaded = self._loaded
-        if loaded is None:
-            raise RuntimeError("load() comes before draw()")
+        rgb, matte = self.photograph(mesh, scene, points, normals, matrices)
+        index = self._draw_index(self._ready(), mesh, scene)
+        return Picture(rgb=rgb, matte=matte, index=index)
+
+    def photograph(
+        self,
+        mesh: HeadMesh,
+        scene: Scene,
+        points: Float32Array,
+        normals: Float32Array,
+        matrices: Float32Array,
+    ) -> tuple[Uint8Array, Uint8Array]:
+        """Draw a frame's colours alone, in half the time of `draw`; the arguments are the same.
+
+        Returns:
+            uint8 [H, W, 3], RGB, and uint8 [H, W], how opaque the person is.
+        """
+        loaded = self._ready()
         loaded.write_points(points)
         lit = self._draw_shadow(loaded, scene, points, normals)
         loaded.write(mesh, points, normals, lit)
         self._draw_colour(loaded, mesh, scene, matrices)
-        index = self._draw_index(loaded, mesh, scene)
         self._context.copy_framebuffer(self._resolved, self._colour)
         raw = np.frombuffer(self._resolved.read(components=4), np.uint8)
         raw = raw.reshape(self.size_px, self.size_px, 4)
-        return Picture(
-            rgb=np.ascontiguousarray(raw[..., :3]),
-            matte=np.ascontiguousarray(raw[..., 3]),
-            index=index,
-        )
+        return np.ascontiguousarray(raw[..., :3]), np.ascontiguousarray(raw[..., 3])
+
+    def _ready(self) -> LoadedMesh:
+        if self._loaded is None:
+            raise RuntimeError("load() comes before draw()")
+        return self._loaded
 
     def mean_grey(self, name: str) -> float:
         """Mean brightness of a texture, (0, 1]."""

@@ -69,11 +69,13 @@ def test_driving_knows_no_network() -> None:
     assert _violations(_modules("parlante/driving"), *NETWORK) == {}
 
 
-def test_nothing_knows_driving_but_the_command_line() -> None:
+def test_nothing_knows_driving_but_the_command_line_and_its_judge() -> None:
     rest = [
         path
         for path in _modules("parlante", "services", "gateway")
-        if not path.startswith(("parlante/driving/", "parlante/cli/"))
+        if not path.startswith(
+            ("parlante/driving/", "parlante/cli/", "parlante/evaluation/encoders/")
+        )
     ]
     assert _violations(rest, "parlante.driving") == {}
 

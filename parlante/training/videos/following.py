@@ -86,14 +86,14 @@ def follow(
     faces: FaceSource,
     pictures: Iterable[Picture],
     *,
-    seen: Callable[[FaceLandmarks | None], None] | None = None,
+    seen: Callable[[Uint8Array, FaceLandmarks | None], None] | None = None,
 ) -> Track:
     """Follow the largest face, anew after every shot change and loss.
 
     Args:
         faces: Tracker.
         pictures: In order of time.
-        seen: Called with the mesh of every picture, for whoever measures more than `MEASURES`.
+        seen: Called with every picture and its mesh, for whoever measures more than `MEASURES`.
     """
     previous: FaceLandmarks | None = None
     last: Float64Array | None = None
@@ -106,7 +106,7 @@ def follow(
         previous = _next(faces, picture.rgb, previous, check=age % CHECK_EVERY == CHECK_EVERY - 1)
         age += 1
         if seen is not None:
-            seen(previous)
+            seen(picture.rgb, previous)
         row = np.full(len(MEASURES), np.nan)
         flaw = Flaw.NO_FACE
         if previous is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,10 @@ import av
 import numpy as np
 import pytest
 
+from parlante.cli.drive import _reader_of
 from parlante.driving.motion_clip import MotionClip, load_clip, save_clip
+from parlante.errors import FailedPrecondition
+from parlante.models.face_codes_weights import PACKAGED_CODES
 from parlante.types import MOTION_DIM, MOTION_INDEX
 from tests.fakes.encoder import portrait_bytes
 
@@ -148,3 +152,12 @@ def test_motion_can_be_kept_in_the_other_format(
     code, out, _ = parlante("drive", "--motion", motion, "--save-motion", kept)
     assert (code, "30 frames of motion" in out) == (0, True)
     np.testing.assert_allclose(load_clip(kept).values, load_clip(motion).values, atol=1e-5)
+
+
+def test_encoders_are_the_packaged_ones_none_or_a_file(tmp_path: Path) -> None:
+    assert _reader_of("none") is None
+    packaged = _reader_of("auto")
+    assert packaged is not None
+    assert packaged.digest == hashlib.sha256(PACKAGED_CODES.read_bytes()).hexdigest()
+    with pytest.raises(FailedPrecondition):
+        _reader_of(str(tmp_path / "none.safetensors"))

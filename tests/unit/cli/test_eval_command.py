@@ -151,3 +151,19 @@ def test_eval_refuses_wrong_input_in_one_line(
 
 def test_seam_test_looks_at_the_blocks_of_our_model() -> None:
     assert DEFAULT_BLOCK_FRAMES == BLOCK_FRAMES
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), "--heads DIR"),
+        (("--heads", ".", "--num-heads", "1"), "--num-heads"),
+        (("--portraits", ".", "--weights", "nowhere.safetensors"), "nowhere.safetensors"),
+    ],
+)
+def test_eval_encoders_names_wrong_options(
+    parlante: Run, tmp_path: Path, options: tuple[str, ...], words: str
+) -> None:
+    code, _, err = parlante("eval", "encoders", "--output", tmp_path / "out", *options)
+    assert code != 0
+    assert words in err

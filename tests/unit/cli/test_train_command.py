@@ -120,3 +120,25 @@ def test_a_missing_package_names_the_extra_for_training() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "pip install 'parlante[embedded,train]'" in done.stderr
+
+
+def test_train_encoders_takes_the_packaged_config(
+    parlante: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made: list[tuple[Any, ...]] = []
+
+    def on_heads(config: Any, out: Path, *, assets: Path, tell: Callable[[str], None]) -> Path:
+        made.append((config.frames_per_head, assets))
+        tell("4000 pictures of 200 heads")
+        return out / "encoders.safetensors"
+
+    monkeypatch.setattr("parlante.training.encoders.run.train_on_heads", on_heads)
+    monkeypatch.delenv("PARLANTE_HEADS", raising=False)
+    code, _, err = parlante("train", "encoders", "--out", tmp_path)
+    assert code == 2
+    assert "--heads" in err
+    monkeypatch.setenv("PARLANTE_HEADS", "somewhere")
+    code, out, _ = parlante("train", "encoders", "--out", tmp_path)
+    assert code == 0
+    assert out.splitlines()[-1] == f"weights in {tmp_path / 'encoders.safetensors'}"
+    assert made == [(20, Path("somewhere"))]

@@ -1,0 +1,1 @@
+"""Trains the encoders of pose, dynamics, gaze and identity on synthetic heads."""

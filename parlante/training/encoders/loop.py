@@ -1,0 +1,222 @@
+"""The training loop of the encoders: resumable, and reproducible from its config.
+
+Every step draws from generators seeded by (seed, step), so a resumed run continues exactly as an
+unbroken one.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from parlante.errors import InvalidInput
+from parlante.models.face_codes import FaceCodes, FaceCodesNet, ShapeNet
+from parlante.models.face_codes_weights import save_face_codes
+from parlante.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from parlante.training.encoders.batches import HeadData, draw_batch, plain_batch
+from parlante.training.encoders.config import EncodersConfig, read_encoders_config
+from parlante.training.encoders.losses import Truth, encoders_loss
+from parlante.training.muon import MuonAndAdamW, cosine_with_warmup
+
+__all__ = ["WEIGHTS", "train_encoders"]
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS: Final = "encoders.safetensors"
+TELL_STEPS: Final = 50
+MAX_TEST_PICTURES: Final = 400
+_TEST_BATCH: Final = 50
+_LEAST_SIDE: Final = 24  # of kernels that Muon moves
+
+
+class _Learner(nn.Module):
+    """What is trained: the encoders, and what puts landmarks together from their codes."""
+
+    def __init__(self, config: EncodersConfig) -> None:
+        super().__init__()
+        self.codes = FaceCodesNet(config.model)
+        self.shapes = ShapeNet(config.model)
+
+
+def train_encoders(config: EncodersConfig, data: HeadData, out: Path) -> Path:
+    """Train, or go on with a run that was cut off.
+
+    Args:
+        config: The run.
+        data: Pictures of all heads.
+        out: Folder for checkpoint and weights.
+
+    Returns:
+        Path of the weights, float16 safetensors.
+
+    Raises:
+        InvalidInput: The folder holds a run of another size.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    stored = _stored_run(config, out)
+    (out / "config.json").write_text(config.to_json(), "utf-8")
+    torch.manual_seed(config.seed)
+    learner = _Learner(config)
+    _begin_at_means(learner, data)
+    learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = {name: tensor.detach().clone() for name, tensor in learner.state_dict().items()}
+    optimizer = MuonAndAdamW(
+        learner, config.learning_rate, least_side=_LEAST_SIDE, weight_decay=config.weight_decay
+    )
+    first = 0
+    if stored is not None:
+        learner.load_state_dict(stored.model)
+        optimizer.load_state_dict(stored.optimizer)
+        average, first = stored.average, stored.step
+        logger.info("resumed at step %d", first)
+    path, reports, started = out / WEIGHTS, [], time.monotonic()
+    training, testing = _split(config, data)
+    for step in range(first, config.num_steps):
+        reports.append(_step(learner, optimizer, config, data, training, step))
+        _follow(average, learner, min(config.average_decay, (1.0 + step) / (10.0 + step)))
+        if (step + 1) % TELL_STEPS == 0:
+            _tell(step + 1, reports, (time.monotonic() - started) / (step + 1 - first))
+            reports.clear()
+        if (step + 1) % config.checkpoint_steps == 0 or step + 1 == config.num_steps:
+            state = Checkpoint(step + 1, learner.state_dict(), average, optimizer.state_dict())
+            save_checkpoint(state, out / "checkpoint.pt")
+            _save(average, config, path)
+            logger.info("step %d held out: %s", step + 1, _test(config, average, data, testing))
+    if not path.exists():
+        _save(average, config, path)
+    return path
+
+
+def _save(average: dict[str, Tensor], config: EncodersConfig, path: Path) -> None:
+    save_face_codes(_part(average, "codes"), config.model, path)
+
+
+def _part(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    prefix = f"{name}."
+    return {key.removeprefix(prefix): t for key, t in state.items() if key.startswith(prefix)}
+
+
+def _stored_run(config: EncodersConfig, out: Path) -> Checkpoint | None:
+    """The checkpoint to go on from."""
+    written = out / "config.json"
+    stored = load_checkpoint(out / "checkpoint.pt")
+    if stored is None or not written.exists():
+        return stored
+    if read_encoders_config(written).model != config.model:
+        raise InvalidInput(
+            f"{out} holds a run with another model than the config's; give another folder",
+            reason="RUN_OF_OTHER_SIZE",
+            field="out",
+        )
+    return stored
+
+
+def _split(
+    config: EncodersConfig, data: HeadData
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Heads to train on, and pictures of the others."""
+    heads = np.unique(data.head)
+    is_test = heads % config.held_out == config.held_out - 1
+    testing = np.flatnonzero(np.isin(data.head, heads[is_test]))
+    return heads[~is_test], testing[:MAX_TEST_PICTURES]
+
+
+def _begin_at_means(learner: _Learner, data: HeadData) -> None:
+    """Let outputs begin at the means of what they are to be."""
+    with torch.no_grad():
+        for layer, values in (
+            (learner.codes.measures, data.measures),
+            (learner.codes.channels, data.channels),
+            (learner.shapes.layers[-1], data.shape.reshape(len(data), -1)),
+        ):
+            layer.weight.mul_(0.1)  # type: ignore[operator]
+            layer.bias.copy_(torch.from_numpy(values.mean(axis=0)))  # type: ignore[operator]
+
+
+def _step(
+    learner: _Learner,
+    optimizer: MuonAndAdamW,
+    config: EncodersConfig,
+    data: HeadData,
+    heads: npt.NDArray[np.int64],
+    step: int,
+) -> dict[str, float]:
+    """One step; gives the parts of its loss."""
+    share = cosine_with_warmup(step, config.num_steps, config.warmup_steps)
+    optimizer.set_lr(config.learning_rate * share)
+    optimizer.zero_grad()
+    rng = np.random.default_rng([config.seed, step])
+    crops, truth = draw_batch(data, heads, config.heads_per_batch, rng)
+    fast = torch.autocast("cpu", torch.bfloat16, enabled=config.runs_in_bfloat16)
+    with fast:
+        codes = learner.codes(crops)
+    loss, parts = encoders_loss(_whole(codes), truth, learner.shapes, config.losses)
+    total = float(loss.detach())
+    if not math.isfinite(total):
+        raise FloatingPointError(f"the loss of step {step} is {total}")
+    loss.backward()  # type: ignore[no-untyped-call]
+    with fast:  # for Muon's products, a third of a step's time otherwise
+        optimizer.step()
+    return parts
+
+
+def _whole(codes: FaceCodes) -> FaceCodes:
+    """In float32."""
+    return FaceCodes(*(getattr(codes, name).float() for name in FaceCodes.__slots__))
+
+
+@torch.no_grad()
+def _follow(average: dict[str, Tensor], learner: nn.Module, decay: float) -> None:
+    for name, tensor in learner.state_dict().items():
+        if tensor.is_floating_point():
+            average[name].lerp_(tensor, 1.0 - decay)
+        else:
+            average[name].copy_(tensor)
+
+
+def _tell(step: int, reports: list[dict[str, float]], seconds: float) -> None:
+    means = {name: np.mean([report[name] for report in reports]) for name in reports[0]}
+    text = " ".join(f"{name} {value:.3f}" for name, value in means.items())
+    logger.info("step %d, %.2f s a step: %s", step, seconds, text)
+
+
+@torch.no_grad()
+def _test(
+    config: EncodersConfig,
+    average: dict[str, Tensor],
+    data: HeadData,
+    rows: npt.NDArray[np.int64],
+) -> str:
+    """Errors on heads that are held out, as they are."""
+    net = FaceCodesNet(config.model).eval()
+    net.load_state_dict(_part(average, "codes"))
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    errors: dict[str, list[Tensor]] = {}
+    for start in range(0, len(rows), _TEST_BATCH):
+        crops, truth = plain_batch(data, rows[start : start + _TEST_BATCH])
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.runs_in_bfloat16):
+            codes = _whole(net(crops))
+        for name, error in _errors(codes, truth).items():
+            errors.setdefault(name, []).append(error)
+    means = {name: torch.cat(parts).mean(0) for name, parts in errors.items()}
+    return " ".join(f"{name} {[round(float(v), 3) for v in m]}" for name, m in means.items())
+
+
+def _errors(codes: FaceCodes, truth: Truth) -> dict[str, Tensor]:
+    """Mean absolute errors by picture: angles in degrees, the others in hundredths."""
+    eyes = truth.seen_eyes[:, None]
+    degrees = 180.0 / math.pi
+    return {
+        "pose": (codes.pose - truth.pose).abs() * degrees,
+        "gaze": (codes.gaze - truth.gaze).abs() * eyes * degrees,
+        "channels": (codes.channels - truth.channels).abs().mean(1, keepdim=True) * 100.0,
+        "measures": (codes.measures - truth.measures).abs().mean(1, keepdim=True) * 100.0,
+    }
