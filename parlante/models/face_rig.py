@@ -42,6 +42,7 @@ REST_APERTURE: Final = 0.010
 LOWER_SHARE_OF_CLOSING: Final = 0.7
 FREE_APERTURE: Final = 0.08  # IOD, of lips that are parted over a shut jaw
 MAX_OPEN_JAW: Final = 0.9
+HIDDEN_BY_ROUNDING: Final = 0.08  # IOD of the lower teeth
 # What stays open above a lower lip that is rolled to the upper teeth, IOD, and the roll of an F.
 LABIODENTAL_GAP: Final = 0.036
 LABIODENTAL_ROLL: Final = 0.6
@@ -137,10 +138,10 @@ class FaceRig:
         jaw = self._jaw(motion, kept_share(motion, self.gone_by))
         aside = 0.08 * float(motion[get("jawLeft")] - motion[get("jawRight")])
         forward = 0.08 * float(motion[get("jawForward")])
-        return np.array(
-            [aside, CHIN_DROP_PER_JAW_OPEN * jaw, 0.35 * CHIN_DROP_PER_JAW_OPEN * jaw - forward],
-            np.float32,
-        )
+        # Lips that round stand before the teeth and hide the lower ones.
+        down = CHIN_DROP_PER_JAW_OPEN * jaw + HIDDEN_BY_ROUNDING * _rounding(motion)
+        back = 0.35 * CHIN_DROP_PER_JAW_OPEN * jaw - forward
+        return np.array([aside, down, back], np.float32)
 
     def kept_pixels(self, motion: Float32Array) -> float:
         """Share of the pixels of the photo's own mouth that a frame keeps, [0, 1]."""
@@ -159,7 +160,7 @@ class FaceRig:
         weights = np.empty(len(self.fields), np.float32)
         weights[:-1] = motion[self.channels]
         weights[self.jaw_row] = jaw
-        weights[-1] = jaw * min(1.0, float(motion[_PUCKER] + motion[_FUNNEL]))
+        weights[-1] = jaw * _rounding(motion)
         return weights
 
     def _base(self, kept: float) -> Float32Array:
@@ -212,6 +213,10 @@ def _shut(motion: Float32Array) -> float:
     get = MOTION_INDEX.__getitem__
     press = 0.5 * (motion[get("mouthPressLeft")] + motion[get("mouthPressRight")])
     return float(min(max(motion[get("mouthClose")], 2.0 * press, 0.0), 1.0))
+
+
+def _rounding(motion: Float32Array) -> float:
+    return min(1.0, float(motion[_PUCKER] + motion[_FUNNEL]))
 
 
 def _fade(t: float) -> float:
