@@ -50,6 +50,7 @@ MAX_THINNING: Final = 0.38
 _OPENING_POWER: Final = 1.9
 _ROUND_POWER: Final = 2.8
 
+SMILE_LOST_PER_JAW_OPEN: Final = 2.0  # an open mouth has no corners that point up
 NEUTRAL_CORNER_RISE: Final = -0.005  # IOD above the lips' line; 22 faces at rest have less
 
 CHEEKS: Final = (50, 280)  # image left, image right
@@ -148,7 +149,10 @@ def channel_fields(lips: LipHandles, face: Float64Array) -> list[tuple[str, Floa
     size = np.abs(u)
     x = face[lips.vertices, 0] - lips.centre[0]
     room = min(1.0, WIDE_MOUTH / max(float(np.abs(x).max()), 1e-6)) ** 3  # a smile is wide already
-    out: list[tuple[str, Float64Array]] = [("jawOpen", _jaw_open(lips, n))]
+    let_go = _smile_of(lips, face)
+    out: list[tuple[str, Float64Array]] = [
+        ("jawOpen", _jaw_open(lips, n) + lips.field(n, y=SMILE_LOST_PER_JAW_OPEN * let_go))
+    ]
     jaw = _jaw_line(n, 1.0)
     jaw_share = np.where(lower, 1.0 - 0.5 * size**2, np.where(lips.is_corner, 0.4, 0.15))
     for name, sign in (("jawLeft", 1.0), ("jawRight", -1.0)):
@@ -156,7 +160,6 @@ def channel_fields(lips: LipHandles, face: Float64Array) -> list[tuple[str, Floa
     forward = lips.field(n, z=jaw_share, y=0.2 * jaw_share) + jaw[:, None] * [0, 0.2, 1]
     out.append(("jawForward", -0.08 * forward))
     bulge = 1.0 - size**2.0
-    let_go = _smile_of(lips, face)
     out.append(
         (
             "mouthFunnel",
