@@ -32,3 +32,21 @@ def load_checkpoint(path: Path) -> Checkpoint | None:
     if not path.exists():
         return None
     return Checkpoint(**torch.load(path, weights_only=True))
+
+
+@torch.no_grad()
+def follow(average: dict[str, Tensor], state: dict[str, Tensor], step: int, most: float) -> None:
+    """Let a moving average take in the weights after a step; in place.
+
+    Args:
+        average: The average.
+        state: The weights, with the same names.
+        step: Steps before this one: the average of a young run forgets sooner.
+        most: Share of the average that an old run keeps.
+    """
+    decay = min(most, (1.0 + step) / (10.0 + step))
+    for name, tensor in state.items():
+        if tensor.is_floating_point():
+            average[name].lerp_(tensor, 1.0 - decay)
+        else:
+            average[name].copy_(tensor)

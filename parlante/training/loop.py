@@ -27,7 +27,12 @@ from parlante.models.motion_space import MOUTH_SLICE
 from parlante.models.motion_weights import load_matching, save_weights
 from parlante.models.speech_encoder import SpeechEncoder, SpeechEncoderConfig
 from parlante.training.batches import Batch, draw_batch
-from parlante.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from parlante.training.checkpoint import (
+    Checkpoint,
+    follow,
+    load_checkpoint,
+    save_checkpoint,
+)
 from parlante.training.corpus import Corpus, CorpusConfig
 from parlante.training.losses import denoising_loss, naming_loss, reading_loss
 from parlante.training.muon import MuonAndAdamW, cosine_with_warmup
@@ -140,9 +145,7 @@ def train(
     started = time.monotonic()
     for step in range(first, config.num_steps):
         loss = _train_step(model, optimizer, config, corpus, training, step)
-        decay = min(config.average_decay, (1.0 + step) / (10.0 + step))
-        for name, tensor in model.state_dict().items():
-            average[name].lerp_(tensor, 1.0 - decay)
+        follow(average, model.state_dict(), step, config.average_decay)
         if (step + 1) % 50 == 0:
             rate = (time.monotonic() - started) / (step + 1 - first)
             logger.info("step %d loss %.4f, %.2f s per step", step + 1, loss, rate)

@@ -17,6 +17,7 @@ from parlante.rpc.replica import ReplicaServicer
 from parlante.rpc.slots import Slots
 from services.renderer.config import RendererServiceConfig
 from services.renderer.engine import RendererEngine
+from services.renderer.latent_source import behind_shared_cache
 from services.renderer.servicer import RendererServicer, renderer_service
 
 
@@ -31,7 +32,7 @@ async def serve(config: RendererServiceConfig) -> None:
             peer_name=config.encoder_peer_name,
         )
         encoder = FleetEncoder(await stack.enter_async_context(pool))
-        source = await _shared(encoder, config, stack)
+        source = await behind_shared_cache(encoder, config, stack)
         engine = _engine(source, config)
         slots = Slots(config.max_streams, what="render stream")
         lifecycle = Lifecycle()
@@ -49,22 +50,6 @@ def _engine(source: LatentSource, config: RendererServiceConfig) -> RendererEngi
     from parlante.triton.client import connect
 
     return RendererEngine.on_triton(source, connect(config.triton_url), bundle_digest=digest)
-
-
-async def _shared(
-    encoder: LatentSource, config: RendererServiceConfig, stack: AsyncExitStack
-) -> LatentSource:
-    """Put the fleet's shared cache in front of the encoders, if there is one."""
-    if config.latent_cache_url_file is None:
-        return encoder
-    # Imported here: a fleet need not have one.
-    from parlante.fleet.shared_latents import RedisLatents, SharedLatents
-
-    cache = RedisLatents.from_file(config.latent_cache_url_file)
-    stack.push_async_callback(cache.aclose)
-    shared = SharedLatents(cache, encoder)
-    stack.push_async_callback(shared.aclose)
-    return shared
 
 
 def main(argv: Sequence[str] | None = None) -> int:

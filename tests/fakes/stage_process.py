@@ -13,7 +13,6 @@ from typing import Any
 from parlante.fleet.encoder import FleetEncoder
 from parlante.fleet.endpoints import open_discovery
 from parlante.fleet.pool import ReplicaPool
-from parlante.ports import LatentSource
 from parlante.rpc.lifecycle import Lifecycle
 from parlante.rpc.process import run_process, serve_engine
 from parlante.rpc.replica import ReplicaServicer
@@ -24,6 +23,7 @@ from services.encoder.servicer import EncoderServicer, encoder_service
 from services.motion.config import MotionServiceConfig
 from services.motion.servicer import MotionServicer, motion_service
 from services.renderer.config import RendererServiceConfig
+from services.renderer.latent_source import behind_shared_cache
 from services.renderer.servicer import RendererServicer, renderer_service
 from tests.fakes.encoder import FAKE_BUNDLE, FakeEncoder
 from tests.fakes.motion import FakeMotion
@@ -72,28 +72,13 @@ async def serve_renderer(config: RendererServiceConfig) -> None:
     async with AsyncExitStack() as stack:
         pool = ReplicaPool("encoder", open_discovery(config.encoder))
         encoders = await stack.enter_async_context(pool)
-        source = await _latent_source(FleetEncoder(encoders), config, stack)
+        source = await behind_shared_cache(FleetEncoder(encoders), config, stack)
         engine = FakeRenderer(source, frame_bytes=FRAME_BYTES)
         slots, lifecycle = Slots(config.max_streams, what="render stream"), Lifecycle()
         servicer = RendererServicer(engine, slots=slots, lifecycle=lifecycle, prepares=True)
         replica = ReplicaServicer("renderer", slots=slots, lifecycle=lifecycle)
         services = [renderer_service(servicer), replica.service]
         await serve_engine(engine, services, config, lifecycle=lifecycle)
-
-
-async def _latent_source(
-    encoder: FleetEncoder, config: RendererServiceConfig, stack: AsyncExitStack
-) -> LatentSource:
-    """Put the shared cache in front of the encoders, as the real service does."""
-    if config.latent_cache_url_file is None:
-        return encoder
-    from parlante.fleet.shared_latents import RedisLatents, SharedLatents
-
-    cache = RedisLatents.from_file(config.latent_cache_url_file)
-    stack.push_async_callback(cache.aclose)
-    shared = SharedLatents(cache, encoder)
-    stack.push_async_callback(shared.aclose)
-    return shared
 
 
 STAGES: dict[str, tuple[type[Any], Callable[[Any], Awaitable[None]]]] = {

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from parlante.errors import InvalidInput
 from parlante.models.face_codes import FaceCodesConfig
 from parlante.training.encoders.losses import LossWeights
 from parlante.training.precision import runs_in_bfloat16
+from parlante.training.run_config import bad_config, read_config
 
 __all__ = ["EncodersConfig", "read_encoders_config"]
 
@@ -58,14 +58,14 @@ class EncodersConfig:
     def __post_init__(self) -> None:
         for name in ("num_heads", "frames_per_head", "heads_per_batch", "held_out"):
             if getattr(self, name) < 2:
-                raise _bad(name, "at least 2", getattr(self, name))
+                raise bad_config(name, "at least 2", getattr(self, name))
         for name in ("num_steps", "checkpoint_steps"):
             if getattr(self, name) < 1:
-                raise _bad(name, "at least 1", getattr(self, name))
+                raise bad_config(name, "at least 1", getattr(self, name))
         if not 0.0 <= self.average_decay < 1.0:
-            raise _bad("average_decay", "in [0, 1)", self.average_decay)
+            raise bad_config("average_decay", "in [0, 1)", self.average_decay)
         if self.num_heads < self.held_out:
-            raise _bad("held_out", f"at most num_heads, {self.num_heads}", self.held_out)
+            raise bad_config("held_out", f"at most num_heads, {self.num_heads}", self.held_out)
 
     @property
     def runs_in_bfloat16(self) -> bool:
@@ -77,24 +77,16 @@ class EncodersConfig:
         return json.dumps(asdict(self), indent=1) + "\n"
 
 
-def _bad(name: str, wanted: str, got: object) -> InvalidInput:
-    return InvalidInput(f"{name} must be {wanted}; got {got}", reason="BAD_CONFIG", field=name)
-
-
 def read_encoders_config(path: Path) -> EncodersConfig:
     """Read a config from JSON: the fields of `EncodersConfig`, nested.
 
     Raises:
         InvalidInput: There is no such file, or it is no config.
     """
-    try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        model = FaceCodesConfig.from_dict(values.pop("model", {}))
-        losses = LossWeights(**values.pop("losses", {}))
-        return EncodersConfig(model=model, losses=losses, **values)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise InvalidInput(
-            f"{path} is no config of a run of the encoders ({error}); see docs/encoders.md",
-            reason="BAD_CONFIG",
-            field="config",
-        ) from error
+    return read_config(path, _of_fields, of="the encoders", page="docs/encoders.md")
+
+
+def _of_fields(fields: dict[str, Any]) -> EncodersConfig:
+    model = FaceCodesConfig.from_dict(fields.pop("model", {}))
+    losses = LossWeights(**fields.pop("losses", {}))
+    return EncodersConfig(model=model, losses=losses, **fields)

@@ -17,14 +17,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from parlante.errors import InvalidInput
 from parlante.models.face_codes import FaceCodes, FaceCodesNet, ShapeNet
 from parlante.models.face_codes_weights import save_face_codes
-from parlante.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from parlante.training.checkpoint import Checkpoint, follow, save_checkpoint
 from parlante.training.encoders.batches import HeadData, draw_batch, plain_batch
 from parlante.training.encoders.config import EncodersConfig, read_encoders_config
 from parlante.training.encoders.losses import Truth, encoders_loss
 from parlante.training.muon import MuonAndAdamW, cosine_with_warmup
+from parlante.training.run_config import stored_run
 
 __all__ = ["WEIGHTS", "train_encoders"]
 
@@ -61,7 +61,7 @@ def train_encoders(config: EncodersConfig, data: HeadData, out: Path) -> Path:
         InvalidInput: The folder holds a run of another size.
     """
     out.mkdir(parents=True, exist_ok=True)
-    stored = _stored_run(config, out)
+    stored = stored_run(out, config.model, lambda path: read_encoders_config(path).model)
     (out / "config.json").write_text(config.to_json(), "utf-8")
     torch.manual_seed(config.seed)
     learner = _Learner(config)
@@ -81,7 +81,7 @@ def train_encoders(config: EncodersConfig, data: HeadData, out: Path) -> Path:
     training, testing = _split(config, data)
     for step in range(first, config.num_steps):
         reports.append(_step(learner, optimizer, config, data, training, step))
-        _follow(average, learner, min(config.average_decay, (1.0 + step) / (10.0 + step)))
+        follow(average, learner.state_dict(), step, config.average_decay)
         if (step + 1) % TELL_STEPS == 0:
             _tell(step + 1, reports, (time.monotonic() - started) / (step + 1 - first))
             reports.clear()
@@ -102,21 +102,6 @@ def _save(average: dict[str, Tensor], config: EncodersConfig, path: Path) -> Non
 def _part(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     prefix = f"{name}."
     return {key.removeprefix(prefix): t for key, t in state.items() if key.startswith(prefix)}
-
-
-def _stored_run(config: EncodersConfig, out: Path) -> Checkpoint | None:
-    """The checkpoint to go on from."""
-    written = out / "config.json"
-    stored = load_checkpoint(out / "checkpoint.pt")
-    if stored is None or not written.exists():
-        return stored
-    if read_encoders_config(written).model != config.model:
-        raise InvalidInput(
-            f"{out} holds a run with another model than the config's; give another folder",
-            reason="RUN_OF_OTHER_SIZE",
-            field="out",
-        )
-    return stored
 
 
 def _split(
@@ -171,15 +156,6 @@ def _step(
 def _whole(codes: FaceCodes) -> FaceCodes:
     """In float32."""
     return FaceCodes(*(getattr(codes, name).float() for name in FaceCodes.__slots__))
-
-
-@torch.no_grad()
-def _follow(average: dict[str, Tensor], learner: nn.Module, decay: float) -> None:
-    for name, tensor in learner.state_dict().items():
-        if tensor.is_floating_point():
-            average[name].lerp_(tensor, 1.0 - decay)
-        else:
-            average[name].copy_(tensor)
 
 
 def _tell(step: int, reports: list[dict[str, float]], seconds: float) -> None:

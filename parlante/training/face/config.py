@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from parlante.errors import InvalidInput
 from parlante.models.face_net import FaceNetConfig
 from parlante.models.face_regions import REGIONS_VERSION
 from parlante.training.face.losses import LossWeights
 from parlante.training.precision import runs_in_bfloat16
+from parlante.training.run_config import bad_config, read_config
 
 __all__ = ["FaceTrainingConfig", "read_face_config"]
 
@@ -71,12 +71,12 @@ class FaceTrainingConfig:
     def __post_init__(self) -> None:
         for name in ("num_steps", "mouth_batch", "eye_batch", "frame_batch", "num_portraits"):
             if getattr(self, name) < 1:
-                raise _bad(name, "at least 1", getattr(self, name))
+                raise bad_config(name, "at least 1", getattr(self, name))
         if self.held_out < 2:
-            raise _bad("held_out", "at least 2", self.held_out)
+            raise bad_config("held_out", "at least 2", self.held_out)
         for name in ("twins", "photo_share", "average_decay"):
             if not 0.0 <= getattr(self, name) < 1.0:
-                raise _bad(name, "in [0, 1)", getattr(self, name))
+                raise bad_config(name, "in [0, 1)", getattr(self, name))
 
     @property
     def runs_in_bfloat16(self) -> bool:
@@ -99,24 +99,16 @@ class FaceTrainingConfig:
         return json.dumps(asdict(self), indent=1) + "\n"
 
 
-def _bad(name: str, wanted: str, got: object) -> InvalidInput:
-    return InvalidInput(f"{name} must be {wanted}; got {got}", reason="BAD_CONFIG", field=name)
-
-
 def read_face_config(path: Path) -> FaceTrainingConfig:
     """Read a config from JSON: the fields of `FaceTrainingConfig`, nested.
 
     Raises:
         InvalidInput: There is no such file, or it is no config.
     """
-    try:
-        fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        model = FaceNetConfig.from_dict(fields.pop("model", {}))
-        losses = LossWeights(**fields.pop("losses", {}))
-        return FaceTrainingConfig(model=model, losses=losses, **fields)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise InvalidInput(
-            f"{path} is no config of a run of the face network ({error}); see docs/face.md",
-            reason="BAD_CONFIG",
-            field="config",
-        ) from error
+    return read_config(path, _of_fields, of="the face network", page="docs/face.md")
+
+
+def _of_fields(fields: dict[str, Any]) -> FaceTrainingConfig:
+    model = FaceNetConfig.from_dict(fields.pop("model", {}))
+    losses = LossWeights(**fields.pop("losses", {}))
+    return FaceTrainingConfig(model=model, losses=losses, **fields)

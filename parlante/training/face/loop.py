@@ -19,17 +19,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from parlante.errors import InvalidInput
 from parlante.models.face_features import PartNet, load_part_net, save_part_net
 from parlante.models.face_net import FaceNet, RegionNet
 from parlante.models.face_weights import save_face_net
-from parlante.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from parlante.training.checkpoint import Checkpoint, follow, save_checkpoint
 from parlante.training.face.batches import draw_batch, held_out_rows, take_batch
 from parlante.training.face.cache import REGIONS, RegionData
 from parlante.training.face.config import FaceTrainingConfig, read_face_config
 from parlante.training.face.losses import region_loss
 from parlante.training.face.sources import NO_LABEL
 from parlante.training.muon import MuonAndAdamW, cosine_with_warmup
+from parlante.training.run_config import stored_run
 
 __all__ = ["FEATURES", "FaceData", "train_face"]
 
@@ -79,7 +79,7 @@ def train_face(
     """
     out.mkdir(parents=True, exist_ok=True)
     splits = _splits(config, data)
-    stored = _stored_run(config, out)
+    stored = stored_run(out, config.model, lambda path: read_face_config(path).model)
     (out / "config.json").write_text(config.to_json(), "utf-8")
     torch.manual_seed(config.seed)
     part_net = _part_net(config, data, out / FEATURES, parts)
@@ -103,10 +103,7 @@ def train_face(
     for step in range(first, config.num_steps):
         likeness = part_net if step % config.likeness_every == 0 else None
         _step(net, optimizer, config, splits, likeness, step, reports)
-        decay = min(config.average_decay, (1.0 + step) / (10.0 + step))
-        with torch.no_grad():
-            for name, tensor in net.state_dict().items():
-                average[name].lerp_(tensor, 1.0 - decay)
+        follow(average, net.state_dict(), step, config.average_decay)
         if (step + 1) % 50 == 0:
             _tell(step + 1, reports, (time.monotonic() - started) / (step + 1 - first))
         if (step + 1) % config.checkpoint_steps == 0 or step + 1 == config.num_steps:
@@ -117,21 +114,6 @@ def train_face(
     if not path.exists():
         save_face_net(average, config.model, path)
     return path
-
-
-def _stored_run(config: FaceTrainingConfig, out: Path) -> Checkpoint | None:
-    """The checkpoint to go on from."""
-    written = out / "config.json"
-    stored = load_checkpoint(out / "checkpoint.pt")
-    if stored is None or not written.exists():
-        return stored
-    if read_face_config(written).model != config.model:
-        raise InvalidInput(
-            f"{out} holds a run with another model than the config's; give another folder",
-            reason="RUN_OF_OTHER_SIZE",
-            field="out",
-        )
-    return stored
 
 
 # --- data ----------------------------------------------------------------------------------
