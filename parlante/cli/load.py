@@ -16,7 +16,7 @@ With --json the last line is one JSON object:
   renderers            the same for each renderer, and its time from start to ready
   steps                all that was measured: sessions held and refused, latencies, jitter (standard
                        deviation of the time between frames), drops, processor cores, memory, GPU,
-                       rows per batch of the Triton server
+                       rows per batch and frames per second of the Triton server
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ async def _measure(
         ready_s[suite.name] = started.ready_s
         await client.create_avatar(sample_portrait(), name=_AVATAR)
         # Once before: the first session of a process pays for what is loaded on demand.
-        await run_sessions(client, _AVATAR, speech[: 2 * MODEL_SAMPLE_RATE_HZ], 1, encoding)
+        await run_sessions(client, (_AVATAR,), speech[: 2 * MODEL_SAMPLE_RATE_HZ], 1, encoding)
         for number in numbers:
             step = await _step(started, client, speech, number, encoding, args.late_ms)
             steps.append(step)
@@ -176,7 +176,7 @@ async def _step(
     late_ms: float,
 ) -> LoadStep:
     async with Meters(started) as meters:
-        outcomes = await run_sessions(client, _AVATAR, speech, number, encoding)
+        outcomes = await run_sessions(client, (_AVATAR,), speech, number, encoding)
     return LoadStep.of(
         started.name, outcomes, num_samples=len(speech), late_ms=late_ms, **asdict(meters.usage)
     )

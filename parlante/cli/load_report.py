@@ -39,6 +39,7 @@ class LoadStep:
         gpu_percent: Mean use of the first GPU.
         gpu_mb: Memory of the first GPU in use.
         rows_per_batch: Mean of the Triton server's decoder.
+        frames_per_s: That it made.
     """
 
     renderer: str
@@ -59,6 +60,7 @@ class LoadStep:
     gpu_percent: float | None = None
     gpu_mb: float | None = None
     rows_per_batch: float | None = None
+    frames_per_s: float | None = None
 
     @classmethod
     def of(

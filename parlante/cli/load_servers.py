@@ -136,6 +136,7 @@ class Usage:
     gpu_percent: float | None = None
     gpu_mb: float | None = None
     rows_per_batch: float | None = None
+    frames_per_s: float | None = None
 
 
 @dataclass
@@ -161,9 +162,11 @@ class Meters:
         await cancel_and_wait(self._watch)
         duration_s = time.monotonic() - self._start_s
         cpu_s, batches = _cpu_s(self.suite.pid), _batches(self.suite.metrics_url)
-        rows_per_batch = None
+        rows_per_batch = frames_per_s = None
         if batches and self._batches and batches[1] > self._batches[1]:
-            rows_per_batch = (batches[0] - self._batches[0]) / (batches[1] - self._batches[1])
+            num_rows = batches[0] - self._batches[0]
+            rows_per_batch = num_rows / (batches[1] - self._batches[1])
+            frames_per_s = num_rows / duration_s
         self.usage = Usage(
             cpu_cores=None
             if cpu_s is None or self._cpu_s is None
@@ -172,6 +175,7 @@ class Meters:
             gpu_percent=_mean([percent for percent, _ in self._gpu]),
             gpu_mb=max((used_mb for _, used_mb in self._gpu), default=None),
             rows_per_batch=None if rows_per_batch is None else round(rows_per_batch, 2),
+            frames_per_s=None if frames_per_s is None else round(frames_per_s, 1),
         )
 
     async def _watch_gpu(self) -> None:

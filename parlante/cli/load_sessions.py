@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 from parlante.cli.live_probe import LiveFigures, measure_live
 from parlante.client import ParlanteClient
@@ -31,27 +32,44 @@ class Outcome:
     refused: bool = False
     reason: str = ""
 
+    def to_json(self) -> dict[str, Any]:
+        """Give it as plain values, every frame's figures among them, for another process."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Outcome:
+        """Read what `to_json` gave, after a way through JSON."""
+        figures = values["figures"]
+        if figures is None:
+            return cls(**values)
+        lists = {name: tuple(figures[name]) for name in ("latencies_ms", "arrivals_ms")}
+        return cls(**{**values, "figures": LiveFigures(**{**figures, **lists})})
+
 
 async def run_sessions(
     client: ParlanteClient,
-    avatar: str,
+    avatars: Sequence[str],
     speech: Int16Array,
     number: int,
     encoding: FrameEncoding,
+    *,
+    stagger_s: float = _STAGGER_S,
 ) -> list[Outcome]:
     """Run sessions side by side.
 
     Args:
         client: Connected.
-        avatar: Name of an avatar.
+        avatars: Names of avatars, which the sessions take in turn.
         speech: What each says, int16 [S] at 16 kHz.
         number: How many sessions.
         encoding: Of the frames.
+        stagger_s: From the beginning of one to that of the next.
     """
 
     async def one(index: int) -> Outcome:
-        await asyncio.sleep(index * _STAGGER_S)
+        await asyncio.sleep(index * stagger_s)
         try:
+            avatar = avatars[index % len(avatars)]
             figures = await measure_live(client, avatar, speech, encoding=encoding)
         except Overloaded as error:
             return Outcome(refused=True, reason=error.reason)

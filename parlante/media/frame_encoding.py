@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Final, Protocol
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final, Protocol
 
-import av
-import av.video.frame
 import cv2
 import numpy as np
 
 from parlante.errors import FailedPrecondition, InvalidInput
 from parlante.models.jit import kernel
 from parlante.types import FRAME_RATE_HZ, FRAME_SIZE_PX, FrameEncoding, RenderConfig, Uint8Array
+
+if TYPE_CHECKING:
+    import av
 
 __all__ = [
     "EncodedPicture",
@@ -95,6 +97,8 @@ def warm_up() -> None:
     black = np.zeros((FRAME_SIZE_PX, FRAME_SIZE_PX, 3), np.uint8)
     config = RenderConfig(avatar_key="", encoding=FrameEncoding.NV12)
     make_frame_encoder(config).encode(black)
+    if find_spec("av") is None:  # every other encoding works without it
+        return
     encoder = H264Encoder()
     encoder.encode(black)
     encoder.close()
@@ -221,11 +225,23 @@ class H264Encoder:
         bitrate_kbps: Target and cap of the rate.
         width_px: Width, even.
         height_px: Height, even; 0 = the width.
+
+    Raises:
+        FailedPrecondition: There is no PyAV here (``H264_UNAVAILABLE``).
     """
 
     def __init__(
         self, *, bitrate_kbps: int = 1500, width_px: int = FRAME_SIZE_PX, height_px: int = 0
     ) -> None:
+        # Imported here: what only makes JPEGs has no use for FFmpeg's libraries.
+        try:
+            import av
+        except ModuleNotFoundError:
+            raise FailedPrecondition(
+                "H.264 needs the package av; install it, or ask for jpeg",
+                reason="H264_UNAVAILABLE",
+            ) from None
+        self._new_frame = av.VideoFrame
         height_px = height_px or width_px
         context = av.CodecContext.create("libx264", "w")
         context.width, context.height = width_px, height_px
@@ -262,7 +278,7 @@ class H264Encoder:
                 f"got {rgb.dtype} {list(rgb.shape)}",
                 reason="BAD_FRAME_SHAPE",
             )
-        frame = av.VideoFrame(self._width_px, self._height_px, "yuv420p")
+        frame = self._new_frame(self._width_px, self._height_px, "yuv420p")
         y, u, v = (_plane(frame, index) for index in range(3))
         _to_yuv420(rgb, y, u, v)
         frame.pts = self._num_frames

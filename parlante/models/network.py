@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from ai_edge_litert.interpreter import Interpreter
 
 from parlante.types import Float32Array
 
@@ -23,6 +22,9 @@ class TfliteNetwork:
     """
 
     def __init__(self, path: Path) -> None:
+        # Imported here: a service whose portraits are all known runs no network.
+        from ai_edge_litert.interpreter import Interpreter
+
         self._interpreter = Interpreter(str(path), num_threads=1)
         self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]

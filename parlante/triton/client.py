@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import grpc.aio
 import numpy as np
@@ -13,7 +13,7 @@ from tritonclient.grpc import service_pb2_grpc
 from parlante.triton.faults import Fault, TritonFault, fault_from
 from parlante.triton.frame_call import read_answer, write_request
 from parlante.triton.layout import (
-    MAX_ROWS,
+    DECODER,
     PROBE_KEY,
     STORE,
     FrameRow,
@@ -25,7 +25,10 @@ from parlante.triton.regions import Region
 from parlante.triton.repository import CHANNEL_OPTIONS, reload, translated
 from parlante.types import MOTION_DIM, Uint8Array
 
-__all__ = ["TritonClient", "connect"]
+__all__ = ["MAX_CALL_ROWS", "TritonClient", "connect"]
+
+# What is in a call waits and fails together, so it is bounded whatever a server would take.
+MAX_CALL_ROWS: Final = 64
 
 
 class TritonClient:
@@ -48,13 +51,12 @@ class TritonClient:
         """Decode rows that all ask for JPEGs, or all for pixels.
 
         Args:
-            rows: 1 to `MAX_ROWS`, with pixels of at most `layout.MAX_PIXEL_BYTES`.
+            rows: 1 to `max_rows`, with pixels of at most `layout.MAX_PIXEL_BYTES`.
             timeout_s: Deadline.
 
         Raises:
             TritonFault: The call failed as a whole; nothing is known of any row.
         """
-        assert 1 <= len(rows) <= MAX_ROWS, len(rows)
         region = None if rows[0].jpeg_quality else self._regions.take()
         if region is None:
             return await self._decode(rows, None, timeout_s)
@@ -99,6 +101,12 @@ class TritonClient:
         (result,) = await self.decode([row], timeout_s=timeout_s)
         if result.status is not RowStatus.OK:
             raise TritonFault(Fault.UNREACHABLE, f"a probe gave {result.status.name}")
+
+    async def max_rows(self, *, timeout_s: float) -> int:
+        """Ask for the decoder's `max_batch_size`, at most `MAX_CALL_ROWS`; raises `TritonFault`."""
+        with translated():
+            answer = await self._client.get_model_config(DECODER, client_timeout=timeout_s)
+        return min(MAX_CALL_ROWS, max(1, int(answer.config.max_batch_size)))
 
     async def reload(self, model: str) -> None:
         """Unload and load a model: what brings back one whose process has died.

@@ -7,12 +7,14 @@ from typing import Final
 
 from parlante.errors import FailedPrecondition
 
-__all__ = ["AUTO", "DEVICE_VARIABLE", "LOOPS", "choose_device"]
+__all__ = ["AUTO", "DEVICE_VARIABLE", "LOOPS", "MOTION_DEVICE_VARIABLE", "choose_device"]
 
 AUTO: Final = "auto"
 LOOPS: Final = "loops"
 # Stands above the model's own parameter, for all decoders of a server.
 DEVICE_VARIABLE: Final = "PARLANTE_DECODER_DEVICE"
+# The same for the motion model, whose network on the CPU is what `loops` are to the decoder.
+MOTION_DEVICE_VARIABLE: Final = "PARLANTE_MOTION_DEVICE"
 
 
 def choose_device(

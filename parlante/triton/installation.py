@@ -26,7 +26,8 @@ _LOOK: Final = """
 import importlib.util, json, sys, sysconfig
 spec = importlib.util.find_spec("pytriton")
 import numpy
-wanted = ("parlante", "cv2", "numba", "scipy", "av", "safetensors")
+# Not av: models make JPEGs or pixels, H.264 is encoded by the renderer.
+wanted = ("parlante", "cv2", "numba", "scipy", "safetensors")
 print(json.dumps({
     "pytriton": spec and spec.origin,
     "numpy": numpy.__version__,

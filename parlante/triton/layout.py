@@ -77,7 +77,7 @@ __all__ = [
 
 DECODER: Final = "decoder"
 STORE: Final = "avatar_store"
-MAX_ROWS: Final = 8  # as max_batch_size of the decoder's configuration
+MAX_ROWS: Final = 8  # max_batch_size of the decoder as it is configured here
 # Of the pixels in one call: 8 usual frames with alpha, or one of a whole picture of 1920x1080.
 MAX_PIXEL_BYTES: Final = 8 * FRAME_SIZE_PX * FRAME_SIZE_PX * 4
 MISS: Final = "AVATAR_MISS"

@@ -34,7 +34,9 @@ def open_store(config: EncoderServiceConfig) -> AvatarRepository:
 async def serve(config: EncoderServiceConfig) -> None:
     """Open the store and serve the engine until a signal comes."""
     store = await asyncio.to_thread(open_store, config)
-    engine = EncoderEngine.open(store, memory_bytes=config.memory_mib * 1024 * 1024)
+    engine = EncoderEngine.open(
+        store, memory_bytes=config.memory_mib * 1024 * 1024, preload=config.preload
+    )
     slots = Slots(config.max_uploads, what="portrait upload")
     servicer = EncoderServicer(engine, slots=slots, upload_timeout_s=config.upload_timeout_s)
     lifecycle = Lifecycle()

@@ -40,6 +40,13 @@ class EncoderServiceConfig(ServerConfig):
         default="", metadata=about("Region of the bucket; unset takes AWS_REGION or us-east-1")
     )
     memory_mib: int = field(default=256, metadata=about("Latents kept in memory, MiB"))
+    preload: bool = field(
+        default=True,
+        metadata=about(
+            "Load the networks before serving; else the first portrait that is not in the store "
+            "loads them, and what only serves known ones needs no tracker"
+        ),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -83,6 +83,7 @@ class EncoderEngine:
         *,
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
         max_pending: int = DEFAULT_MAX_PENDING,
+        preload: bool = True,
     ) -> None:
         self._store = store
         self._make_maker = make_maker
@@ -90,6 +91,7 @@ class EncoderEngine:
         self._digest = digest
         self._cache = LatentCache(memory_bytes)
         self._max_pending = max_pending
+        self._preload = preload
         self._flights: dict[tuple[bytes, FaceSelection], asyncio.Task[_Encoded]] = {}
         self._encode_thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
         self._disk_threads = ThreadPoolExecutor(2, thread_name_prefix="encoder-disk")
@@ -107,6 +109,7 @@ class EncoderEngine:
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
         max_pending: int = DEFAULT_MAX_PENDING,
         tracker_dir: Path | None = None,
+        preload: bool = True,
     ) -> Self:
         """Make an engine over a store; cheap, the networks are loaded by `warm_up` or on demand.
 
@@ -115,6 +118,7 @@ class EncoderEngine:
             memory_bytes: Bound on the latents held in memory.
             max_pending: Different portraits that may wait or be encoded at once.
             tracker_dir: Folder of the tracker's files; the default is the user's cache.
+            preload: False loads no networks at the start; portraits that are known need none.
 
         Raises:
             Unavailable: The folder cannot be made.
@@ -125,6 +129,7 @@ class EncoderEngine:
             bundle_digest(),
             memory_bytes=memory_bytes,
             max_pending=max_pending,
+            preload=preload,
         )
 
     async def __aenter__(self) -> Self:
@@ -144,11 +149,13 @@ class EncoderEngine:
         return self._stats
 
     async def warm_up(self) -> None:
-        """Load the networks.
+        """Load the networks, unless told to wait for the first portrait that is not known.
 
         Raises:
             FailedPrecondition: The tracker's files are missing (``TRACKER_FILES_MISSING``).
         """
+        if not self._preload:
+            return
         await self._run(self._encode_thread, self._load_maker)
 
     async def aclose(self) -> None:

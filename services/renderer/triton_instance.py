@@ -61,6 +61,10 @@ class FrameServer(Protocol):
         """Have a real frame made; raises `TritonFault`."""
         ...
 
+    async def max_rows(self, *, timeout_s: float) -> int:
+        """Ask how many rows it takes in one batch; raises `TritonFault`."""
+        ...
+
     async def reload(self, model: str) -> None:
         """Load a model anew; raises `TritonFault`."""
         ...
@@ -79,7 +83,8 @@ class TritonInstance:
 
     Attributes:
         is_healthy: True while batches may be sent.
-        row_limit: Rows of a batch, lowered while the server is short of shared memory.
+        row_limit: Rows of a batch: what the server takes, lowered while it is short of shared
+            memory.
         meter: Frames per second that it can make.
     """
 
@@ -88,7 +93,7 @@ class TritonInstance:
         self._on_change = on_change
         self._loop = asyncio.get_running_loop()
         self.is_healthy = False
-        self.row_limit = MAX_ROWS
+        self.row_limit = self._max_rows = MAX_ROWS
         self.meter = RateMeter(self._loop.time)
         self._num_in_flight = 0
         self._counted_s = 0.0
@@ -109,7 +114,7 @@ class TritonInstance:
     def is_free(self) -> bool:
         """True when another batch may be sent now."""
         # The server may join what is in flight to one batch, so a smaller batch is alone.
-        max_in_flight = MAX_IN_FLIGHT if self.row_limit == MAX_ROWS else 1
+        max_in_flight = MAX_IN_FLIGHT if self.row_limit == self._max_rows else 1
         return self.is_healthy and self._num_in_flight < max_in_flight
 
     def start(self) -> None:
@@ -184,7 +189,7 @@ class TritonInstance:
     def _may_lower(self, num_rows: int) -> bool:
         """False when a single row has failed alone: then smaller batches do not help."""
         was_joined = self._loop.time() - self._lowered_s < BATCH_TIMEOUT_S
-        return num_rows > 1 or self.row_limit == MAX_ROWS or was_joined
+        return num_rows > 1 or self.row_limit == self._max_rows or was_joined
 
     def _lower_row_limit(self, row_limit: int) -> None:
         self.row_limit = min(self.row_limit, row_limit)
@@ -198,7 +203,7 @@ class TritonInstance:
         self._row_limit_timer = self._loop.call_later(ROW_LIMIT_RECOVERY_S, self._raise_row_limit)
 
     def _raise_row_limit(self) -> None:
-        self.row_limit = MAX_ROWS
+        self.row_limit = self._max_rows
         self._on_change()
 
     def _suspect(self, fault: TritonFault) -> None:
@@ -217,6 +222,7 @@ class TritonInstance:
             try:
                 await self._repair()
                 await self._server.probe(timeout_s=PROBE_TIMEOUT_S)
+                await self._learn_rows()
                 await self._calibrate()
                 break
             except TritonFault as fault:
@@ -243,8 +249,18 @@ class TritonInstance:
         logger.warning("loading a model anew", extra={"server": self.address, "model": model})
         await self._server.reload(model)
 
+    async def _learn_rows(self) -> None:
+        """Fit batches to the server: it may be another one than before, on another device."""
+        max_rows = await self._server.max_rows(timeout_s=PROBE_TIMEOUT_S)
+        if max_rows != self._max_rows:
+            self.row_limit = self._max_rows = max_rows
+            logger.info("batches", extra={"server": self.address, "rows": max_rows})
+
     async def _calibrate(self) -> None:
-        """Measure, once, how many frames per second the server makes when it is kept busy."""
+        """Measure, once, how many frames per second the server makes when it is kept busy.
+
+        With full batches: what a device makes of single rows says nothing of what it can.
+        """
         if self._is_calibrated:
             return
         motion = np.zeros(MOTION_DIM, np.float32)
@@ -255,8 +271,9 @@ class TritonInstance:
         async def keep_busy() -> None:
             nonlocal num_frames
             while self._loop.time() - start_s < CALIBRATION_S:
-                await self._server.decode([row] * MAX_ROWS, timeout_s=CALIBRATION_TIMEOUT_S)
-                num_frames += MAX_ROWS
+                rows = [row] * self._max_rows
+                await self._server.decode(rows, timeout_s=CALIBRATION_TIMEOUT_S)
+                num_frames += len(rows)
 
         failed: BaseException | None = None
         try:

@@ -222,3 +222,19 @@ def test_gateway_and_client_import_without_any_stages_libraries() -> None:
 def test_the_block_holds_against_a_module_that_needs_torch() -> None:
     with pytest.raises(AssertionError, match="torch is blocked"):
         _import_without(("torch",), "services.motion.engine")
+
+
+@pytest.mark.parametrize(
+    ("modules", "absent"),
+    [
+        # Decoders of a model server and renderers of JPEGs on a machine without FFmpeg.
+        ("services.renderer.__main__,parlante.models.frame_batch", "av,ai_edge_litert,soxr"),
+        # An encoder that only serves what is in its store.
+        ("services.encoder.__main__", "av,ai_edge_litert,torch,soxr"),
+    ],
+)
+def test_services_start_without_what_they_may_not_need(modules: str, absent: str) -> None:
+    hide = f"import sys; sys.modules.update(dict.fromkeys({absent.split(',')}))"
+    code = f"{hide}; import {modules}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]

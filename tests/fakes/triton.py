@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from parlante.models.motion_batch import BatchGenerator
 from parlante.triton.faults import Fault, TritonFault
-from parlante.triton.layout import FrameRow, RowResult, RowStatus
+from parlante.triton.layout import MAX_ROWS, FrameRow, RowResult, RowStatus
 from parlante.triton.motion_layout import BlockRow, pad_past
 from parlante.types import Uint8Array
 
@@ -24,8 +24,10 @@ class FakeTritonServer:
     Args:
         frame_s: Time that each row of a batch takes.
         knows: Keys of avatars that it has; None = it has all.
+        batch_s: Time that a batch takes whatever its size, as on a device.
 
     Attributes:
+        num_rows: Rows that it takes in one batch.
         fault: Raised by `decode` while it is set, and by `probe`.
         is_frozen: Calls wait until it is false.
         batches: Keys of every batch, in order.
@@ -33,9 +35,13 @@ class FakeTritonServer:
         reloaded: Models that were loaded anew; each takes the fault away.
     """
 
-    def __init__(self, *, frame_s: float = 0.0, knows: set[str] | None = None) -> None:
+    def __init__(
+        self, *, frame_s: float = 0.0, knows: set[str] | None = None, batch_s: float = 0.0
+    ) -> None:
         self.address = "fake:8001"
         self.frame_s = frame_s
+        self.batch_s = batch_s
+        self.num_rows = MAX_ROWS
         self.fault: TritonFault | None = None
         self.is_frozen = False
         self.batches: list[list[str]] = []
@@ -49,7 +55,9 @@ class FakeTritonServer:
         """Make frames, one batch after the other."""
         async with self._turn:
             await self._pass()
-            await asyncio.sleep(self.frame_s * len(rows))
+            if len(rows) > self.num_rows:
+                raise TritonFault(Fault.REFUSED, f"{len(rows)} rows exceed {self.num_rows}")
+            await asyncio.sleep(self.batch_s + self.frame_s * len(rows))
             self.batches.append([row.avatar_key for row in rows])
             return [self._make(row) for row in rows]
 
@@ -64,6 +72,11 @@ class FakeTritonServer:
     async def probe(self, *, timeout_s: float) -> None:
         """Work, unless there is a fault."""
         await self._pass()
+
+    async def max_rows(self, *, timeout_s: float) -> int:
+        """Tell how it is configured."""
+        await self._pass()
+        return self.num_rows
 
     async def reload(self, model: str) -> None:
         """Repair."""

@@ -9,14 +9,16 @@ import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.fakes.redis_server import RedisServer, has_redis
+if TYPE_CHECKING:
+    from tests.fakes.redis_server import RedisServer
 
 ROOT = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"
@@ -64,6 +66,7 @@ class LocalFleet:
 
     folder: Path
     real: bool = False
+    ready_timeout_s: float = READY_TIMEOUT_S
     cache: RedisServer | None = None
     flags: dict[str, tuple[str, ...]] = field(default_factory=dict)
     members: list[Member] = field(default_factory=list)
@@ -104,7 +107,7 @@ class LocalFleet:
                 *flags,
                 *self.flags.get(member.stage, ()),
                 cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+                env={**os.environ, "PYTHONPATH": _python_path(), "OMP_NUM_THREADS": "1"},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -119,7 +122,7 @@ class LocalFleet:
         )
         async with grpc.aio.insecure_channel(member.address, options=options) as channel:
             stub = health_pb2_grpc.HealthStub(channel)
-            async with asyncio.timeout(READY_TIMEOUT_S):
+            async with asyncio.timeout(self.ready_timeout_s):
                 while True:
                     assert member.process is not None
                     assert member.process.returncode is None, self.log_of(member)
@@ -170,17 +173,33 @@ async def local_fleet(
     encoders: int = 2,
     real: bool = False,
     flags: dict[str, tuple[str, ...]] | None = None,
+    folder: Path | None = None,
+    with_cache: bool = True,
+    ready_timeout_s: float = READY_TIMEOUT_S,
 ) -> AsyncIterator[LocalFleet]:
-    """Run a fleet until the context is left; its renderers share a Redis if there is one."""
+    """Run a fleet until the context is left.
+
+    Args:
+        gateways: Processes of the stage; so are the next three.
+        motions: See above.
+        renderers: See above.
+        encoders: See above.
+        real: Run the real engines.
+        flags: Further flags of the processes, by stage.
+        folder: For logs, and what the fleet keeps; None takes one that goes with it.
+        with_cache: Its renderers share a Redis if there is one.
+        ready_timeout_s: Time that each process has until it serves.
+    """
     counts = {"encoder": encoders, "motion": motions, "renderer": renderers, "gateway": gateways}
     ports = _free_ports(sum(counts.values()))
-    with tempfile.TemporaryDirectory() as folder:
-        fleet = LocalFleet(folder=Path(folder), real=real, flags=flags or {})
+    with ExitStack() as stack:
+        place = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        fleet = LocalFleet(
+            folder=place, real=real, flags=flags or {}, ready_timeout_s=ready_timeout_s
+        )
         (fleet.folder / "resume.key").write_text("k" * 64)
-        if has_redis():
-            fleet.cache = RedisServer(fleet.folder)
-            (fleet.folder / "cache.url").write_text(fleet.cache.url)
-            await asyncio.to_thread(fleet.cache.start)
+        if with_cache:
+            await _start_cache(fleet)
         for stage, count in counts.items():
             fleet.members += [Member(stage=stage, port=ports.pop()) for _ in range(count)]
         try:
@@ -191,6 +210,20 @@ async def local_fleet(
             yield fleet
         finally:
             await fleet.aclose()
+
+
+async def _start_cache(fleet: LocalFleet) -> None:
+    # Imported here: a fleet without one needs no client of it.
+    from tests.fakes.redis_server import RedisServer, has_redis
+
+    if has_redis():
+        fleet.cache = RedisServer(fleet.folder)
+        (fleet.folder / "cache.url").write_text(fleet.cache.url)
+        await asyncio.to_thread(fleet.cache.start)
+
+
+def _python_path() -> str:
+    return os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
 
 
 def _free_ports(count: int) -> list[int]:

@@ -8,7 +8,8 @@ import urllib.request
 import pytest
 
 from parlante.triton.client import TritonClient
-from parlante.triton.layout import PROBE_KEY, FrameRow
+from parlante.triton.faults import TritonFault
+from parlante.triton.layout import MAX_ROWS, PROBE_KEY, FrameRow
 from parlante.triton.server import TritonServer
 from tests.fakes.faces import row_of
 
@@ -45,3 +46,20 @@ async def test_frames_and_batches_are_counted(triton_server: TritonServer) -> No
     assert more["parlante_decoder_batches"] == 3
     assert more["parlante_decoder_busy_seconds"] > 0
     assert after["parlante_decoder_avatars"] >= 1
+
+
+async def test_the_size_of_batches_is_told(triton_server: TritonServer) -> None:
+    client = TritonClient(triton_server.grpc_address)
+    try:
+        assert await client.max_rows(timeout_s=20) == MAX_ROWS
+    finally:
+        await client.aclose()
+
+
+async def test_a_server_that_is_gone_tells_nothing_of_batches() -> None:
+    client = TritonClient("127.0.0.1:9")
+    try:
+        with pytest.raises(TritonFault):
+            await client.max_rows(timeout_s=0.2)
+    finally:
+        await client.aclose()

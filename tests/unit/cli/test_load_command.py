@@ -14,7 +14,7 @@ from PIL import Image
 from parlante.cli import load
 from parlante.cli.live_probe import LiveFigures
 from parlante.cli.load_report import LoadStep, summarise
-from parlante.cli.load_servers import StartedSuite, Suite, _batches
+from parlante.cli.load_servers import Meters, StartedSuite, Suite, _batches
 from parlante.cli.load_sessions import Outcome
 from tests.fakes.renderer import FakeRenderer
 from tests.fakes.small_gateway import small_gateway
@@ -128,6 +128,17 @@ def test_a_failed_session_counts_as_lost_frames() -> None:
     assert (step.failed, step.on_time_share) == (1, 0.5)
 
 
+def test_outcomes_of_several_clients_make_one_step() -> None:
+    """What percentiles need goes through JSON whole: they cannot be made of percentiles."""
+    outcomes = [figures([100.0] * 99 + [350.5], dropped=2), figures([300.0] * 100)]
+    outcomes += [Outcome(refused=True, reason="RENDERER_FULL"), Outcome(reason="INTERNAL")]
+    told = [json.loads(json.dumps(outcome.to_json())) for outcome in outcomes]
+    assert [Outcome.from_json(values) for values in told] == outcomes
+    step = step_of("x", *map(Outcome.from_json, told))
+    assert (step.frame_latency_ms_p50, step.frame_latency_ms_p99) == (300.0, 300.0)
+    assert (step.refused, step.failed, step.dropped) == (1, 1, 2)
+
+
 def test_summary_takes_the_best_renderer_at_the_most_it_held() -> None:
     good, bad = figures([100.0] * 100), figures([600.0] * 100)
     steps = [step_of("a", good), step_of("a", good, good), step_of("a", good, bad, bad)]
@@ -141,3 +152,18 @@ def test_batches_are_read_from_the_metrics(tmp_path: Path) -> None:
     metrics = tmp_path / "metrics"
     metrics.write_text("# TYPE x\nparlante_decoder_frames 129\nparlante_decoder_batches{} 1e2\n")
     assert _batches(metrics.as_uri()) == (129.0, 100.0)
+
+
+async def test_rows_of_the_server_are_counted_between_two_looks(tmp_path: Path) -> None:
+    metrics = tmp_path / "metrics"
+
+    def count(frames: int, batches: int) -> None:
+        lines = (f"parlante_decoder_frames {frames}", f"parlante_decoder_batches {batches}", "")
+        metrics.write_text("\n".join(lines))
+
+    count(100, 100)
+    async with Meters(StartedSuite(name="x", target="", metrics_url=metrics.as_uri())) as meters:
+        count(500, 150)
+    assert meters.usage.rows_per_batch == 8.0
+    assert meters.usage.frames_per_s is not None
+    assert meters.usage.frames_per_s > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -274,6 +275,24 @@ async def test_missing_tracker_is_told_at_warm_up(
         with pytest.raises(FailedPrecondition, match="make setup"):
             await engine.warm_up()
         with pytest.raises(FailedPrecondition):
+            await engine.create(png(astronaut))
+
+
+async def test_known_portraits_need_no_tracker(
+    maker, pictures, astronaut: Uint8Array, png, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.encoder.engine.bundle_digest", lambda: DIGEST)
+    async with open_engine(tmp_path / "store", maker) as engine:
+        info = await engine.create(pictures[0], name="known")
+    # Neither its files nor the library that runs its networks.
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
+    none = tmp_path / "none"
+    async with EncoderEngine.open(tmp_path / "store", tracker_dir=none, preload=False) as engine:
+        await engine.warm_up()
+        assert (await engine.get("known")).key == info.key
+        assert (await engine.latents(info.key)).key == info.key
+        assert (await engine.create(pictures[0], name="known")).from_cache
+        with pytest.raises(FailedPrecondition, match="make setup"):
             await engine.create(png(astronaut))
 
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+
 import av
 import cv2
 import numpy as np
 import pytest
 
 from parlante.errors import FailedPrecondition, InvalidInput
-from parlante.media.frame_encoding import KEY_FRAME_INTERVAL, H264Encoder, make_frame_encoder
+from parlante.media.frame_encoding import (
+    KEY_FRAME_INTERVAL,
+    H264Encoder,
+    make_frame_encoder,
+    warm_up,
+)
 from parlante.types import Background, BackgroundKind, FrameEncoding, RenderConfig
 
 
@@ -180,3 +187,12 @@ def test_h264_takes_pictures_that_are_not_square():
     assert (frames[0].width, frames[0].height) == (320, 180)
     with pytest.raises(InvalidInput):
         H264Encoder(width_px=320, height_px=180).encode(pixels[:, :100])
+
+
+def test_only_h264_needs_pyav(portrait, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    warm_up()
+    assert make(FrameEncoding.JPEG).encode(portrait.image).key_frame
+    with pytest.raises(FailedPrecondition) as caught:
+        make(FrameEncoding.H264)
+    assert caught.value.reason == "H264_UNAVAILABLE"

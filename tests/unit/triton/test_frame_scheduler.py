@@ -257,6 +257,46 @@ async def test_short_memory_makes_batches_smaller() -> None:
     assert 1 <= max(map(len, server.batches)) <= MAX_ROWS // 2
 
 
+@pytest.mark.parametrize("num_rows", [4, 32])
+async def test_batches_are_as_large_as_the_server_takes(num_rows: int) -> None:
+    server = FakeTritonServer()
+    server.num_rows = num_rows
+    async with scheduling(server) as scheduler:
+        queues = [scheduler.open() for _ in range(3 * num_rows)]
+        await asyncio.gather(*(ask(scheduler, queue, A) for queue in queues))
+    assert max(map(len, server.batches)) == num_rows
+
+
+async def test_a_server_that_comes_back_with_other_batches_is_asked_again() -> None:
+    server = FakeTritonServer()
+    server.num_rows = 32
+    async with scheduling(server) as scheduler:
+        server.fault = TritonFault(Fault.UNREACHABLE, "gone")
+        queues = [scheduler.open() for _ in range(32)]
+        work = [asyncio.create_task(ask(scheduler, queue, A)) for queue in queues]
+        await asyncio.sleep(0.02)
+        server.num_rows, server.fault = 4, None
+        await asyncio.gather(*work)
+    assert max(map(len, server.batches)) == 4
+
+
+async def test_speed_is_measured_with_full_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device takes as long for one row as for many: single rows would tell a 32nd of it."""
+    monkeypatch.setattr(triton_instance, "CALIBRATION_S", 0.05)
+    server = FakeTritonServer(batch_s=0.005)
+    server.num_rows = 32
+    scheduler = FrameScheduler([server])
+    begin_s = asyncio.get_running_loop().time()
+    try:
+        await scheduler.start(timeout_s=5)
+        duration_s = asyncio.get_running_loop().time() - begin_s
+        assert {len(batch) for batch in server.batches} == {32}
+        # Every row counts: the measuring itself took less than all until now.
+        assert scheduler.rate_hz >= 32 * len(server.batches) / duration_s
+    finally:
+        await scheduler.aclose()
+
+
 async def test_closing_a_stream_fails_what_it_waits_for() -> None:
     server = FakeTritonServer()
     async with scheduling(server) as scheduler:

@@ -7,6 +7,7 @@ process; here is only what Triton needs.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from parlante.diffusion.guidance import parse_guidance
 from parlante.models.motion_batch import BatchGenerator
 from parlante.models.motion_sampling import SamplerConfig
 from parlante.models.motion_weights import DEFAULT_WEIGHTS, bundle_digest_of, load_weights
+from parlante.triton.device import MOTION_DEVICE_VARIABLE, choose_device
 from parlante.triton.motion_layout import BUNDLE, OTHER_BUNDLE
 
 _INPUTS = ("FRAMES", "PAST", "NUM_PAST")
@@ -27,7 +29,7 @@ class TritonPythonModel:
     """Makes what the dynamic batcher has put together; one per process."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load the network, to the GPU of the instance if it has one, and run it once."""
+        """Load the network to its device, the instance's own by default, and run it once."""
         parameters = json.loads(args["model_config"])["parameters"]
         weights, encoder, guidance = (
             parameters[name]["string_value"] for name in ("WEIGHTS", "SPEECH_ENCODER", "GUIDANCE")
@@ -36,8 +38,12 @@ class TritonPythonModel:
         model, digest = load_weights(
             Path(weights) if weights else DEFAULT_WEIGHTS, Path(encoder) if encoder else None
         )
-        if args["model_instance_kind"] == "GPU":
-            device = f"cuda:{args['model_instance_device_id']}"
+        device = choose_device(
+            args,
+            os.environ.get(MOTION_DEVICE_VARIABLE) or parameters["DEVICE"]["string_value"],
+            num_gpus=torch.cuda.device_count,
+        )
+        if device is not None:
             torch.set_default_device(device)  # of what the network makes while it runs, too
             model.to(device)
         sampler = SamplerConfig(guidance=parse_guidance(guidance))
