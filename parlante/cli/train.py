@@ -12,11 +12,14 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from parlante.cli.heads import HEADS_VARIABLE, heads_of
 from parlante.errors import InvalidInput
 from parlante.settings import default_store_dir
+
+if TYPE_CHECKING:
+    from parlante.training.device import Hardware
 
 __all__ = ["configure", "run"]
 
@@ -71,6 +74,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="where synthetic speech is kept (default: %(default)s)",
     )
     motion.add_argument("--num-threads", type=int, default=1, metavar="N", help="default: 1")
+    motion.add_argument(
+        "--device",
+        default="auto",
+        metavar="auto|cpu|cuda[:N]",
+        help="what to train on (default: auto, a GPU that torch can use and else the CPU)",
+    )
+    motion.add_argument(
+        "--num-workers",
+        type=int,
+        metavar="N",
+        help="processes that draw batches ahead (default: 0 on the CPU, up to 12 beside a GPU)",
+    )
+    motion.add_argument(
+        "--fuse",
+        choices=("none", "kernels", "graphs"),
+        default="none",
+        help="compile the losses into fewer kernels, or replay them as CUDA graphs "
+        "(default: %(default)s)",
+    )
     _configure_face(targets.add_parser("face", help="the network that retouches frames"))
     encoders = targets.add_parser("encoders", help="the network that reads motion off pictures")
     _configure_encoders(encoders)
@@ -218,7 +240,15 @@ def _on_speech(args: argparse.Namespace, start: Path | None) -> Path:
             reason="BAD_CONFIG",
             field="config",
         ) from error
-    return train_on_speech(config, args.out, start, args.corpus_cache, _aligner_of(args))
+    return train_on_speech(
+        config, args.out, start, args.corpus_cache, _aligner_of(args), _hardware_of(args)
+    )
+
+
+def _hardware_of(args: argparse.Namespace) -> Hardware:
+    from parlante.training.device import Hardware
+
+    return Hardware.choose(args.device, args.num_workers, args.fuse)
 
 
 def _on_videos(args: argparse.Namespace, start: Path | None) -> Path:
@@ -230,5 +260,6 @@ def _on_videos(args: argparse.Namespace, start: Path | None) -> Path:
         read_video_config(args.config or DEFAULT_CONFIG),
         start=start,
         corpus_cache=args.corpus_cache,
+        hardware=_hardware_of(args),
         tell=lambda line: print(line, flush=True),
     )

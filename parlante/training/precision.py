@@ -18,6 +18,8 @@ def multiplies_bfloat16() -> bool:
     return not {"amx_bf16", "avx512_bf16"}.isdisjoint(flags)
 
 
-def runs_in_bfloat16(asked: bool | None) -> bool:
-    """What a config's `bfloat16` means here: None asks for it where the processor has it."""
-    return multiplies_bfloat16() if asked is None else asked
+def runs_in_bfloat16(asked: bool | None, device_type: str = "cpu") -> bool:
+    """What a config's `bfloat16` means on a device: None asks for it where the device has it."""
+    if asked is not None:
+        return asked
+    return device_type == "cuda" or multiplies_bfloat16()
