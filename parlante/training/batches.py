@@ -68,8 +68,9 @@ def draw_arrays(
 ) -> tuple[np.ndarray, ...]:
     """Draw crops as arrays, the fields of a `Batch`.
 
-    A quarter begin as a session does, without anything before them. With a speech encoder they begin where blocks begin, and with the sound before them: it hears
-    back no further than its context, and clips begin with silence and with pauses often enough.
+    A quarter begin as a session does, without anything before them. With a speech encoder they
+    begin where blocks begin, and with the sound before them: it hears back no further than its
+    context, and clips begin with silence and with pauses often enough.
     """
     if corpus.speech:
         return _heard_crops(corpus, clips, batch_size, num_frames, rng)

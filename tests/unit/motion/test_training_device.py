@@ -23,7 +23,7 @@ from parlante.models.motion_dit import MotionDiT, MotionDiTConfig
 from parlante.models.motion_space import CONDITION_DIM, LATENT_DIM
 from parlante.models.motion_weights import load_weights
 from parlante.training.batches import Batch
-from parlante.training.checkpoint import load_checkpoint
+from parlante.training.checkpoint import Checkpoint, follow, load_checkpoint
 from parlante.training.corpus import Corpus
 from parlante.training.device import Hardware, choose_device
 from parlante.training.loop import TrainingConfig, objective_of, train
@@ -110,3 +110,134 @@ def test_a_step_stays_on_the_device_and_never_waits_for_it() -> None:
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
     assert seen.num > 500
+
+
+def test_look_aheads_read_together_give_what_they_give_alone() -> None:
+    torch.manual_seed(0)
+    encoder = AudioEncoder(8)
+    nn.init.normal_(encoder.aligned.mix.weight)
+    nn.init.normal_(encoder.aligned.bias)
+    frames = torch.randn(5, 8, 40)
+    look = torch.tensor([2, 0, 3, 1, 2])
+    normed = encoder.aligned.norm(frames)
+    together = encoder.aligned.read_mixed(normed, look)
+    torch.testing.assert_close(together, encoder.aligned(frames, look))
+    late, early = (encoder.aligned.read_mixed(normed, torch.full((5,), n)) for n in (0, 3))
+    assert not torch.allclose(late, early)
+
+
+def test_matrices_moved_together_move_as_each_alone() -> None:
+    def move(together: bool) -> list[Tensor]:
+        generator = torch.Generator().manual_seed(1)
+        shapes = [(64, 80), (80, 64), (64, 16, 5), (96, 96), (64, 80)]
+        weights = [nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
+        muon = Muon(weights, 0.1)
+        for _ in range(3):
+            for weight in weights:
+                weight.grad = torch.randn(weight.shape, generator=generator)
+            weights[3].grad = None
+            if together:
+                moving = [weight for weight in weights if weight.grad is not None]
+                muon.move_together(moving, muon.param_groups[0])
+            else:
+                muon.step()
+        means = [muon.state[weight]["mean"] for weight in weights if weight.grad is not None]
+        return [*(weight.detach() for weight in weights), *means]
+
+    for alone, joint in zip(move(False), move(True), strict=True):
+        torch.testing.assert_close(joint, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_matrices_orthogonalised_together_keep_to_themselves() -> None:
+    matrices = torch.randn(3, 64, 90, generator=torch.Generator().manual_seed(2))
+    matrices[1] *= 1e-3
+    joint = orthogonalise_all(matrices)
+    for alone, matrix in zip(joint, matrices, strict=True):
+        torch.testing.assert_close(alone, orthogonalise(matrix), rtol=1e-4, atol=1e-5)
+
+
+def test_optimiser_goes_on_from_a_state_of_another_device() -> None:
+    net = nn.Linear(64, 64)
+    optimizer = MuonAndAdamW(net, 0.01)
+    net(torch.ones(1, 64)).sum().backward()
+    optimizer.step()
+    state = optimizer.state_dict()
+    state["adamw"]["param_groups"][0]["fused"] = True  # as a GPU's run wrote it
+    again = MuonAndAdamW(net, 0.01)
+    again.load_state_dict(state)
+    assert again.state_dict()["adamw"]["param_groups"][0]["fused"] is None
+    assert state["adamw"]["param_groups"][0]["fused"] is True
+    again.step()
+
+
+def _checkpoint(out: Path) -> Checkpoint:
+    stored = load_checkpoint(out / "checkpoint.pt")
+    assert stored is not None
+    return stored
+
+
+def test_a_run_cut_off_with_workers_ends_as_one_unbroken_without(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(TINY, checkpoint_steps=3)
+    train(config, corpus, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+
+        def cut_off(average: Any, state: Any, step: int, most: float) -> None:
+            follow(average, state, step, most)
+            if step == 4:
+                raise KeyboardInterrupt
+
+        patch.setattr("parlante.training.loop.follow", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, corpus, tmp_path / "cut", hardware=Hardware(num_workers=2))
+    assert _checkpoint(tmp_path / "cut").step == 3
+    train(config, corpus, tmp_path / "cut", hardware=Hardware(num_workers=3))
+    whole, cut = (_checkpoint(tmp_path / name) for name in ("whole", "cut"))
+    assert whole.step == cut.step == config.num_steps
+    for name, tensor in whole.average.items():
+        assert torch.equal(cut.average[name], tensor)
+        assert torch.equal(cut.model[name], whole.model[name])
+    assert load_weights(tmp_path / "cut" / "motion.safetensors")[0].config == TINY.model
+
+
+def test_auto_takes_the_cpu_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert Hardware.choose() == Hardware()
+    assert Hardware.choose("cpu", 3).num_workers == 3
+
+
+def test_a_gpu_has_batches_drawn_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device() == choose_device("cuda") == torch.device("cuda", 0)
+    assert choose_device("cuda:1") == torch.device("cuda", 1)
+    assert 1 <= Hardware.choose().num_workers <= 12
+    with pytest.raises(FailedPrecondition, match=r"cuda:2 is wanted and torch .* finds 2 GPUs"):
+        choose_device("cuda:2")
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(FailedPrecondition, match="--device cpu") as refused:
+        choose_device("cuda")
+    assert refused.value.reason == "NO_SUCH_DEVICE"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"device": "tpu"}, "device must be auto, cpu, cuda or cuda:N; got tpu"),
+        ({"device": "cuda:x"}, "got cuda:x"),
+        ({"device": "cpu", "num_workers": -1}, "num_workers must be at least 0; got -1"),
+        ({"device": "cpu", "fuse": "all"}, "fuse must be one of none, kernels, graphs; got all"),
+    ],
+)
+def test_bad_options_are_named(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidInput, match=re.escape(words)):
+        Hardware.choose(**options)
+
+
+def test_bfloat16_is_what_a_gpu_multiplies_in() -> None:
+    assert runs_in_bfloat16(None, "cuda")
+    assert not runs_in_bfloat16(False, "cuda")
