@@ -66,11 +66,22 @@ class Hardware:
         return cls(device=chosen, num_workers=num_workers, fuse=fuse)
 
     def prepare(self) -> None:
-        """Set what torch is to know of the run before it begins."""
-        if self.device.type == "cuda":
-            torch.cuda.set_device(self.device)
-            torch.backends.cudnn.benchmark = True  # every batch has the same shapes
-            logger.info("training on %s", torch.cuda.get_device_name(self.device))
+        """Set what torch is to know of the run before it begins, for this process."""
+        if self.device.type != "cuda":
+            return
+        torch.cuda.set_device(self.device)
+        torch.backends.cudnn.benchmark = True  # every batch has the same shapes
+        # For Muon's products, which need no more and are not in bfloat16; several times faster.
+        torch.set_float32_matmul_precision("high")
+        # Preferred on Hopper, and gives no gradient to a bias of attention, which here is learnt.
+        torch.backends.cuda.enable_cudnn_sdp(False)
+        name = torch.cuda.get_device_name(self.device)
+        logger.info("training on %s, batches drawn by %d processes", name, self.num_workers)
+
+    def begin_step(self) -> None:
+        """Tell CUDA graphs that what the step before gave is no longer needed."""
+        if self.fuse == "graphs":
+            torch.compiler.cudagraph_mark_step_begin()
 
     def fused(self, function: Function) -> Function:
         """Compile a function of tensors of ever the same shapes, if the run is to be fused."""

@@ -176,7 +176,7 @@ class _Run:
         stored: Checkpoint | None,
         speech_encoder: SpeechEncoder | None,
     ) -> None:
-        self._config, self._device = config, hardware.device
+        self._config, self._hardware, self._device = config, hardware, hardware.device
         self._speech_encoder = speech_encoder
         torch.manual_seed(config.seed)
         self._model = MotionDiT(config.model, speech_encoder)
@@ -200,6 +200,7 @@ class _Run:
     def step(self, step: int, arrays: Arrays) -> None:
         """Take one step; does not wait for the device."""
         config = self._config
+        self._hardware.begin_step()
         batch, noise = _on_device(arrays, self._device)
         self._optimizer.set_lr(config.learning_rate * _schedule(step, config))
         self._optimizer.zero_grad()

@@ -126,6 +126,19 @@ def test_look_aheads_read_together_give_what_they_give_alone() -> None:
     assert not torch.allclose(late, early)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_channels_normalised_at_once_are_as_step_by_step(dtype: torch.dtype) -> None:
+    norm = AudioEncoder(8).norm
+    nn.init.normal_(norm.scale)
+    x = 3.0 * torch.randn(2, 8, 20, generator=torch.Generator().manual_seed(4)).to(dtype)
+    x[0, :, 3] = 0.0
+    at_once = norm.normalise_at_once(x)
+    assert at_once.dtype == norm(x).dtype
+    torch.testing.assert_close(
+        at_once, norm(x), rtol=0.02 if dtype != torch.float32 else 1e-5, atol=1e-6
+    )
+
+
 def test_matrices_moved_together_move_as_each_alone() -> None:
     def move(together: bool) -> list[Tensor]:
         generator = torch.Generator().manual_seed(1)
