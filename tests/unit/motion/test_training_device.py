@@ -254,3 +254,14 @@ def test_bad_options_are_named(options: dict[str, Any], words: str) -> None:
 def test_bfloat16_is_what_a_gpu_multiplies_in() -> None:
     assert runs_in_bfloat16(None, "cuda")
     assert not runs_in_bfloat16(False, "cuda")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, as it loads its compiler
+def test_losses_compile_whole_and_stay_as_they_are() -> None:
+    torch.manual_seed(5)
+    model = MotionDiT(TINY.model)
+    batch, noise = _step_inputs(TINY, "cpu")
+    objective = objective_of(model, TINY)
+    for function, inputs in ((objective.reading, (batch,)), (objective.whole, (batch, noise))):
+        compiled = torch.compile(function, backend="eager", fullgraph=True, dynamic=False)
+        torch.testing.assert_close(compiled(*inputs), function(*inputs))
