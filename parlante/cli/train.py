@@ -74,18 +74,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="where synthetic speech is kept (default: %(default)s)",
     )
     motion.add_argument("--num-threads", type=int, default=1, metavar="N", help="default: 1")
-    motion.add_argument(
-        "--device",
-        default="auto",
-        metavar="auto|cpu|cuda[:N]",
-        help="what to train on (default: auto, a GPU that torch can use and else the CPU)",
-    )
-    motion.add_argument(
-        "--num-workers",
-        type=int,
-        metavar="N",
-        help="processes that draw batches ahead (default: 0 on the CPU, up to 12 beside a GPU)",
-    )
+    _configure_hardware(motion)
     motion.add_argument(
         "--fuse",
         choices=("none", "kernels", "graphs"),
@@ -96,6 +85,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _configure_face(targets.add_parser("face", help="the network that retouches frames"))
     encoders = targets.add_parser("encoders", help="the network that reads motion off pictures")
     _configure_encoders(encoders)
+
+
+def _configure_hardware(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device",
+        default="auto",
+        metavar="auto|cpu|cuda[:N]",
+        help="what to train on (default: auto, a GPU that torch can use and else the CPU)",
+    )
+    parser.add_argument(
+        "--num-workers",
+        type=int,
+        metavar="N",
+        help="processes that draw batches ahead (default: 0 on the CPU, up to 12 beside a GPU)",
+    )
 
 
 def _configure_face(face: argparse.ArgumentParser) -> None:
@@ -122,6 +126,7 @@ def _configure_face(face: argparse.ArgumentParser) -> None:
         "--start", metavar="WEIGHTS", help="weights of this size to begin with (default: none)"
     )
     face.add_argument("--num-threads", type=int, default=1, metavar="N", help="default: 1")
+    _configure_hardware(face)
 
 
 def _configure_encoders(encoders: argparse.ArgumentParser) -> None:
@@ -142,6 +147,7 @@ def _configure_encoders(encoders: argparse.ArgumentParser) -> None:
         help="heads, checkpoint and weights; taken up again if it is there",
     )
     encoders.add_argument("--num-threads", type=int, default=1, metavar="N", help="default: 1")
+    _configure_hardware(encoders)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -203,6 +209,7 @@ def _train_face(args: argparse.Namespace) -> Path:
         videos=args.videos,
         portraits=args.portraits,
         start=start,
+        hardware=_hardware_of(args),
         tell=lambda line: print(line, flush=True),
     )
 
@@ -218,6 +225,7 @@ def _train_encoders(args: argparse.Namespace) -> Path:
         read_encoders_config(args.config or DEFAULT_CONFIG),
         args.out,
         assets=heads_of(args.heads, needed_by="train encoders"),
+        hardware=_hardware_of(args),
         tell=lambda line: print(line, flush=True),
     )
 
@@ -248,7 +256,7 @@ def _on_speech(args: argparse.Namespace, start: Path | None) -> Path:
 def _hardware_of(args: argparse.Namespace) -> Hardware:
     from parlante.training.device import Hardware
 
-    return Hardware.choose(args.device, args.num_workers, args.fuse)
+    return Hardware.choose(args.device, args.num_workers, getattr(args, "fuse", "none"))
 
 
 def _on_videos(args: argparse.Namespace, start: Path | None) -> Path:

@@ -34,6 +34,11 @@ def load_checkpoint(path: Path) -> Checkpoint | None:
     return Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
 
 
+def moved(state: dict[str, Tensor], device: torch.device | str) -> dict[str, Tensor]:
+    """Bring weights to a device."""
+    return {name: tensor.to(device) for name, tensor in state.items()}
+
+
 @torch.no_grad()
 def follow(average: dict[str, Tensor], state: dict[str, Tensor], step: int, most: float) -> None:
     """Let a moving average take in the weights after a step; in place.

@@ -81,7 +81,7 @@ class Hardware:
     def begin_step(self) -> None:
         """Tell CUDA graphs that what the step before gave is no longer needed."""
         if self.fuse == "graphs":
-            torch.compiler.cudagraph_mark_step_begin()
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
 
     def fused(self, function: Function) -> Function:
         """Compile a function of tensors of ever the same shapes, if the run is to be fused."""

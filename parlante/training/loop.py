@@ -26,6 +26,7 @@ from parlante.training.checkpoint import (
     Checkpoint,
     follow,
     load_checkpoint,
+    moved,
     save_checkpoint,
 )
 from parlante.training.corpus import Corpus, CorpusConfig
@@ -189,7 +190,7 @@ class _Run:
         if stored is not None:
             self._model.load_state_dict(stored.model)
             self._optimizer.load_state_dict(stored.optimizer)
-            self._average = {n: tensor.to(self._device) for n, tensor in stored.average.items()}
+            self._average = moved(stored.average, self._device)
             logger.info("resumed at step %d", stored.step)
         objective = objective_of(self._model, config)
         self._reading_loss = hardware.fused(objective.reading)

@@ -10,7 +10,6 @@ from typing import Any, Final
 from parlante.models.face_net import FaceNetConfig
 from parlante.models.face_regions import REGIONS_VERSION
 from parlante.training.face.losses import LossWeights
-from parlante.training.precision import runs_in_bfloat16
 from parlante.training.run_config import bad_config, read_config
 
 __all__ = ["FaceTrainingConfig", "read_face_config"]
@@ -77,11 +76,6 @@ class FaceTrainingConfig:
         for name in ("twins", "photo_share", "average_decay"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise bad_config(name, "in [0, 1)", getattr(self, name))
-
-    @property
-    def runs_in_bfloat16(self) -> bool:
-        """What `bfloat16` means on this machine."""
-        return runs_in_bfloat16(self.bfloat16)
 
     def cache_settings(self, sources: list[str]) -> dict[str, Any]:
         """What the pairs depend on, as JSON values."""

@@ -160,7 +160,9 @@ def test_train_encoders_takes_the_packaged_config(
 ) -> None:
     made: list[tuple[Any, ...]] = []
 
-    def on_heads(config: Any, out: Path, *, assets: Path, tell: Callable[[str], None]) -> Path:
+    def on_heads(
+        config: Any, out: Path, *, assets: Path, hardware: Hardware, tell: Callable[[str], None]
+    ) -> Path:
         made.append((config.frames_per_head, assets))
         tell("4000 pictures of 200 heads")
         return out / "encoders.safetensors"
