@@ -130,11 +130,11 @@ def train(
     held_out = max(1, corpus.num_clips // 30)
     training = range(corpus.num_clips - held_out)
     testing = range(corpus.num_clips - held_out, corpus.num_clips)
-    draw = functools.partial(_draw, config, corpus, training)
+    draw = functools.partial(draw_step, config, corpus, training)
     # First of all, as processes are to be forked before a GPU is used.
     with drawn(draw, steps, hardware.num_workers) as batches:
         hardware.prepare()
-        run = _Run(config, hardware, start, stored, speech_encoder)
+        run = Run(config, hardware, start, stored, speech_encoder)
         test = functools.partial(_test, config, draw_held_out(config, corpus, testing))
         for step, arrays in zip(steps, batches, strict=True):
             run.step(step, arrays)
@@ -147,7 +147,7 @@ def train(
     return out / "motion.safetensors"
 
 
-class _Clock:
+class Clock:
     """How fast steps go, what is between them left out."""
 
     def __init__(self) -> None:
@@ -166,7 +166,7 @@ class _Clock:
         return self._num_steps / max(1e-9, time.monotonic() - self._started_s)
 
 
-class _Run:
+class Run:
     """Network, optimiser and moving average of a run on its device."""
 
     def __init__(
@@ -196,13 +196,13 @@ class _Run:
         self._reading_loss = hardware.fused(objective.reading)
         self._whole_loss = hardware.fused(objective.whole)
         self._loss = torch.zeros(())
-        self.clock = _Clock()
+        self.clock = Clock()
 
     def step(self, step: int, arrays: Arrays) -> None:
         """Take one step; does not wait for the device."""
         config = self._config
         self._hardware.begin_step()
-        batch, noise = _on_device(arrays, self._device)
+        batch, noise = on_device(arrays, self._device)
         self._optimizer.set_lr(config.learning_rate * _schedule(step, config))
         self._optimizer.zero_grad()
         if noise is None:
@@ -245,7 +245,7 @@ def objective_of(model: MotionDiT, config: TrainingConfig) -> Objective:
     return Objective(model, config.naming_share, bfloat16=bfloat16)
 
 
-def _draw(config: TrainingConfig, corpus: Corpus, clips: range, step: int) -> Arrays:
+def draw_step(config: TrainingConfig, corpus: Corpus, clips: range, step: int) -> Arrays:
     """What a step takes: fields of `Batch`, and those of `Noise` where it trains the whole."""
     rng = np.random.default_rng((config.seed, 1, step))
     arrays = draw_arrays(corpus, clips, config.batch_size, config.num_frames, rng)
@@ -255,7 +255,7 @@ def _draw(config: TrainingConfig, corpus: Corpus, clips: range, step: int) -> Ar
     return arrays + draw_noise(config, config.batch_size, generator)
 
 
-def _on_device(arrays: Arrays, device: torch.device) -> tuple[Batch, Noise | None]:
+def on_device(arrays: Arrays, device: torch.device) -> tuple[Batch, Noise | None]:
     tensors = send(arrays, device)
     batch, rest = Batch(*tensors[: len(BATCH_FIELDS)]), tensors[len(BATCH_FIELDS) :]
     return batch, Noise(*rest) if rest else None
@@ -280,7 +280,7 @@ def draw_held_out(config: TrainingConfig, corpus: Corpus, clips: range) -> Array
 @torch.no_grad()
 def _test(config: TrainingConfig, held_out: Arrays, model: MotionDiT, hardware: Hardware) -> str:
     """Loss and correlation of the mouth read from sound, on clips not trained on."""
-    batch, noise = _on_device(held_out, hardware.device)
+    batch, noise = on_device(held_out, hardware.device)
     assert noise is not None
     loss, mouth = objective_of(model, config).whole(batch, noise)
     truth = batch.latents[..., MOUTH_SLICE].reshape(-1, mouth.shape[-1]).cpu()

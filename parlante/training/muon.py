@@ -101,8 +101,8 @@ class MuonAndAdamW:
     def __init__(
         self, model: nn.Module, lr: float, *, least_side: int = 64, weight_decay: float = 0.01
     ) -> None:
-        inner = [p for p in model.parameters() if _is_inner(p, least_side)]
-        other = [p for p in model.parameters() if not _is_inner(p, least_side)]
+        inner = [p for p in model.parameters() if is_inner(p, least_side)]
+        other = [p for p in model.parameters() if not is_inner(p, least_side)]
         self._fused = True if other[0].is_cuda else None
         self._parts: dict[str, torch.optim.Optimizer] = {
             "adamw": torch.optim.AdamW(
@@ -184,7 +184,8 @@ def cosine_with_warmup(step: int, num_steps: int, warmup_steps: int) -> float:
     return 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
-def _is_inner(parameter: nn.Parameter, least_side: int) -> bool:
+def is_inner(parameter: nn.Parameter, least_side: int = 64) -> bool:
+    """Whether a parameter is a matrix or kernel that Muon moves, neither of its sides narrow."""
     if parameter.ndim < 2:
         return False
     rows = parameter.shape[0]
