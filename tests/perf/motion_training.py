@@ -4,8 +4,8 @@ Usage: python -m tests.perf.motion_training [--device cuda] [--config FILE] [--f
     [--workers 0,4,12] [--seconds 5]
 
 The corpus is noise: it costs what speech costs. For a step of reading and one of the whole:
-`draw_ms` on one core; `step_ms` of the device with a batch at hand; `steps_per_s` of training fed by
-each number of workers; on a GPU `launches`, the kernels of a step, and `busy_ms`, the time in them.
+`draw_ms` on one core; `step_ms` of the device with a batch at hand; `steps_per_s` of training fed
+by each number of workers; on a GPU `launches`, the kernels of a step, and `busy_ms`, their time.
 `operations` are those of torch of forward and backward pass and of Muon, views left out, where all
 runs as on a GPU, which does some of them at once. `off` is how far loss and length of the gradient
 are from those of the CPU in float32, as a share. `first_s` is the first step, with what is compiled

@@ -32,8 +32,8 @@ class EncodersConfig:
         held_out: One head in so many is not trained on.
         checkpoint_steps: How often state is written.
         seed: Of everything.
-        bfloat16: Whether convolutions and products run in bfloat16; None: where the processor has
-            it.
+        bfloat16: Whether convolutions and products run in bfloat16; None: on a GPU, and where
+            the processor has it.
 
     Raises:
         InvalidInput: A number is out of range.
