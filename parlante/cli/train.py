@@ -12,11 +12,14 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from parlante.cli.heads import HEADS_VARIABLE, heads_of
 from parlante.errors import InvalidInput
 from parlante.settings import default_store_dir
+
+if TYPE_CHECKING:
+    from parlante.training.device import Hardware
 
 __all__ = ["configure", "run"]
 
@@ -71,9 +74,32 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="where synthetic speech is kept (default: %(default)s)",
     )
     motion.add_argument("--num-threads", type=int, default=1, metavar="N", help="default: 1")
+    _configure_hardware(motion)
+    motion.add_argument(
+        "--fuse",
+        choices=("none", "kernels", "graphs"),
+        default="none",
+        help="compile the losses into fewer kernels, or replay them as CUDA graphs "
+        "(default: %(default)s)",
+    )
     _configure_face(targets.add_parser("face", help="the network that retouches frames"))
     encoders = targets.add_parser("encoders", help="the network that reads motion off pictures")
     _configure_encoders(encoders)
+
+
+def _configure_hardware(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device",
+        default="auto",
+        metavar="auto|cpu|cuda[:N]",
+        help="what to train on (default: auto, a GPU that torch can use and else the CPU)",
+    )
+    parser.add_argument(
+        "--num-workers",
+        type=int,
+        metavar="N",
+        help="processes that draw batches ahead (default: 0 on the CPU, up to 12 beside a GPU)",
+    )
 
 
 def _configure_face(face: argparse.ArgumentParser) -> None:
@@ -100,6 +126,7 @@ def _configure_face(face: argparse.ArgumentParser) -> None:
         "--start", metavar="WEIGHTS", help="weights of this size to begin with (default: none)"
     )
     face.add_argument("--num-threads", type=int, default=1, metavar="N", help="default: 1")
+    _configure_hardware(face)
 
 
 def _configure_encoders(encoders: argparse.ArgumentParser) -> None:
@@ -120,6 +147,7 @@ def _configure_encoders(encoders: argparse.ArgumentParser) -> None:
         help="heads, checkpoint and weights; taken up again if it is there",
     )
     encoders.add_argument("--num-threads", type=int, default=1, metavar="N", help="default: 1")
+    _configure_hardware(encoders)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -181,6 +209,7 @@ def _train_face(args: argparse.Namespace) -> Path:
         videos=args.videos,
         portraits=args.portraits,
         start=start,
+        hardware=_hardware_of(args),
         tell=lambda line: print(line, flush=True),
     )
 
@@ -196,6 +225,7 @@ def _train_encoders(args: argparse.Namespace) -> Path:
         read_encoders_config(args.config or DEFAULT_CONFIG),
         args.out,
         assets=heads_of(args.heads, needed_by="train encoders"),
+        hardware=_hardware_of(args),
         tell=lambda line: print(line, flush=True),
     )
 
@@ -218,7 +248,15 @@ def _on_speech(args: argparse.Namespace, start: Path | None) -> Path:
             reason="BAD_CONFIG",
             field="config",
         ) from error
-    return train_on_speech(config, args.out, start, args.corpus_cache, _aligner_of(args))
+    return train_on_speech(
+        config, args.out, start, args.corpus_cache, _aligner_of(args), _hardware_of(args)
+    )
+
+
+def _hardware_of(args: argparse.Namespace) -> Hardware:
+    from parlante.training.device import Hardware
+
+    return Hardware.choose(args.device, args.num_workers, getattr(args, "fuse", "none"))
 
 
 def _on_videos(args: argparse.Namespace, start: Path | None) -> Path:
@@ -230,5 +268,6 @@ def _on_videos(args: argparse.Namespace, start: Path | None) -> Path:
         read_video_config(args.config or DEFAULT_CONFIG),
         start=start,
         corpus_cache=args.corpus_cache,
+        hardware=_hardware_of(args),
         tell=lambda line: print(line, flush=True),
     )

@@ -118,7 +118,7 @@ def _zero_linear(width_in: int, width_out: int) -> nn.Linear:
 
 def _time_waves(time: Tensor) -> Tensor:
     """Sinusoids of the noise level [..., 1] in [0, 1] -> [..., _WAVES]."""
-    octaves = torch.arange(_WAVES // 2, dtype=torch.float32) / (_WAVES // 2)
+    octaves = torch.arange(_WAVES // 2, dtype=torch.float32, device=time.device) / (_WAVES // 2)
     angle = time * (1000.0 * torch.exp(-math.log(10_000.0) * octaves))
     return torch.cat([angle.cos(), angle.sin()], dim=-1)
 
@@ -272,7 +272,7 @@ class MotionDiT(nn.Module):
 
     def _training_bias(self, T: int, see_past: Tensor) -> Tensor:
         """Bias [B, H, T, 2 T] over past and own tokens that hides what a token must not see."""
-        frames = torch.arange(T)
+        frames = torch.arange(T, device=see_past.device)
         block = frames // BLOCK_FRAMES
         before = block[:, None] > block[None, :]
         near = (block * BLOCK_FRAMES)[:, None] - frames[None, :] <= self.config.past_frames
@@ -293,7 +293,8 @@ class MotionDiT(nn.Module):
     def empty_cache(self, batch: int) -> Cache:
         """Return the cache of streams without a past."""
         heads = self.config.num_heads
-        empty = torch.zeros(batch, heads, 0, self.config.width // heads)
+        device = self.no_audio.device
+        empty = torch.zeros(batch, heads, 0, self.config.width // heads, device=device)
         return [(empty, empty) for _ in self.blocks]
 
     def plan(
@@ -311,7 +312,7 @@ class MotionDiT(nn.Module):
             cache: Past of the streams.
             see_past: bool [B], or [B, P] for each past frame; None lets all see their past.
         """
-        waves = _time_waves(torch.tensor(times).view(-1, 1, 1, 1))
+        waves = _time_waves(torch.tensor(times, device=conditions.device).view(-1, 1, 1, 1))
         joint = conditions + self.time_in(waves)  # [N, B, T, W]
         tables = torch.stack([block.own_modulation() for block in self.blocks])  # type: ignore[operator]
         layers = self.modulate(joint)[:, None] + tables[:, None, None]  # [N, L, B, T, 6 W]
@@ -323,7 +324,7 @@ class MotionDiT(nn.Module):
         ]
 
     def _block_bias(self, P: int, T: int, see_past: Tensor | None) -> Tensor:
-        frames = torch.arange(P + T)
+        frames = torch.arange(P + T, device=self.no_audio.device)
         bias: Tensor = self.time_bias(frames[P:], frames)
         if see_past is None:
             return bias

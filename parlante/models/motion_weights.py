@@ -44,7 +44,7 @@ def save_weights(
     }
     if speech_encoder is not None:
         metadata |= speech_encoder.to_metadata()
-    halves = {name: tensor.to(torch.float16).contiguous() for name, tensor in state.items()}
+    halves = {name: tensor.to("cpu", torch.float16).contiguous() for name, tensor in state.items()}
     save_file(halves, path, metadata=metadata)
 
 

@@ -5,7 +5,7 @@ Axis letters: B batch, T frames, N mel hops, D latents.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 import numpy as np
@@ -52,22 +52,32 @@ class Batch:
     look: Tensor
 
 
+BATCH_FIELDS: Final = tuple(field.name for field in fields(Batch))
+
+
 def draw_batch(
     corpus: Corpus, clips: range, batch_size: int, num_frames: int, rng: np.random.Generator
 ) -> Batch:
-    """Draw crops; a quarter begin as a session does, without anything before them.
+    """Draw crops, as `draw_arrays` does, for the CPU."""
+    arrays = draw_arrays(corpus, clips, batch_size, num_frames, rng)
+    return Batch(*(torch.from_numpy(array) for array in arrays))
 
-    With a speech encoder they begin where blocks begin, and with the sound before them: it hears
-    back no further than its context, and clips begin with silence and with pauses often enough.
+
+def draw_arrays(
+    corpus: Corpus, clips: range, batch_size: int, num_frames: int, rng: np.random.Generator
+) -> tuple[np.ndarray, ...]:
+    """Draw crops as arrays, the fields of a `Batch`.
+
+    A quarter begin as a session does, without anything before them. With a speech encoder they
+    begin where blocks begin, and with the sound before them: it hears back no further than its
+    context, and clips begin with silence and with pauses often enough.
     """
     if corpus.speech:
-        parts = _heard_crops(corpus, clips, batch_size, num_frames, rng)
-        return Batch(*(torch.from_numpy(part) for part in parts))
+        return _heard_crops(corpus, clips, batch_size, num_frames, rng)
     num_cold = round(_COLD_SHARE * batch_size)
     cold = _crops(corpus, clips, num_cold, num_frames, COLD_PRE_ROLL_FRAMES, rng)
     warm = _crops(corpus, clips, batch_size - num_cold, num_frames, PRE_ROLL_FRAMES, rng)
-    parts = tuple(np.concatenate(pair) for pair in zip(cold, warm, strict=True))
-    return Batch(*(torch.from_numpy(part) for part in parts))
+    return tuple(np.concatenate(pair) for pair in zip(cold, warm, strict=True))
 
 
 def _crops(

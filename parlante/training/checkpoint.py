@@ -28,10 +28,15 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint | None:
-    """Read the checkpoint, or None if there is none."""
+    """Read the checkpoint onto the CPU, whatever it was written on, or None if there is none."""
     if not path.exists():
         return None
-    return Checkpoint(**torch.load(path, weights_only=True))
+    return Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
+
+
+def moved(state: dict[str, Tensor], device: torch.device | str) -> dict[str, Tensor]:
+    """Bring weights to a device."""
+    return {name: tensor.to(device) for name, tensor in state.items()}
 
 
 @torch.no_grad()
@@ -45,8 +50,9 @@ def follow(average: dict[str, Tensor], state: dict[str, Tensor], step: int, most
         most: Share of the average that an old run keeps.
     """
     decay = min(most, (1.0 + step) / (10.0 + step))
+    real = [name for name, tensor in state.items() if tensor.is_floating_point()]
+    # As one operation, which on a GPU is a handful of kernels instead of one for each tensor.
+    torch._foreach_lerp_([average[n] for n in real], [state[n] for n in real], 1.0 - decay)
     for name, tensor in state.items():
-        if tensor.is_floating_point():
-            average[name].lerp_(tensor, 1.0 - decay)
-        else:
+        if not tensor.is_floating_point():
             average[name].copy_(tensor)

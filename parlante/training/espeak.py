@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import espeakng_loader
 import numpy as np
 
 from parlante.training.speech import Speech
@@ -67,9 +66,12 @@ class Espeak:
     """The synthesiser."""
 
     def __init__(self) -> None:
+        import espeakng_loader  # what trains on a corpus that is there does without it
+
         self._library: Any = ctypes.CDLL(espeakng_loader.get_library_path())
         self._c_library = ctypes.CDLL(None)
-        data = str(Path(espeakng_loader.get_data_path()).parent)
+        self._data = Path(espeakng_loader.get_data_path())
+        data = str(self._data.parent)
         self.sample_rate_hz: int = self._library.espeak_Initialize(
             _AUDIO_OUTPUT_SYNCHRONOUS, 0, data.encode(), _INIT_PHONEME_EVENTS_IPA
         )
@@ -82,7 +84,7 @@ class Espeak:
 
     def variants(self) -> list[str]:
         """Names of the timbre variants that the library takes, sorted."""
-        folder = Path(espeakng_loader.get_data_path()) / "voices" / "!v"
+        folder = self._data / "voices" / "!v"
         names = sorted(path.name for path in folder.iterdir())
         return [n for n in names if self._library.espeak_SetVoiceByName(f"en+{n}".encode()) == 0]
 

@@ -6,39 +6,39 @@ unbroken one.
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from parlante.diffusion.schedule import add_noise, draw_times
 from parlante.errors import InvalidInput
-from parlante.models.motion_dit import (
-    BLOCK_FRAMES,
-    NUM_GROUPS,
-    MotionDiT,
-    MotionDiTConfig,
-)
+from parlante.models.motion_dit import MotionDiT, MotionDiTConfig
 from parlante.models.motion_space import MOUTH_SLICE
 from parlante.models.motion_weights import load_matching, save_weights
 from parlante.models.speech_encoder import SpeechEncoder, SpeechEncoderConfig
-from parlante.training.batches import Batch, draw_batch
+from parlante.training.batches import BATCH_FIELDS, Batch, draw_arrays
 from parlante.training.checkpoint import (
     Checkpoint,
     follow,
     load_checkpoint,
+    moved,
     save_checkpoint,
 )
 from parlante.training.corpus import Corpus, CorpusConfig
-from parlante.training.losses import denoising_loss, naming_loss, reading_loss
+from parlante.training.device import Hardware, send
 from parlante.training.muon import MuonAndAdamW, cosine_with_warmup
+from parlante.training.objective import Noise, Objective, draw_noise
 from parlante.training.precision import runs_in_bfloat16
+from parlante.training.prefetch import Arrays, drawn
 
 logger = logging.getLogger(__name__)
+
+TELL_STEPS: Final = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +63,8 @@ class TrainingConfig:
         past_noise: Upper end of the noise added to the past, so that errors do not add up.
         checkpoint_steps: How often state is written.
         seed: Of everything after the corpus.
-        bfloat16: Whether matrix products run in bfloat16; None: where the processor has it. There
-            it is 1.5 to 2 times faster, elsewhere ten times slower.
+        bfloat16: Whether matrix products run in bfloat16; None: on a GPU, and where the processor
+            has it. There it is 1.5 to 2 times faster, elsewhere ten times slower.
 
     Raises:
         InvalidInput: The speech encoder is not frozen.
@@ -97,11 +97,6 @@ class TrainingConfig:
                 field="frozen",
             )
 
-    @property
-    def runs_in_bfloat16(self) -> bool:
-        """What `bfloat16` means on this machine."""
-        return runs_in_bfloat16(self.bfloat16)
-
     def load_speech_encoder(self) -> SpeechEncoder | None:
         """Load the encoder that the run needs, if it needs one."""
         return None if self.speech_encoder is None else SpeechEncoder.load(self.speech_encoder)
@@ -113,6 +108,7 @@ def train(
     out: Path,
     start: Path | None = None,
     speech_encoder: SpeechEncoder | None = None,
+    hardware: Hardware | None = None,
 ) -> Path:
     """Train, or go on with a run that was cut off.
 
@@ -122,71 +118,147 @@ def train(
         out: Folder for checkpoint and weights.
         start: Weights to begin with instead of random ones; parts of another shape begin anew.
         speech_encoder: The one that has heard the corpus, if one has.
+        hardware: What it runs on; None takes the CPU. A run may go on on another device.
 
     Returns:
         Path of the weights, float16 safetensors.
     """
+    hardware = hardware or Hardware()
     out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(config.seed)
-    model = MotionDiT(config.model, speech_encoder)
-    if start is not None:
-        load_matching(model, start)
-    average = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-    optimizer = MuonAndAdamW(model, config.learning_rate)
-    first = 0
-    if (stored := load_checkpoint(out / "checkpoint.pt")) is not None:
-        model.load_state_dict(stored.model)
-        optimizer.load_state_dict(stored.optimizer)
-        average, first = stored.average, stored.step
-        logger.info("resumed at step %d", first)
+    stored = load_checkpoint(out / "checkpoint.pt")
+    steps = range(0 if stored is None else stored.step, config.num_steps)
     held_out = max(1, corpus.num_clips // 30)
     training = range(corpus.num_clips - held_out)
     testing = range(corpus.num_clips - held_out, corpus.num_clips)
-    started = time.monotonic()
-    for step in range(first, config.num_steps):
-        loss = _train_step(model, optimizer, config, corpus, training, step)
-        follow(average, model.state_dict(), step, config.average_decay)
-        if (step + 1) % 50 == 0:
-            rate = (time.monotonic() - started) / (step + 1 - first)
-            logger.info("step %d loss %.4f, %.2f s per step", step + 1, loss, rate)
-        if (step + 1) % config.checkpoint_steps == 0 or step + 1 == config.num_steps:
-            state = Checkpoint(
-                step + 1,
-                model.state_dict(),
-                average,
-                optimizer.state_dict(),
-            )
-            save_checkpoint(state, out / "checkpoint.pt")
-            heard_by = None if speech_encoder is None else speech_encoder.config
-            save_weights(average, config.model, out / "motion.safetensors", heard_by)
-            result = _test(
-                MotionDiT(config.model, speech_encoder), average, config, corpus, testing
-            )
-            logger.info("step %d held out: %s", step + 1, result)
+    draw = functools.partial(draw_step, config, corpus, training)
+    # First of all, as processes are to be forked before a GPU is used.
+    with drawn(draw, steps, hardware.num_workers) as batches:
+        hardware.prepare()
+        run = Run(config, hardware, start, stored, speech_encoder)
+        test = functools.partial(_test, config, draw_held_out(config, corpus, testing))
+        for step, arrays in zip(steps, batches, strict=True):
+            run.step(step, arrays)
+            if (step + 1) % TELL_STEPS == 0:
+                run.tell(step)
+            if (step + 1) % config.checkpoint_steps == 0 or step + 1 == config.num_steps:
+                run.save(step, out)
+                logger.info("step %d held out: %s", step + 1, test(run.averaged(), hardware))
+                run.clock.start()
     return out / "motion.safetensors"
 
 
-def _train_step(
-    model: MotionDiT,
-    optimizer: MuonAndAdamW,
-    config: TrainingConfig,
-    corpus: Corpus,
-    clips: range,
-    step: int,
-) -> float:
+class Clock:
+    """How fast steps go, what is between them left out."""
+
+    def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """Begin to count."""
+        self._num_steps, self._started_s = 0, time.monotonic()
+
+    def count(self) -> None:
+        """Count a step."""
+        self._num_steps += 1
+
+    def rate_hz(self) -> float:
+        """Steps per second since the beginning."""
+        return self._num_steps / max(1e-9, time.monotonic() - self._started_s)
+
+
+class Run:
+    """Network, optimiser and moving average of a run on its device."""
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        hardware: Hardware,
+        start: Path | None,
+        stored: Checkpoint | None,
+        speech_encoder: SpeechEncoder | None,
+    ) -> None:
+        self._config, self._hardware, self._device = config, hardware, hardware.device
+        self._speech_encoder = speech_encoder
+        torch.manual_seed(config.seed)
+        self._model = MotionDiT(config.model, speech_encoder)
+        if start is not None:
+            load_matching(self._model, start)
+        self._model.to(self._device)
+        self._optimizer = MuonAndAdamW(self._model, config.learning_rate)
+        self._weights = self._model.state_dict()  # the tensors themselves, which steps change
+        self._average = {name: tensor.clone() for name, tensor in self._weights.items()}
+        if stored is not None:
+            self._model.load_state_dict(stored.model)
+            self._optimizer.load_state_dict(stored.optimizer)
+            self._average = moved(stored.average, self._device)
+            logger.info("resumed at step %d", stored.step)
+        objective = objective_of(self._model, config)
+        self._reading_loss = hardware.fused(objective.reading)
+        self._whole_loss = hardware.fused(objective.whole)
+        self._loss = torch.zeros(())
+        self.clock = Clock()
+
+    def step(self, step: int, arrays: Arrays) -> None:
+        """Take one step; does not wait for the device."""
+        config = self._config
+        self._hardware.begin_step()
+        batch, noise = on_device(arrays, self._device)
+        self._optimizer.set_lr(config.learning_rate * _schedule(step, config))
+        self._optimizer.zero_grad()
+        if noise is None:
+            loss = self._reading_loss(batch)
+        else:
+            loss, _ = self._whole_loss(batch, noise)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
+        self._optimizer.step()
+        follow(self._average, self._weights, step, config.average_decay)
+        self._loss = loss.detach()
+        self.clock.count()
+
+    def tell(self, step: int) -> None:
+        """Log the loss of the last step and the speed; waits for the device."""
+        loss = float(self._loss)
+        rate_hz = self.clock.rate_hz()
+        logger.info("step %d loss %.4f, %.4g steps per second", step + 1, loss, rate_hz)
+        self.clock.start()
+
+    def save(self, step: int, out: Path) -> None:
+        """Write checkpoint and weights."""
+        optimizer = self._optimizer.state_dict()
+        state = Checkpoint(step + 1, self._model.state_dict(), self._average, optimizer)
+        save_checkpoint(state, out / "checkpoint.pt")
+        heard_by = None if self._speech_encoder is None else self._speech_encoder.config
+        save_weights(self._average, self._config.model, out / "motion.safetensors", heard_by)
+
+    def averaged(self) -> MotionDiT:
+        """A network with the averaged weights, to be tested."""
+        model = MotionDiT(self._config.model, self._speech_encoder)
+        model.load_state_dict(self._average)
+        return model.to(self._device).eval()
+
+
+def objective_of(model: MotionDiT, config: TrainingConfig) -> Objective:
+    """Losses of a network on the device where it lies."""
+    device_type = next(model.parameters()).device.type
+    bfloat16 = runs_in_bfloat16(config.bfloat16, device_type)
+    return Objective(model, config.naming_share, bfloat16=bfloat16)
+
+
+def draw_step(config: TrainingConfig, corpus: Corpus, clips: range, step: int) -> Arrays:
+    """What a step takes: fields of `Batch`, and those of `Noise` where it trains the whole."""
     rng = np.random.default_rng((config.seed, 1, step))
-    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-    batch = draw_batch(corpus, clips, config.batch_size, config.num_frames, rng)
-    optimizer.set_lr(config.learning_rate * _schedule(step, config))
+    arrays = draw_arrays(corpus, clips, config.batch_size, config.num_frames, rng)
     if step < config.reading_steps:
-        loss = _reading_loss(model, batch, config)
-    else:
-        loss, _ = _losses(model, batch, config, generator)
-    optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-    return float(loss.detach())
+        return arrays
+    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+    return arrays + draw_noise(config, config.batch_size, generator)
+
+
+def on_device(arrays: Arrays, device: torch.device) -> tuple[Batch, Noise | None]:
+    tensors = send(arrays, device)
+    batch, rest = Batch(*tensors[: len(BATCH_FIELDS)]), tensors[len(BATCH_FIELDS) :]
+    return batch, Noise(*rest) if rest else None
 
 
 def _schedule(step: int, config: TrainingConfig) -> float:
@@ -197,60 +269,22 @@ def _schedule(step: int, config: TrainingConfig) -> float:
     return cosine_with_warmup(step - reading, config.num_steps - reading, config.warmup_steps)
 
 
-def _reading_loss(model: MotionDiT, batch: Batch, config: TrainingConfig) -> Tensor:
-    """Loss of the audio encoder alone."""
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.runs_in_bfloat16):
-        _, mouth, scores = model.read_audio(batch.features, batch.look)
-    naming = naming_loss(scores.float(), batch.visemes)
-    return reading_loss(mouth.float(), batch.latents) + config.naming_share * naming
-
-
-def _losses(
-    model: MotionDiT, batch: Batch, config: TrainingConfig, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Total loss, and the mouth as read from sound [B, T, 9]."""
-    B, T, _ = batch.latents.shape
-
-    def uniform(*shape: int) -> Tensor:
-        return torch.rand(shape, generator=generator)
-
-    def normal() -> Tensor:
-        return torch.randn(batch.latents.shape, generator=generator)
-
-    keep = (uniform(B, NUM_GROUPS) >= config.drop_condition).float()
-    levels = draw_times((B, T // BLOCK_FRAMES, 1), generator).repeat_interleave(BLOCK_FRAMES, dim=1)
-    # One sequence in four keeps a spotless past, as the first frames of a session do.
-    roughness = config.past_noise * (uniform(B, 1, 1) * 1.33 - 0.33).clamp(min=0.0)
-    past = batch.latents + roughness * normal()
-    noised = add_noise(batch.latents, normal(), levels)
-    see_past = uniform(B) >= config.hide_past
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.runs_in_bfloat16):
-        speech, mouth, scores = model.read_audio(batch.features, batch.look)
-        conditions = model.condition(speech, batch.controls, keep)
-        predicted = model(past, noised, levels, conditions, see_past)
-    denoising = denoising_loss(predicted.float(), batch.latents, levels)
-    reading = reading_loss(mouth.float(), batch.latents)
-    naming = config.naming_share * naming_loss(scores.float(), batch.visemes)
-    return denoising + reading + naming, mouth
+def draw_held_out(config: TrainingConfig, corpus: Corpus, clips: range) -> Arrays:
+    """Draw what a run is tested on, which is the same at every checkpoint."""
+    rng = np.random.default_rng((config.seed, 2))
+    size = 4 * config.batch_size
+    arrays = draw_arrays(corpus, clips, size, config.num_frames, rng)
+    return arrays + draw_noise(config, size, torch.Generator().manual_seed(config.seed))
 
 
 @torch.no_grad()
-def _test(
-    model: MotionDiT,
-    average: dict[str, Tensor],
-    config: TrainingConfig,
-    corpus: Corpus,
-    clips: range,
-) -> str:
+def _test(config: TrainingConfig, held_out: Arrays, model: MotionDiT, hardware: Hardware) -> str:
     """Loss and correlation of the mouth read from sound, on clips not trained on."""
-    model.load_state_dict(average)
-    model.eval()
-    rng = np.random.default_rng((config.seed, 2))
-    generator = torch.Generator().manual_seed(config.seed)
-    batch = draw_batch(corpus, clips, 4 * config.batch_size, config.num_frames, rng)
-    loss, mouth = _losses(model, batch, config, generator)
-    truth = batch.latents[..., MOUTH_SLICE].reshape(-1, mouth.shape[-1])
-    read = mouth.float().reshape(-1, mouth.shape[-1])
+    batch, noise = on_device(held_out, hardware.device)
+    assert noise is not None
+    loss, mouth = objective_of(model, config).whole(batch, noise)
+    truth = batch.latents[..., MOUTH_SLICE].reshape(-1, mouth.shape[-1]).cpu()
+    read = mouth.float().reshape(-1, mouth.shape[-1]).cpu()
     pairs = zip(read.T, truth.T, strict=True)
     correlations = [float(torch.corrcoef(torch.stack(pair))[0, 1]) for pair in pairs]
     return f"loss {float(loss):.4f}, mouth correlation " + " ".join(

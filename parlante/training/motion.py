@@ -14,6 +14,7 @@ from parlante.models.motion_dit import MotionDiTConfig
 from parlante.models.motion_weights import load_weights
 from parlante.models.speech_encoder import SpeechEncoderConfig
 from parlante.training.corpus import Aligner, CorpusConfig, join, load_or_make
+from parlante.training.device import AUTO, FUSE_MODES, Hardware
 from parlante.training.loop import TrainingConfig, train
 
 
@@ -40,12 +41,20 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--align-with", type=Path, help="weights that hear where phonemes are")
     parser.add_argument("--corpus-cache", type=Path, default=Path(".cache/corpus"))
     parser.add_argument("--num-threads", type=int, default=1)
+    parser.add_argument("--device", default=AUTO, help="auto, cpu or cuda[:N]")
+    parser.add_argument("--num-workers", type=int, help="processes that draw batches ahead")
+    parser.add_argument("--fuse", choices=FUSE_MODES, default=FUSE_MODES[0])
     arguments = parser.parse_args(argv)
     torch.set_num_threads(arguments.num_threads)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     config = read_config(arguments.config)
     path = train_on_speech(
-        config, arguments.out, arguments.start, arguments.corpus_cache, arguments.align_with
+        config,
+        arguments.out,
+        arguments.start,
+        arguments.corpus_cache,
+        arguments.align_with,
+        Hardware.choose(arguments.device, arguments.num_workers, arguments.fuse),
     )
     logging.getLogger(__name__).info("weights in %s", path)
 
@@ -56,6 +65,7 @@ def train_on_speech(
     start: Path | None,
     corpus_cache: Path,
     align_with: Path | None = None,
+    hardware: Hardware | None = None,
 ) -> Path:
     """Make the corpora that are not in the cache, and train on them; gives the weights' path.
 
@@ -65,11 +75,12 @@ def train_on_speech(
         start: Weights to begin with.
         corpus_cache: Folder of all corpora.
         align_with: Weights that hear where phonemes are, for corpora with `realign`.
+        hardware: What it trains on; None takes the CPU.
     """
     encoder = config.load_speech_encoder()
     aligner = None if align_with is None else Aligner(*load_weights(align_with))
     corpus = join([load_or_make(part, corpus_cache, encoder, aligner) for part in config.corpora])
-    return train(config, corpus, out, start, encoder)
+    return train(config, corpus, out, start, encoder, hardware)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-__all__ = ["multiplies_bfloat16", "runs_in_bfloat16"]
+import torch
+
+__all__ = ["multiplies_bfloat16", "products", "runs_in_bfloat16"]
 
 
 @functools.cache
@@ -18,6 +20,14 @@ def multiplies_bfloat16() -> bool:
     return not {"amx_bf16", "avx512_bf16"}.isdisjoint(flags)
 
 
-def runs_in_bfloat16(asked: bool | None) -> bool:
-    """What a config's `bfloat16` means here: None asks for it where the processor has it."""
-    return multiplies_bfloat16() if asked is None else asked
+def runs_in_bfloat16(asked: bool | None, device_type: str = "cpu") -> bool:
+    """What a config's `bfloat16` means on a device: None asks for it where the device has it."""
+    if asked is not None:
+        return asked
+    return device_type == "cuda" or multiplies_bfloat16()
+
+
+def products(device: torch.device, asked: bool | None) -> torch.autocast:
+    """Have matrix products on a device run as a config's `bfloat16` asks, within a `with`."""
+    enabled = runs_in_bfloat16(asked, device.type)
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)

@@ -136,6 +136,14 @@ def draw_batch(
     Returns:
         Crops [2 H, 3, 160, 160] in [0, 1]: one picture of each head, then the others; and labels.
     """
+    crops, truth = draw_crops(data, heads, num_heads, rng)
+    return to_input(torch.from_numpy(crops)), truth
+
+
+def draw_crops(
+    data: HeadData, heads: npt.NDArray[np.int64], num_heads: int, rng: np.random.Generator
+) -> tuple[Uint8Array, Truth]:
+    """Draw what `draw_batch` does, with crops as bytes, [2 H, 160, 160, 3]."""
     chosen = rng.choice(heads, num_heads, replace=len(heads) < num_heads)
     rows = np.empty((2, num_heads), np.int64)
     for column, head in enumerate(chosen):
@@ -147,19 +155,19 @@ def draw_batch(
         spoil(_cut(data, int(row), move), rng)
         for row, move in zip(rows.ravel(), moves, strict=True)
     ]
-    return to_input(np.stack(crops)), labels(data, rows.ravel(), moves)
+    return np.stack(crops), labels(data, rows.ravel(), moves)
 
 
 def plain_batch(data: HeadData, rows: npt.NDArray[np.int64]) -> tuple[Tensor, Truth]:
     """Pictures as they are."""
     moves = [make_move()] * len(rows)
     crops = [_cut(data, int(row), move) for row, move in zip(rows, moves, strict=True)]
-    return to_input(np.stack(crops)), labels(data, rows, moves)
+    return to_input(torch.from_numpy(np.stack(crops))), labels(data, rows, moves)
 
 
-def to_input(crops: Uint8Array) -> Tensor:
+def to_input(crops: Tensor) -> Tensor:
     """uint8 [B, S, S, 3] -> float32 [B, 3, S, S] in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float() / 255.0
+    return crops.permute(0, 3, 1, 2).float() / 255.0
 
 
 def _cut(data: HeadData, row: int, move: Move) -> Uint8Array:

@@ -9,7 +9,6 @@ from typing import Any
 
 from parlante.models.face_codes import FaceCodesConfig
 from parlante.training.encoders.losses import LossWeights
-from parlante.training.precision import runs_in_bfloat16
 from parlante.training.run_config import bad_config, read_config
 
 __all__ = ["EncodersConfig", "read_encoders_config"]
@@ -33,8 +32,8 @@ class EncodersConfig:
         held_out: One head in so many is not trained on.
         checkpoint_steps: How often state is written.
         seed: Of everything.
-        bfloat16: Whether convolutions and products run in bfloat16; None: where the processor has
-            it.
+        bfloat16: Whether convolutions and products run in bfloat16; None: on a GPU, and where
+            the processor has it.
 
     Raises:
         InvalidInput: A number is out of range.
@@ -66,11 +65,6 @@ class EncodersConfig:
             raise bad_config("average_decay", "in [0, 1)", self.average_decay)
         if self.num_heads < self.held_out:
             raise bad_config("held_out", f"at most num_heads, {self.num_heads}", self.held_out)
-
-    @property
-    def runs_in_bfloat16(self) -> bool:
-        """What `bfloat16` means on this machine."""
-        return runs_in_bfloat16(self.bfloat16)
 
     def to_json(self) -> str:
         """The config as it is read again."""

@@ -6,6 +6,7 @@ unbroken one.
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import time
@@ -19,11 +20,14 @@ from torch import Tensor, nn
 
 from parlante.models.face_codes import FaceCodes, FaceCodesNet, ShapeNet
 from parlante.models.face_codes_weights import save_face_codes
-from parlante.training.checkpoint import Checkpoint, follow, save_checkpoint
-from parlante.training.encoders.batches import HeadData, draw_batch, plain_batch
+from parlante.training.checkpoint import Checkpoint, follow, moved, save_checkpoint
+from parlante.training.device import Hardware, send
+from parlante.training.encoders.batches import HeadData, draw_crops, plain_batch, to_input
 from parlante.training.encoders.config import EncodersConfig, read_encoders_config
 from parlante.training.encoders.losses import Truth, encoders_loss
 from parlante.training.muon import MuonAndAdamW, cosine_with_warmup
+from parlante.training.precision import products
+from parlante.training.prefetch import Arrays, drawn
 from parlante.training.run_config import stored_run
 
 __all__ = ["WEIGHTS", "train_encoders"]
@@ -46,13 +50,16 @@ class _Learner(nn.Module):
         self.shapes = ShapeNet(config.model)
 
 
-def train_encoders(config: EncodersConfig, data: HeadData, out: Path) -> Path:
+def train_encoders(
+    config: EncodersConfig, data: HeadData, out: Path, hardware: Hardware | None = None
+) -> Path:
     """Train, or go on with a run that was cut off.
 
     Args:
         config: The run.
         data: Pictures of all heads.
         out: Folder for checkpoint and weights.
+        hardware: What it runs on; None takes the CPU.
 
     Returns:
         Path of the weights, float16 safetensors.
@@ -60,43 +67,58 @@ def train_encoders(config: EncodersConfig, data: HeadData, out: Path) -> Path:
     Raises:
         InvalidInput: The folder holds a run of another size.
     """
+    hardware = hardware or Hardware()
     out.mkdir(parents=True, exist_ok=True)
     stored = stored_run(out, config.model, lambda path: read_encoders_config(path).model)
     (out / "config.json").write_text(config.to_json(), "utf-8")
-    torch.manual_seed(config.seed)
-    learner = _Learner(config)
-    _begin_at_means(learner, data)
-    learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = {name: tensor.detach().clone() for name, tensor in learner.state_dict().items()}
-    optimizer = MuonAndAdamW(
-        learner, config.learning_rate, least_side=_LEAST_SIDE, weight_decay=config.weight_decay
-    )
-    first = 0
-    if stored is not None:
-        learner.load_state_dict(stored.model)
-        optimizer.load_state_dict(stored.optimizer)
-        average, first = stored.average, stored.step
-        logger.info("resumed at step %d", first)
-    path, reports, started = out / WEIGHTS, [], time.monotonic()
     training, testing = _split(config, data)
-    for step in range(first, config.num_steps):
-        reports.append(_step(learner, optimizer, config, data, training, step))
-        follow(average, learner.state_dict(), step, config.average_decay)
-        if (step + 1) % TELL_STEPS == 0:
-            _tell(step + 1, reports, (time.monotonic() - started) / (step + 1 - first))
-            reports.clear()
-        if (step + 1) % config.checkpoint_steps == 0 or step + 1 == config.num_steps:
-            state = Checkpoint(step + 1, learner.state_dict(), average, optimizer.state_dict())
-            save_checkpoint(state, out / "checkpoint.pt")
-            _save(average, config, path)
-            logger.info("step %d held out: %s", step + 1, _test(config, average, data, testing))
+    steps = range(0 if stored is None else stored.step, config.num_steps)
+    path, reports, started = out / WEIGHTS, [], time.monotonic()
+    # First of all, as processes are to be forked before a GPU is used.
+    draw = functools.partial(_draw, config, data, training)
+    with drawn(draw, steps, hardware.num_workers) as batches:
+        hardware.prepare()
+        learner, optimizer, average = _begin(config, data, stored, hardware)
+        for step, arrays in zip(steps, batches, strict=True):
+            reports.append(_step(learner, optimizer, config, arrays, step, hardware))
+            follow(average, learner.state_dict(), step, config.average_decay)
+            if (step + 1) % TELL_STEPS == 0:
+                _tell(step + 1, reports, (time.monotonic() - started) / (step + 1 - steps.start))
+                reports.clear()
+            if (step + 1) % config.checkpoint_steps == 0 or step + 1 == config.num_steps:
+                state = Checkpoint(step + 1, learner.state_dict(), average, optimizer.state_dict())
+                save_checkpoint(state, out / "checkpoint.pt")
+                _save(average, config, path)
+                result = _test(config, average, data, testing, hardware)
+                logger.info("step %d held out: %s", step + 1, result)
     if not path.exists():
         _save(average, config, path)
     return path
 
 
+def _begin(
+    config: EncodersConfig, data: HeadData, stored: Checkpoint | None, hardware: Hardware
+) -> tuple[_Learner, MuonAndAdamW, dict[str, Tensor]]:
+    """Make what is trained, how, and its moving average, on their device."""
+    torch.manual_seed(config.seed)
+    learner = _Learner(config)
+    _begin_at_means(learner, data)
+    learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    learner.to(hardware.device)
+    average = {name: tensor.detach().clone() for name, tensor in learner.state_dict().items()}
+    optimizer = MuonAndAdamW(
+        learner, config.learning_rate, least_side=_LEAST_SIDE, weight_decay=config.weight_decay
+    )
+    if stored is not None:
+        learner.load_state_dict(stored.model)
+        optimizer.load_state_dict(stored.optimizer)
+        average = moved(stored.average, hardware.device)
+        logger.info("resumed at step %d", stored.step)
+    return learner, optimizer, average
+
+
 def _save(average: dict[str, Tensor], config: EncodersConfig, path: Path) -> None:
-    save_face_codes(_part(average, "codes"), config.model, path)
+    save_face_codes(moved(_part(average, "codes"), "cpu"), config.model, path)
 
 
 def _part(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
@@ -126,23 +148,32 @@ def _begin_at_means(learner: _Learner, data: HeadData) -> None:
             layer.bias.copy_(torch.from_numpy(values.mean(axis=0)))  # type: ignore[operator]
 
 
+def _draw(
+    config: EncodersConfig, data: HeadData, heads: npt.NDArray[np.int64], step: int
+) -> Arrays:
+    """What a step takes: crops as bytes, and the fields of `Truth`."""
+    rng = np.random.default_rng([config.seed, step])
+    crops, truth = draw_crops(data, heads, config.heads_per_batch, rng)
+    return (crops, *(getattr(truth, name).numpy() for name in Truth.__slots__))
+
+
 def _step(
     learner: _Learner,
     optimizer: MuonAndAdamW,
     config: EncodersConfig,
-    data: HeadData,
-    heads: npt.NDArray[np.int64],
+    arrays: Arrays,
     step: int,
+    hardware: Hardware,
 ) -> dict[str, float]:
     """One step; gives the parts of its loss."""
     share = cosine_with_warmup(step, config.num_steps, config.warmup_steps)
     optimizer.set_lr(config.learning_rate * share)
     optimizer.zero_grad()
-    rng = np.random.default_rng([config.seed, step])
-    crops, truth = draw_batch(data, heads, config.heads_per_batch, rng)
-    fast = torch.autocast("cpu", torch.bfloat16, enabled=config.runs_in_bfloat16)
+    crops, *labels = send(arrays, hardware.device)
+    truth = Truth(**dict(zip(Truth.__slots__, labels, strict=True)))
+    fast = products(hardware.device, config.bfloat16)
     with fast:
-        codes = learner.codes(crops)
+        codes = learner.codes(to_input(crops))
     loss, parts = encoders_loss(_whole(codes), truth, learner.shapes, config.losses)
     total = float(loss.detach())
     if not math.isfinite(total):
@@ -170,17 +201,19 @@ def _test(
     average: dict[str, Tensor],
     data: HeadData,
     rows: npt.NDArray[np.int64],
+    hardware: Hardware,
 ) -> str:
     """Errors on heads that are held out, as they are."""
-    net = FaceCodesNet(config.model).eval()
+    net = FaceCodesNet(config.model).to(hardware.device).eval()
     net.load_state_dict(_part(average, "codes"))
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     errors: dict[str, list[Tensor]] = {}
     for start in range(0, len(rows), _TEST_BATCH):
         crops, truth = plain_batch(data, rows[start : start + _TEST_BATCH])
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.runs_in_bfloat16):
-            codes = _whole(net(crops))
-        for name, error in _errors(codes, truth).items():
+        with products(hardware.device, config.bfloat16):
+            codes = _whole(net(crops.to(hardware.device)))
+        read = FaceCodes(*(getattr(codes, name).cpu() for name in FaceCodes.__slots__))
+        for name, error in _errors(read, truth).items():
             errors.setdefault(name, []).append(error)
     means = {name: torch.cat(parts).mean(0) for name, parts in errors.items()}
     return " ".join(f"{name} {[round(float(v), 3) for v in m]}" for name, m in means.items())

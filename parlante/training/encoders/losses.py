@@ -117,7 +117,8 @@ def encoders_loss(
         (getattr(weights, name) * part for name, part in parts.items()),
         start=codes.pose.new_zeros(()),
     )
-    return total, {name: float(part.detach()) for name, part in parts.items()}
+    values = torch.stack([part.detach() for part in parts.values()]).tolist()
+    return total, dict(zip(parts, values, strict=True))
 
 
 def _robust(error: Tensor, scale: float) -> Tensor:

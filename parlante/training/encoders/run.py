@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from parlante.training.device import Hardware
 from parlante.training.encoders.batches import collect
 from parlante.training.encoders.config import EncodersConfig
 from parlante.training.encoders.loop import train_encoders
@@ -22,6 +23,7 @@ def train_on_heads(
     out: Path,
     *,
     assets: Path,
+    hardware: Hardware | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Draw the heads that are not there yet, then train, or go on with a run that was cut off.
@@ -30,6 +32,7 @@ def train_on_heads(
         config: The run.
         out: Heads, checkpoint and weights.
         assets: Folder of the head parts.
+        hardware: What it trains on; None takes the CPU.
         tell: Called with lines for the user.
 
     Returns:
@@ -55,4 +58,4 @@ def train_on_heads(
     )
     data = collect(read_heads(folder, range(config.num_heads)))
     tell(f"{len(data)} pictures of {config.num_heads} heads")
-    return train_encoders(config, data, out)
+    return train_encoders(config, data, out, hardware)

@@ -6,8 +6,9 @@ light from the portrait, not from what synthetic people look like. Axes: B batch
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +18,10 @@ from torch import Tensor
 from parlante.errors import InvalidInput
 from parlante.models.face_net import RegionInput
 from parlante.models.face_regions import FRAME_SIGNED, MOUTH_SIGNED
+from parlante.training.device import send
 from parlante.training.face.cache import RegionData
 
-__all__ = ["RegionBatch", "draw_batch", "held_out_rows", "take_batch"]
+__all__ = ["NUM_ARRAYS", "RegionBatch", "draw_batch", "held_out_rows", "take_batch"]
 
 SIGNED: Final[dict[str, tuple[tuple[int, ...], tuple[int, ...]]]] = {
     "mouth": MOUTH_SIGNED,
@@ -44,6 +46,35 @@ class RegionBatch:
     answer: Tensor
     labels: Tensor
     num_twins: int
+
+    def to_arrays(self) -> tuple[np.ndarray, ...]:
+        """All of it as arrays; on the CPU."""
+        tensors = (*self.region, *self.portrait, self.answer, self.labels)
+        return (*(tensor.numpy() for tensor in tensors), np.array(self.num_twins))
+
+    @classmethod
+    def of(cls, arrays: Sequence[np.ndarray], device: torch.device) -> Self:
+        """Bring what `to_arrays` gave to a device."""
+        *parts, num_twins = arrays
+        tensors = send(parts, device)
+        size = len(RegionInput._fields)
+        region, portrait = (RegionInput(*t) for t in (tensors[:size], tensors[size : 2 * size]))
+        answer, labels = tensors[2 * size :]
+        return cls(
+            _pixels_last(region), _pixels_last(portrait), _last(answer), labels, int(num_twins)
+        )
+
+
+def _last(rgb: Tensor) -> Tensor:
+    return rgb.contiguous(memory_format=torch.channels_last)
+
+
+def _pixels_last(region: RegionInput) -> RegionInput:
+    """Colours of a pixel side by side, as networks take them and shared memory does not."""
+    return region._replace(rgb=_last(region.rgb))
+
+
+NUM_ARRAYS: Final = 2 * len(RegionInput._fields) + 3  # of `RegionBatch.to_arrays`
 
 
 def draw_batch(

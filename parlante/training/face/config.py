@@ -10,7 +10,6 @@ from typing import Any, Final
 from parlante.models.face_net import FaceNetConfig
 from parlante.models.face_regions import REGIONS_VERSION
 from parlante.training.face.losses import LossWeights
-from parlante.training.precision import runs_in_bfloat16
 from parlante.training.run_config import bad_config, read_config
 
 __all__ = ["FaceTrainingConfig", "read_face_config"]
@@ -41,8 +40,8 @@ class FaceTrainingConfig:
         held_out: One subject in so many is not trained on.
         checkpoint_steps: How often state is written.
         seed: Of everything.
-        bfloat16: Whether convolutions and products run in bfloat16; None: where the processor has
-            it.
+        bfloat16: Whether convolutions and products run in bfloat16; None: on a GPU, and where
+            the processor has it.
 
     Raises:
         InvalidInput: A number is out of range.
@@ -77,11 +76,6 @@ class FaceTrainingConfig:
         for name in ("twins", "photo_share", "average_decay"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise bad_config(name, "in [0, 1)", getattr(self, name))
-
-    @property
-    def runs_in_bfloat16(self) -> bool:
-        """What `bfloat16` means on this machine."""
-        return runs_in_bfloat16(self.bfloat16)
 
     def cache_settings(self, sources: list[str]) -> dict[str, Any]:
         """What the pairs depend on, as JSON values."""

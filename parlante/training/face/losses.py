@@ -54,7 +54,8 @@ def region_loss(
     Returns:
         The loss, and the mean error of colour before and after within what may be changed.
     """
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+    device = batch.answer.device
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
         change, mask, shade = net(batch.region, net.look(batch.portrait))
     drawn, answer = batch.region.rgb, batch.answer
     made = drawn + change
@@ -69,7 +70,7 @@ def region_loss(
     held = (is_right * (mask + shade.abs().mean(1, keepdim=True))).sum() / total
     loss = loss + weights.restraint * held
     if parts is not None:
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
             apart = parts.distance(made, answer, counts).mean()
         loss = loss + weights.likeness * apart
     if batch.num_twins:
@@ -79,7 +80,8 @@ def region_loss(
             + weights.twins * (counts[: 2 * batch.num_twins : 2] * (first - second)).abs().mean()
         )
     with torch.no_grad():
-        report = {"before": float((counts * before).sum() / total), "after": float(colour)}
+        values = torch.stack([(counts * before).sum() / total, colour]).tolist()
+        report = dict(zip(("before", "after"), values, strict=True))
     return loss, report
 
 

@@ -13,6 +13,7 @@ from parlante.errors import InvalidInput
 from parlante.models.face_features import DEFAULT_FEATURES
 from parlante.models.face_tracker import FaceTracker
 from parlante.models.face_weights import load_face_net
+from parlante.training.device import Hardware
 from parlante.training.face.config import FaceTrainingConfig
 from parlante.training.face.loop import FEATURES, FaceData, train_face
 from parlante.training.face.prepare import prepare_photos, prepare_synthetic, prepare_videos
@@ -32,6 +33,7 @@ def train_on_pictures(
     videos: Path | None = None,
     portraits: Path | None = None,
     start: Path | None = None,
+    hardware: Hardware | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Make the pairs that are not there yet, then train, or go on with a run that was cut off.
@@ -43,6 +45,7 @@ def train_on_pictures(
         videos: Folder of talking videos.
         portraits: Folder of photos whose skin is to be left alone.
         start: Weights to begin with; None begins with random ones.
+        hardware: What it trains on; None takes the CPU.
         tell: Called with lines for the user.
 
     Returns:
@@ -83,7 +86,8 @@ def train_on_pictures(
         num_subjects = len(np.unique(source["frame"].subject))
         tell(f"{len(source['frame'])} pairs of pictures, {num_subjects} subjects")
     parts = _features_beside(start) if synth is None else None
-    return train_face(config, FaceData(main, photos), out, start=state, parts=parts)
+    data = FaceData(main, photos)
+    return train_face(config, data, out, start=state, parts=parts, hardware=hardware)
 
 
 def _features_beside(start: Path | None) -> Path | None:

@@ -13,6 +13,7 @@ from parlante.errors import FailedPrecondition, InvalidInput
 from parlante.models.face_tracker import FaceTracker
 from parlante.models.motion_weights import DEFAULT_WEIGHTS, load_weights
 from parlante.training.corpus import join, load_or_make
+from parlante.training.device import Hardware
 from parlante.training.loop import TrainingConfig, train
 from parlante.training.motion import config_of
 from parlante.training.videos.folder import find_videos, prepare_folder
@@ -80,6 +81,7 @@ def train_on_videos(
     *,
     start: Path | None = DEFAULT_WEIGHTS,
     corpus_cache: Path,
+    hardware: Hardware | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Measure the videos that are new, then train, or go on with a run that was cut off.
@@ -90,6 +92,7 @@ def train_on_videos(
         config: The run.
         start: Weights to begin with; None begins with random ones of the config's size.
         corpus_cache: Where synthetic corpora are kept.
+        hardware: What it trains on; None takes the CPU.
         tell: Called with lines for the user.
 
     Returns:
@@ -116,7 +119,7 @@ def train_on_videos(
     if encoder is not None:
         clips.hear(encoder, synthetic, corpus_cache)
     logger.info("%d entries to draw from", clips.num_clips)
-    return train(training, clips.as_corpus(), out, start, encoder)
+    return train(training, clips.as_corpus(), out, start, encoder, hardware)
 
 
 def _size_of(weights: Path) -> Any:

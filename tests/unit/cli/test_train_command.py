@@ -12,23 +12,37 @@ from typing import Any
 import pytest
 
 from parlante.models.motion_weights import DEFAULT_WEIGHTS
+from parlante.training.device import Hardware
 
 Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+def ran_on() -> list[Hardware]:
+    """What speech would be trained on."""
+    return []
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch, ran_on: list[Hardware]) -> list[tuple[Any, ...]]:
     """Note what would be trained instead of training it."""
     made: list[tuple[Any, ...]] = []
 
     def on_videos(folder: Path, out: Path, config: Any, **options: Any) -> Path:
         options["tell"]("2 of 3 videos usable")
         made.append(("videos", folder, config, options["start"]))
+        assert isinstance(options["hardware"], Hardware)
         return out / "motion.safetensors"
 
     def on_speech(
-        config: Any, out: Path, start: Path | None, corpus_cache: Path, aligner: Path | None
+        config: Any,
+        out: Path,
+        start: Path | None,
+        corpus_cache: Path,
+        aligner: Path | None,
+        hardware: Hardware,
     ) -> Path:
+        ran_on.append(hardware)
         made.append(("speech", config, start, aligner))
         return out / "motion.safetensors"
 
@@ -65,6 +79,25 @@ def test_train_on_speech_takes_an_aligner(
     weights.write_bytes(b"")
     assert parlante(*command, "--align-with", weights)[0] == 0
     assert calls[-1][3] == weights
+
+
+def test_train_takes_what_it_runs_on(
+    parlante: Run,
+    calls: list[tuple[Any, ...]],
+    ran_on: list[Hardware],
+    config: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    command = ("train", "motion", "--config", config, "--out", tmp_path / "out")
+    assert parlante(*command)[0] == 0
+    assert parlante(*command, "--device", "cpu", "--num-workers", 3, "--fuse", "kernels")[0] == 0
+    assert ran_on == [Hardware(), Hardware(num_workers=3, fuse="kernels")]
+    code, _, err = parlante(*command, "--device", "cuda:1")
+    assert code != 0
+    assert "NO_SUCH_DEVICE" in err
+    assert len(calls) == 2
 
 
 def test_train_on_videos_starts_from_the_packaged_weights(
@@ -127,7 +160,9 @@ def test_train_encoders_takes_the_packaged_config(
 ) -> None:
     made: list[tuple[Any, ...]] = []
 
-    def on_heads(config: Any, out: Path, *, assets: Path, tell: Callable[[str], None]) -> Path:
+    def on_heads(
+        config: Any, out: Path, *, assets: Path, hardware: Hardware, tell: Callable[[str], None]
+    ) -> Path:
         made.append((config.frames_per_head, assets))
         tell("4000 pictures of 200 heads")
         return out / "encoders.safetensors"

@@ -20,6 +20,7 @@ from parlante.models.face_codes import (
 )
 from parlante.models.face_codes_weights import load_face_codes
 from parlante.models.face_coefficients import load_reference, rotation_matrix
+from parlante.training.device import Hardware
 from parlante.training.encoders import loop
 from parlante.training.encoders.augment import make_move, moved, spoil
 from parlante.training.encoders.batches import collect, draw_batch, labels, plain_batch
@@ -164,7 +165,7 @@ def test_a_run_that_was_cut_off_ends_as_an_unbroken_one(data, tmp_path, monkeypa
     )  # fmt: skip
     whole = train_encoders(config, data, tmp_path / "whole")
     stop_after(monkeypatch, config, data, tmp_path / "cut", 2)
-    again = train_encoders(config, data, tmp_path / "cut")
+    again = train_encoders(config, data, tmp_path / "cut", Hardware(num_workers=2))
     states = [load_face_codes(path)[0].state_dict() for path in (whole, again)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     with pytest.raises(InvalidInput):
@@ -179,10 +180,10 @@ def stop_after(monkeypatch, config, data, out, steps):
 
     original = loop._step
 
-    def step(learner, optimizer, config, data, heads, number):
+    def step(learner, optimizer, config, arrays, number, hardware):
         if number == steps:
             raise Cut
-        return original(learner, optimizer, config, data, heads, number)
+        return original(learner, optimizer, config, arrays, number, hardware)
 
     with monkeypatch.context() as patched:
         patched.setattr(loop, "_step", step)

@@ -20,11 +20,10 @@ from parlante.training.behaviour import draw_behaviour, draw_controls
 from parlante.training.checkpoint import load_checkpoint
 from parlante.training.corpus import CorpusConfig
 from parlante.training.espeak import Espeak, Voice
-from parlante.training.loop import TrainingConfig
 from parlante.training.losses import naming_loss
 from parlante.training.motion import main, read_config
 from parlante.training.no_speech import no_speech
-from parlante.training.precision import multiplies_bfloat16
+from parlante.training.precision import multiplies_bfloat16, runs_in_bfloat16
 from parlante.training.takes import CLIP_FRAMES, load_or_record
 from parlante.training.visemes import UNKNOWN_VISEME, Phone, mouth_targets, visemes_of
 
@@ -89,8 +88,8 @@ def test_mouths_widen_as_they_open_and_narrow_for_rounding():
 
 @pytest.mark.parametrize("asked", [True, False])
 def test_bfloat16_is_as_asked_and_else_as_the_processor_has_it(asked):
-    assert TrainingConfig(bfloat16=asked).runs_in_bfloat16 is asked
-    assert TrainingConfig().runs_in_bfloat16 is multiplies_bfloat16()
+    assert runs_in_bfloat16(asked) is asked
+    assert runs_in_bfloat16(None) is multiplies_bfloat16()
 
 
 def test_labiodentals_tuck_the_lower_lip():

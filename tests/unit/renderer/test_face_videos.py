@@ -30,7 +30,7 @@ from parlante.training.face.config import FaceTrainingConfig
 from parlante.training.face.losses import region_loss
 from parlante.training.face.prepare import prepare_videos
 from parlante.training.face.run import train_on_pictures
-from parlante.training.precision import multiplies_bfloat16
+from parlante.training.precision import multiplies_bfloat16, runs_in_bfloat16
 
 TINY = FaceTrainingConfig(
     model=FaceNetConfig(
@@ -250,5 +250,5 @@ def test_loss_is_nearly_the_same_in_bfloat16(regions):
 
 @pytest.mark.parametrize("asked", [True, False])
 def test_bfloat16_is_as_asked_and_else_as_the_processor_has_it(asked):
-    assert replace(TINY, bfloat16=asked).runs_in_bfloat16 is asked
-    assert TINY.runs_in_bfloat16 is multiplies_bfloat16()
+    assert runs_in_bfloat16(asked) is asked
+    assert runs_in_bfloat16(None) is multiplies_bfloat16()
