@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import grpc.aio
 import numpy as np
@@ -25,10 +25,23 @@ from parlante.triton.regions import Region
 from parlante.triton.repository import CHANNEL_OPTIONS, reload, translated
 from parlante.types import MOTION_DIM, Uint8Array
 
-__all__ = ["MAX_CALL_ROWS", "TritonClient", "connect"]
+__all__ = ["MAX_CALLS", "MAX_CALL_ROWS", "DecoderSize", "TritonClient", "connect"]
 
 # What is in a call waits and fails together, so it is bounded whatever a server would take.
 MAX_CALL_ROWS: Final = 64
+MAX_CALLS: Final = 16  # what is at a server can no longer be dropped
+
+
+class DecoderSize(NamedTuple):
+    """How much a server's decoder takes.
+
+    Attributes:
+        num_rows: Rows of one batch.
+        num_processes: Batches at once: its processes, of all its devices.
+    """
+
+    num_rows: int
+    num_processes: int
 
 
 class TritonClient:
@@ -102,11 +115,16 @@ class TritonClient:
         if result.status is not RowStatus.OK:
             raise TritonFault(Fault.UNREACHABLE, f"a probe gave {result.status.name}")
 
-    async def max_rows(self, *, timeout_s: float) -> int:
-        """Ask for the decoder's `max_batch_size`, at most `MAX_CALL_ROWS`; raises `TritonFault`."""
+    async def decoder_size(self, *, timeout_s: float) -> DecoderSize:
+        """Ask how the decoder is configured, within our bounds; raises `TritonFault`."""
         with translated():
             answer = await self._client.get_model_config(DECODER, client_timeout=timeout_s)
-        return min(MAX_CALL_ROWS, max(1, int(answer.config.max_batch_size)))
+        config = answer.config
+        num = sum(group.count * max(1, len(group.gpus)) for group in config.instance_group)
+        return DecoderSize(
+            min(MAX_CALL_ROWS, max(1, int(config.max_batch_size))),
+            min(MAX_CALLS - 1, max(1, int(num))),
+        )
 
     async def reload(self, model: str) -> None:
         """Unload and load a model: what brings back one whose process has died.

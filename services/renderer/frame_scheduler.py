@@ -256,6 +256,8 @@ class FrameScheduler:
             jobs = self._gather(instance, max(1, min(instance.row_limit, share)))
             if jobs:
                 self._spawn(self._run(instance, jobs))
+                # Once that is on its way, what is left may fill another: servers take several.
+                self._changed()
 
     def _num_waiting(self) -> int:
         return sum(not job.result.done() for queue in self._queues for job in queue.jobs)

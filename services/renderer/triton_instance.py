@@ -10,6 +10,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from parlante.aio import cancel_and_wait
+from parlante.triton.client import DecoderSize
 from parlante.triton.faults import Fault, TritonFault
 from parlante.triton.layout import (
     DECODER,
@@ -26,9 +27,9 @@ __all__ = ["FrameServer", "TritonInstance"]
 
 logger = logging.getLogger(__name__)
 
-# One batch is decoded while the next one waits at the server; more would only wait there, where
-# they can no longer be dropped.
-MAX_IN_FLIGHT: Final = 2
+# Each process of the decoder has a batch, and one more waits at the server; others would only wait
+# there, where they can no longer be dropped.
+MAX_WAITING: Final = 1
 # Long enough for a busy machine: sessions are guarded by the deadlines of their frames, and this
 # one only tells a frozen server from a slow one.
 BATCH_TIMEOUT_S: Final = 3.0
@@ -61,8 +62,8 @@ class FrameServer(Protocol):
         """Have a real frame made; raises `TritonFault`."""
         ...
 
-    async def max_rows(self, *, timeout_s: float) -> int:
-        """Ask how many rows it takes in one batch; raises `TritonFault`."""
+    async def decoder_size(self, *, timeout_s: float) -> DecoderSize:
+        """Ask how much it takes at once; raises `TritonFault`."""
         ...
 
     async def reload(self, model: str) -> None:
@@ -94,6 +95,7 @@ class TritonInstance:
         self._loop = asyncio.get_running_loop()
         self.is_healthy = False
         self.row_limit = self._max_rows = MAX_ROWS
+        self._max_calls = 1 + MAX_WAITING
         self.meter = RateMeter(self._loop.time)
         self._num_in_flight = 0
         self._counted_s = 0.0
@@ -114,8 +116,8 @@ class TritonInstance:
     def is_free(self) -> bool:
         """True when another batch may be sent now."""
         # The server may join what is in flight to one batch, so a smaller batch is alone.
-        max_in_flight = MAX_IN_FLIGHT if self.row_limit == self._max_rows else 1
-        return self.is_healthy and self._num_in_flight < max_in_flight
+        max_calls = self._max_calls if self.row_limit == self._max_rows else 1
+        return self.is_healthy and self._num_in_flight < max_calls
 
     def start(self) -> None:
         """Begin to look for the server; it is healthy once it has made a frame."""
@@ -222,7 +224,7 @@ class TritonInstance:
             try:
                 await self._repair()
                 await self._server.probe(timeout_s=PROBE_TIMEOUT_S)
-                await self._learn_rows()
+                await self._learn_size()
                 await self._calibrate()
                 break
             except TritonFault as fault:
@@ -249,12 +251,13 @@ class TritonInstance:
         logger.warning("loading a model anew", extra={"server": self.address, "model": model})
         await self._server.reload(model)
 
-    async def _learn_rows(self) -> None:
+    async def _learn_size(self) -> None:
         """Fit batches to the server: it may be another one than before, on another device."""
-        max_rows = await self._server.max_rows(timeout_s=PROBE_TIMEOUT_S)
-        if max_rows != self._max_rows:
-            self.row_limit = self._max_rows = max_rows
-            logger.info("batches", extra={"server": self.address, "rows": max_rows})
+        size = await self._server.decoder_size(timeout_s=PROBE_TIMEOUT_S)
+        self._max_calls = size.num_processes + MAX_WAITING
+        if size.num_rows != self._max_rows:
+            self.row_limit = self._max_rows = size.num_rows
+            logger.info("batches", extra={"server": self.address, "rows": size.num_rows})
 
     async def _calibrate(self) -> None:
         """Measure, once, how many frames per second the server makes when it is kept busy.
@@ -278,7 +281,7 @@ class TritonInstance:
         failed: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
-                for _ in range(MAX_IN_FLIGHT):
+                for _ in range(self._max_calls):
                     tasks.create_task(keep_busy())
         except* TritonFault as group:
             failed = group.exceptions[0]

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parlante.models.motion_batch import BatchGenerator
+from parlante.triton.client import DecoderSize
 from parlante.triton.faults import Fault, TritonFault
 from parlante.triton.layout import MAX_ROWS, FrameRow, RowResult, RowStatus
 from parlante.triton.motion_layout import BlockRow, pad_past
@@ -28,6 +29,8 @@ class FakeTritonServer:
 
     Attributes:
         num_rows: Rows that it takes in one batch.
+        num_processes: Batches that it makes at once.
+        most_at_once: Calls that were there together.
         fault: Raised by `decode` while it is set, and by `probe`.
         is_frozen: Calls wait until it is false.
         batches: Keys of every batch, in order.
@@ -42,6 +45,8 @@ class FakeTritonServer:
         self.frame_s = frame_s
         self.batch_s = batch_s
         self.num_rows = MAX_ROWS
+        self.num_processes = 1
+        self.most_at_once = 0
         self.fault: TritonFault | None = None
         self.is_frozen = False
         self.batches: list[list[str]] = []
@@ -50,9 +55,18 @@ class FakeTritonServer:
         self._knows = knows
         self._preparing: set[str] = set()
         self._turn = asyncio.Lock()
+        self._num_at_once = 0
 
     async def decode(self, rows: Sequence[FrameRow], *, timeout_s: float) -> list[RowResult]:
         """Make frames, one batch after the other."""
+        self._num_at_once += 1
+        self.most_at_once = max(self.most_at_once, self._num_at_once)
+        try:
+            return await self._in_turn(rows)
+        finally:
+            self._num_at_once -= 1
+
+    async def _in_turn(self, rows: Sequence[FrameRow]) -> list[RowResult]:
         async with self._turn:
             await self._pass()
             if len(rows) > self.num_rows:
@@ -73,10 +87,10 @@ class FakeTritonServer:
         """Work, unless there is a fault."""
         await self._pass()
 
-    async def max_rows(self, *, timeout_s: float) -> int:
+    async def decoder_size(self, *, timeout_s: float) -> DecoderSize:
         """Tell how it is configured."""
         await self._pass()
-        return self.num_rows
+        return DecoderSize(self.num_rows, self.num_processes)
 
     async def reload(self, model: str) -> None:
         """Repair."""

@@ -5,9 +5,10 @@ Usage: python -m tests.perf.device_motion [--device cuda] [--batches 1,8,32,128,
 
 A batch is what the model `motion` of the Triton server runs for the blocks of that many streams:
 their last latents brought to the device, the passes of the sampler, the new latents brought back.
-Every stream has a full past, the longest that the network sees. For each size: `ms`, the median time of
-a batch, and `streams`, how many live streams that is (a block lasts 80 ms). With --config the network
-of that training config with random weights, as speed does not depend on them. The last line is JSON.
+Every stream has a full past, the longest that the network sees. For each size: `ms`, the median
+time of a batch, and `streams`, how many live streams that is (a block lasts 80 ms). With --config
+the network of that training config with random weights, as speed does not depend on them. The last
+line is JSON.
 """
 
 from __future__ import annotations

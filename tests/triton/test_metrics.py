@@ -51,7 +51,7 @@ async def test_frames_and_batches_are_counted(triton_server: TritonServer) -> No
 async def test_the_size_of_batches_is_told(triton_server: TritonServer) -> None:
     client = TritonClient(triton_server.grpc_address)
     try:
-        assert await client.max_rows(timeout_s=20) == MAX_ROWS
+        assert await client.decoder_size(timeout_s=20) == (MAX_ROWS, 1)
     finally:
         await client.aclose()
 
@@ -60,6 +60,6 @@ async def test_a_server_that_is_gone_tells_nothing_of_batches() -> None:
     client = TritonClient("127.0.0.1:9")
     try:
         with pytest.raises(TritonFault):
-            await client.max_rows(timeout_s=0.2)
+            await client.decoder_size(timeout_s=0.2)
     finally:
         await client.aclose()

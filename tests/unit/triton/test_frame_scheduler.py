@@ -267,6 +267,16 @@ async def test_batches_are_as_large_as_the_server_takes(num_rows: int) -> None:
     assert max(map(len, server.batches)) == num_rows
 
 
+@pytest.mark.parametrize("num_processes", [1, 4])
+async def test_each_process_has_a_batch_and_one_more_waits(num_processes: int) -> None:
+    server = FakeTritonServer(batch_s=0.002)
+    server.num_rows, server.num_processes = 2, num_processes
+    async with scheduling(server) as scheduler:
+        queues = [scheduler.open() for _ in range(24)]
+        await asyncio.gather(*(ask(scheduler, queue, A) for queue in queues))
+    assert server.most_at_once == num_processes + 1
+
+
 async def test_a_server_that_comes_back_with_other_batches_is_asked_again() -> None:
     server = FakeTritonServer()
     server.num_rows = 32
