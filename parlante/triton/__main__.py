@@ -17,8 +17,10 @@ from typing import Final
 
 from parlante.errors import ParlanteError, Unavailable
 from parlante.logs import configure_logging
+from parlante.settings import load
 from parlante.triton.installation import find_installation
 from parlante.triton.server import LOOPBACK, TritonPorts, TritonServer, free_ports
+from parlante.triton.tuning import DecoderTuning
 
 __all__ = ["Keeper", "main"]
 
@@ -113,7 +115,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         metrics=args.metrics_port or free.metrics,
     )
     try:
-        keeper = Keeper(TritonServer(find_installation(), ports=ports, host=args.host))
+        tuning = load(DecoderTuning, [])
+        server = TritonServer(find_installation(), ports=ports, host=args.host, tuning=tuning)
+        keeper = Keeper(server)
 
         def on_signal(number: int, frame: FrameType | None) -> None:
             keeper.stop()

@@ -21,6 +21,7 @@ from typing import Final
 
 from parlante.errors import Unavailable
 from parlante.triton.installation import Installation
+from parlante.triton.tuning import DecoderTuning, write_models
 
 __all__ = ["TritonPorts", "TritonServer", "free_ports"]
 
@@ -62,6 +63,7 @@ class TritonServer:
         options: Further flags of the server.
         limit: Called in the server's process before it starts, e.g. to bound what it may use.
         environment: Variables beside those of this process.
+        tuning: Settings of the decoder; None leaves them as the repository has them.
 
     Attributes:
         ports: Where it listens.
@@ -78,7 +80,9 @@ class TritonServer:
         options: Sequence[str] = (),
         limit: Callable[[], None] | None = None,
         environment: Mapping[str, str] | None = None,
+        tuning: DecoderTuning | None = None,
     ) -> None:
+        self._tuning = tuning
         self._installation = installation
         self._host = host
         self._options = tuple(options)
@@ -141,6 +145,8 @@ class TritonServer:
         backends = self._dir / "backends"
         if not backends.exists():
             self._make_backend_dir(backends / "python")
+        if self._tuning is not None and not self._models.exists():
+            write_models(self._installation.repository, self._models, self._tuning)
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
                 self._command(backends),
@@ -204,7 +210,7 @@ class TritonServer:
         ports = self.ports
         return [
             str(self._installation.binary),
-            f"--model-repository={self._installation.repository}",
+            f"--model-repository={self._models}",
             f"--backend-directory={backends}",
             # Explicit: only so can a model whose process has died be loaded again.
             "--model-control-mode=explicit",
@@ -221,6 +227,10 @@ class TritonServer:
             f"--exit-timeout-secs={int(_STOP_GRACE_S / 2)}",
             *self._options,
         ]
+
+    @property
+    def _models(self) -> Path:
+        return self._installation.repository if self._tuning is None else self._dir / "models"
 
     def _variables(self) -> dict[str, str]:
         found = self._installation

@@ -10,6 +10,9 @@ asked, all on this machine; then client processes that speak side by side, each 
 its own, as `parlante load` does. Their number rises step by step; figures of a step are of the
 frames of all its clients together. Printed at the end as a table and as one line of JSON.
 
+With --stage renderer clients send motion to the renderers instead, at live pace, so that a GPU can
+be measured that serves more sessions than the cores beside it can run all stages for.
+
 Sessions take some avatars in turn, as a fleet keeps the sessions of one at two of its renderers.
 
 A machine that has no tracker is given a store that another one has filled with --fill: avatars and
@@ -46,16 +49,18 @@ from typing import Any
 
 from parlante.cli.load_report import LoadStep, line_of
 from parlante.cli.load_servers import Meters, StartedSuite
+from parlante.triton.tuning import DecoderTuning
 from tests.fleet.local_fleet import LocalFleet, local_fleet
 from tests.perf.device_load_clients import Clients
 from tests.perf.device_load_meters import CoreMeter, Cores
-from tests.perf.device_load_store import avatars_of, fill_store, speech_of
+from tests.perf.device_load_store import avatars_of, fill_store, keys_of, speech_of
 from tests.perf.device_load_triton import running_triton
 
 MAX_STREAMS = 1024
 # Of what a renderer has if all have the same: avatars are spread by chance.
 RENDERER_SHARE = 1.25
-LATE_MS = 500.0
+# Sound sent to frame received, most of which is the motion's look-ahead; motion sent to frame.
+LATE_MS = {"gateway": 500.0, "renderer": 150.0}
 WARM_UP_S = 2.0
 WARM_UP_RAMP_S = 0.25  # of each session
 # A machine that has never run them compiles their loops first, all processes at once.
@@ -83,15 +88,18 @@ async def measure(
     args: argparse.Namespace, store: Path, logs: Path, found: list[dict[str, Any]]
 ) -> None:
     """Start all, run the steps, stop all; adds to `found` after each step."""
-    avatars = avatars_of(store)
+    avatars = avatars_of(store) if args.stage == "gateway" else keys_of(store)
     async with AsyncExitStack() as stack:
         triton = await stack.enter_async_context(
             running_triton(
-                max_batch=args.max_batch,
-                fuse=args.fuse,
+                tuning=DecoderTuning(
+                    decoder_processes=args.decoders,
+                    decoder_max_batch=args.max_batch,
+                    decoder_fuse=args.fuse,
+                    decoder_threads=args.decode_threads,
+                ),
                 device=args.decoder_device,
                 motion_device=args.motion_device,
-                decode_threads=args.decode_threads,
                 log=logs / "triton.log",
             )
         )
@@ -109,10 +117,11 @@ async def measure(
                 ready_timeout_s=READY_TIMEOUT_S,
             )
         )
-        gateways = [member.address for member in fleet.of("gateway")]
+        called = [member.address for member in fleet.of(args.stage)]
         clients = await stack.enter_async_context(
             Clients(
-                [gateways[index % len(gateways)] for index in range(args.clients)],
+                args.stage,
+                [called[index % len(called)] for index in range(args.clients)],
                 avatars,
                 speech_of(store),
                 logs,
@@ -124,7 +133,7 @@ async def measure(
         await clients.run(num_first, seconds=WARM_UP_S, ramp_s=WARM_UP_RAMP_S * num_first)
         suite = StartedSuite(
             name=args.name,
-            target=gateways[0],
+            target=called[0],
             metrics_url=f"http://127.0.0.1:{triton.ports.metrics}/metrics",
         )
         meter = CoreMeter(pids=pids_of(fleet, clients), triton_pid=triton.pid)
@@ -156,7 +165,7 @@ async def step_of(
         suite.name,
         outcomes,
         num_samples=int(args.seconds * 16_000),
-        late_ms=LATE_MS,
+        late_ms=args.late_ms,
         **asdict(meters.usage) | {"cpu_cores": total_of(cores)},
     )
     tell(line_of(step))
@@ -236,6 +245,13 @@ def read_arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--sessions", default="16,32,64,96", help="of each step, rising")
+    parser.add_argument(
+        "--stage",
+        choices=tuple(LATE_MS),
+        default="gateway",
+        help="what clients call: all stages by speech, or renderers alone by motion",
+    )
+    parser.add_argument("--late-ms", type=float, help="default: 500, of a renderer 150")
     parser.add_argument("--gateways", type=int, default=4)
     parser.add_argument("--motions", type=int, default=6)
     parser.add_argument("--renderers", type=int, default=2)
@@ -246,6 +262,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--decoder-device", default="loops", help="auto, loops, cpu or cuda:N")
     parser.add_argument("--fuse", action="store_true")
     parser.add_argument("--max-batch", type=int, default=8, help="max_batch_size of the decoder")
+    parser.add_argument("--decoders", type=int, default=1, help="processes of the decoder")
     parser.add_argument("--decode-threads", type=int, default=0, help="0 = cores, 4 at most")
     parser.add_argument("--motion-network", choices=("inprocess", "triton"), default="inprocess")
     parser.add_argument("--motion-device", default="auto", help="of --motion-network triton")
@@ -259,14 +276,16 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--draw", type=Path, metavar="FILE.json", help="only draw these figures")
     args = parser.parse_args()
     args.sessions = [int(part) for part in args.sessions.split(",")]
-    if args.clients < args.gateways:
-        parser.error("each gateway needs a client: --clients must not be less than --gateways")
+    args.late_ms = args.late_ms or LATE_MS[args.stage]
+    num_called = args.gateways if args.stage == "gateway" else args.renderers
+    if args.clients < num_called:
+        parser.error(f"each {args.stage} needs a client, so {num_called} at least")
     if args.seconds < args.ramp_s + 2.0:
         parser.error("--seconds must be 2 more than --ramp-s, for a time in which all speak")
     if args.draw is not None and args.plot is None:
         parser.error("--draw needs --plot")
     fused = ", fused" if args.fuse else ""
-    args.name = f"{args.decoder_device}, batches of {args.max_batch}{fused}"
+    args.name = f"{args.decoder_device} x {args.decoders}, batches of {args.max_batch}{fused}"
     return args
 
 
@@ -291,8 +310,9 @@ def gpu_name() -> str | None:
 def report_of(args: argparse.Namespace, steps: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Put the figures together with how they were made."""
     wanted = (
-        *("gateways", "motions", "renderers", "clients", "seconds", "ramp_s", "decoder_device"),
-        *("fuse", "max_batch", "decode_threads", "motion_network", "motion_device"),
+        *("stage", "late_ms", "gateways", "motions", "renderers", "clients", "seconds", "ramp_s"),
+        *("decoder_device", "fuse", "max_batch", "decoders", "decode_threads"),
+        *("motion_network", "motion_device"),
     )
     held = [step["sessions"] for step in steps if step["sessions_on_time"] == step["sessions"]]
     return {

@@ -26,8 +26,9 @@ class Clients:
     """Processes that wait for steps; an async context manager.
 
     Args:
-        servers: The gateway of each client.
-        avatars: Names of avatars, which the sessions take in turn.
+        stage: What they call: ``gateway`` or ``renderer``.
+        servers: The one of each client.
+        avatars: What that stage knows avatars by; the sessions take them in turn.
         speech: WAV file.
         logs: Folder for what they say.
     """
@@ -36,8 +37,9 @@ class Clients:
     LEAD_S: ClassVar[float] = 0.5
 
     def __init__(
-        self, servers: Sequence[str], avatars: Sequence[str], speech: Path, logs: Path
+        self, stage: str, servers: Sequence[str], avatars: Sequence[str], speech: Path, logs: Path
     ) -> None:
+        self._stage = stage
         self._servers = servers
         self._avatars = avatars
         self._speech = speech
@@ -49,7 +51,7 @@ class Clients:
             for index, server in enumerate(self._servers):
                 with (self._logs / f"client-{index}.log").open("wb") as log:
                     process = await asyncio.create_subprocess_exec(
-                        *(sys.executable, "-m", _MODULE, server, str(self._speech)),
+                        *(sys.executable, "-m", _MODULE, self._stage, server, str(self._speech)),
                         stdin=subprocess.PIPE,
                         stdout=subprocess.PIPE,
                         stderr=log,
@@ -67,7 +69,7 @@ class Clients:
         for process in self._processes:
             if process.returncode is None:
                 process.kill()
-            await process.communicate()
+            await process.wait()
 
     @property
     def pids(self) -> list[int]:

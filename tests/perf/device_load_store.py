@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import wave
 from pathlib import Path
 
 from parlante.types import MODEL_SAMPLE_RATE_HZ
 
-__all__ = ["avatars_of", "fill_store", "speech_of"]
+__all__ = ["avatars_of", "fill_store", "keys_of", "speech_of"]
 
 _SPEECH = "speech.wav"
 _SPEECH_S = 60.0
@@ -23,6 +24,12 @@ def speech_of(store: Path) -> Path:
 def avatars_of(store: Path) -> list[str]:
     """Give the names of a store's avatars."""
     return sorted(path.stem for path in (store / "names").glob("*.json"))
+
+
+def keys_of(store: Path) -> list[str]:
+    """Give the content keys of a store's avatars, in the order of their names."""
+    names = sorted((store / "names").glob("*.json"))
+    return [json.loads(path.read_text())["key"] for path in names]
 
 
 def fill_store(store: Path, portrait: Path | None, num_avatars: int) -> None:
