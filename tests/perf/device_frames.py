@@ -1,10 +1,11 @@
 """Compare frames of portraits from the batched decoder with those of the loops.
 
-Usage: python -m tests.perf.device_frames PORTRAIT... [--device cuda] [--out DIR]
+Usage: python -m tests.perf.device_frames PORTRAIT... [--device cuda] [--fuse] [--out DIR]
 
-For each portrait: the least PSNR over motions of mouth, lids, gaze and head, the largest step in
-levels of 255, and the share of values that differ at all. --out writes both frames and their
-difference, 64 times as strong, for the worst motion. The last line is JSON.
+A portrait may also be a file of latents, as an encoder keeps them in its store, for machines that
+have no tracker. For each: the least PSNR over motions of mouth, lids, gaze and head, the largest
+step in levels of 255, and the share of values that differ at all. --out writes both frames and
+their difference, 64 times as strong, for the worst motion. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -18,11 +19,18 @@ import cv2
 import numpy as np
 import torch
 
+from parlante.latent_file import unpack_latents
 from parlante.media.image import decode_image
 from parlante.models.decoder import Decoder
-from parlante.models.portrait_encoder import PortraitEncoder
 from parlante.models.torch_decoder import TorchDecoder
-from parlante.types import MOTION_DIM, MOTION_INDEX, FaceChoice, FaceSelection, Float32Array
+from parlante.types import (
+    MOTION_DIM,
+    MOTION_INDEX,
+    AvatarLatents,
+    FaceChoice,
+    FaceSelection,
+    Float32Array,
+)
 
 MOTIONS: dict[str, dict[str, float]] = {
     "still": {},
@@ -49,10 +57,20 @@ def motion_of(channels: dict[str, float]) -> Float32Array:
     return motion
 
 
+def latents_of(path: Path) -> AvatarLatents:
+    """Encode a picture, or read a file of latents."""
+    if path.suffix == ".avatar":
+        return unpack_latents(path.stem, path.read_bytes())
+    # Imported here: latents need no tracker.
+    from parlante.models.portrait_encoder import PortraitEncoder
+
+    rgb = decode_image(path.read_bytes())
+    return PortraitEncoder().encode(rgb, FaceSelection(choice=FaceChoice.LARGEST))
+
+
 def compare(path: Path, loops: Decoder, device: TorchDecoder, out: Path | None) -> dict[str, Any]:
     """Compare all motions of one portrait."""
-    rgb = decode_image(path.read_bytes())
-    latents = PortraitEncoder().encode(rgb, FaceSelection(choice=FaceChoice.LARGEST))
+    latents = latents_of(path)
     avatar, sent = loops.prepare(latents), device.prepare(latents)
     rows = [motion_of(channels) for channels in MOTIONS.values()]
     worst: dict[str, Any] = {"psnr_db": np.inf, "step": 0, "share": 0.0}
@@ -79,12 +97,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("portraits", type=Path, nargs="+", help="pictures with a face")
     parser.add_argument("--device", default="cpu", help="of torch: cpu, cuda, cuda:N")
+    parser.add_argument("--fuse", action="store_true", help="with the pixel work compiled")
     parser.add_argument("--out", type=Path, help="folder for pictures")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.out is not None:
         args.out.mkdir(parents=True, exist_ok=True)
-    loops, device = Decoder(), TorchDecoder(args.device)
+    loops = Decoder()
+    device = TorchDecoder(args.device, fuse="inductor" if args.fuse else None)
     found = {}
     for path in args.portraits:
         worst = found[path.stem] = compare(path, loops, device, args.out)
