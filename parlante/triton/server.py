@@ -23,7 +23,7 @@ from parlante.errors import Unavailable
 from parlante.triton.installation import Installation
 from parlante.triton.tuning import DecoderTuning, write_models
 
-__all__ = ["TritonPorts", "TritonServer", "free_ports"]
+__all__ = ["MODEL_FLAGS", "TritonPorts", "TritonServer", "free_ports"]
 
 LOOPBACK: Final = "127.0.0.1"
 START_TIMEOUT_S: Final = 120.0
@@ -32,6 +32,16 @@ _POLL_S: Final = 0.05
 _SHARED_MEMORY: Final = Path("/dev/shm")
 _PR_SET_PDEATHSIG: Final = 1
 _LOG_TAIL_CHARS: Final = 3000
+# How models are loaded, wherever the server runs.
+MODEL_FLAGS: Final = (
+    # Explicit: only so can a model whose process has died be loaded again.
+    "--model-control-mode=explicit",
+    # Not all: the motion model is loaded by who wants it.
+    "--load-model=avatar_store",
+    "--load-model=decoder",
+    # Auto-completion would start every model twice.
+    "--disable-auto-complete-config",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,13 +222,7 @@ class TritonServer:
             str(self._installation.binary),
             f"--model-repository={self._models}",
             f"--backend-directory={backends}",
-            # Explicit: only so can a model whose process has died be loaded again.
-            "--model-control-mode=explicit",
-            # Not all: the motion model is loaded by who wants it.
-            "--load-model=avatar_store",
-            "--load-model=decoder",
-            # Auto-completion would start every model twice.
-            "--disable-auto-complete-config",
+            *MODEL_FLAGS,
             *(f"--{name}-address={self._host}" for name in ("grpc", "http", "metrics")),
             f"--grpc-port={ports.grpc}",
             f"--http-port={ports.http}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from typing import Final
 
@@ -132,11 +133,11 @@ def _check_arguments(items: list[Item]) -> None:
 
 
 def _check_triton(template: Item, server: Item) -> None:
-    """Its flags are those of the bundled server, but for addresses that only its pod can reach."""
-    source = (ROOT / "parlante/triton/server.py").read_text()
-    own = {"--http-address", "--grpc-address", "--exit-timeout-secs", "--model-repository"}
-    flags = [flag for flag in server["args"] if flag.partition("=")[0] not in own]
-    assert all(f'"{flag}"' in source for flag in flags)
+    """It runs as the container does, at addresses that only its pod can reach."""
+    dockerfile = (ROOT / "deploy/docker/Dockerfile.triton").read_text()
+    assert f"CMD {json.dumps(server['command'])}" in dockerfile
+    own = {"--http-address", "--grpc-address", "--exit-timeout-secs"}
+    assert {flag.partition("=")[0] for flag in server["args"]} == own
     assert {"--http-address=127.0.0.1", "--grpc-address=127.0.0.1"} <= set(server["args"])
     (stage,) = template["spec"]["containers"]
     config = load(RendererServiceConfig, stage["args"], env={})
