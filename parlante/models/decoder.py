@@ -320,7 +320,7 @@ class Decoder:
         if geometry.own_mouth < 1.0:
             render_mouth(
                 avatar.mouth, posed[INNER_LIPS], geometry.mouth_frame, geometry.jaw,
-                geometry.tongue_out, out,
+                geometry.tongue_out, geometry.labiodental, out,
             )  # fmt: skip
         show_patch(avatar.own_mouth, geometry.own_mouth, lips, maps, offset, out)
 

@@ -43,9 +43,11 @@ LOWER_SHARE_OF_CLOSING: Final = 0.7
 FREE_APERTURE: Final = 0.08  # IOD, of lips that are parted over a shut jaw
 MAX_OPEN_JAW: Final = 0.9
 HIDDEN_BY_ROUNDING: Final = 0.08  # IOD of the lower teeth
-# What stays open above a lower lip that is rolled to the upper teeth, IOD, and the roll of an F.
-LABIODENTAL_GAP: Final = 0.036
-LABIODENTAL_ROLL: Final = 0.6
+# A lower lip that is rolled rises to the upper teeth: by how much at most, what stays open above it
+# (teeth are seen there), IOD, and the roll that does all of it.
+LABIODENTAL_RISE: Final = 0.15
+LABIODENTAL_GAP: Final = 0.026
+LABIODENTAL_ROLL: Final = 0.5
 # The photo's own mouth gives way: while lips are told to shut up to this, and while jaw or lips
 # move from the first to the second of these. Its pixels go sooner than its shape, so that parted
 # lips do not shut before they open; but a gaping mouth may not gape in every consonant.
@@ -56,6 +58,7 @@ SHAPE_GONE_BY: Final = 0.35
 LEAST_GONE_BY: Final = 0.05
 
 _JAW_OPEN: Final = MOTION_INDEX["jawOpen"]
+_ROLL_LOWER: Final = MOTION_INDEX["mouthRollLower"]
 _PUCKER: Final = MOTION_INDEX["mouthPucker"]
 _FUNNEL: Final = MOTION_INDEX["mouthFunnel"]
 _SPEAKING: Final = np.array(
@@ -87,6 +90,7 @@ class FaceRig:
         open_jaw: How much of jawOpen that is.
         own_aperture: float32 [9], of the portrait's lips as they are, IOD.
         pushed: float32 [9], by which a shut jaw would shut lips more than they were open, IOD.
+        arch: float32 [9], how far each lip column opens with the jaw, against the middle.
         jaw_row: Index of jawOpen in `channels`.
         gone_by: Motion by which nothing is left of the shape of the photo's own mouth.
     """
@@ -102,6 +106,7 @@ class FaceRig:
     open_jaw: float
     own_aperture: Float32Array
     pushed: Float32Array
+    arch: Float32Array
     jaw_row: int
     gone_by: float
 
@@ -172,14 +177,13 @@ class FaceRig:
     ) -> tuple[Float32Array, Float32Array]:
         """How far each lip column must still move, so that the aperture is what is asked for."""
         get = MOTION_INDEX.__getitem__
-        roll_lower, roll_upper = motion[get("mouthRollLower")], motion[get("mouthRollUpper")]
+        roll_upper = motion[get("mouthRollUpper")]
         keep = (1.0 - _shut(motion)) * (1.0 - 0.85 * float(min(roll_upper, 1.0)))
         asked = self._weights(motion, float(motion[_JAW_OPEN]))
         opening = np.maximum(asked @ self.opening, 0.0) * keep
-        roll = float(min(roll_lower, 1.0))
-        # In an F the rolled lip stops at the upper teeth, which stay to be seen above it.
-        teeth = np.minimum(opening, LABIODENTAL_GAP * min(roll / LABIODENTAL_ROLL, 1.0))
-        rolled = np.maximum(opening * (1.0 - 0.85 * roll), teeth)
+        # The rolled lip stops at the upper teeth; at their sides it meets the upper lip.
+        teeth = np.minimum(opening, LABIODENTAL_GAP * self.arch)
+        rolled = np.maximum(opening - LABIODENTAL_RISE * _rolled(motion) * self.arch, teeth)
         own = kept * (self.own_aperture - self.rest_aperture)
         # The larger of both, smoothly: a mouth that opens does not shut first.
         wanted = self.rest_aperture + np.cbrt(np.maximum(own, 0.0) ** 3 + rolled**3)
@@ -213,6 +217,16 @@ def _shut(motion: Float32Array) -> float:
     get = MOTION_INDEX.__getitem__
     press = 0.5 * (motion[get("mouthPressLeft")] + motion[get("mouthPressRight")])
     return float(min(max(motion[get("mouthClose")], 2.0 * press, 0.0), 1.0))
+
+
+def _rolled(motion: Float32Array) -> float:
+    """How far a lower lip is rolled to the upper teeth, [0, 1]."""
+    return _fade(float(motion[_ROLL_LOWER]) / LABIODENTAL_ROLL)
+
+
+def labiodental(motion: Float32Array) -> float:
+    """How far a mouth makes an F: the lower lip is at the upper teeth, and lips do not shut."""
+    return _rolled(motion) * (1.0 - _shut(motion))
 
 
 def _rounding(motion: Float32Array) -> float:
@@ -271,6 +285,7 @@ def build_rig(mesh: WarpMesh) -> FaceRig:
         open_jaw=open_jaw,
         own_aperture=photo.astype(np.float32),
         pushed=(shut - (photo - open_jaw * opening[jaw])).astype(np.float32),
+        arch=(opening[jaw] / opening[jaw].max()).astype(np.float32),
         jaw_row=jaw,
         gone_by=max(SHAPE_GONE_BY * FREE_APERTURE / max(widest, FREE_APERTURE), LEAST_GONE_BY),
     )

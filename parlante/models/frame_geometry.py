@@ -22,6 +22,7 @@ from parlante.models.eye_state import (
     state_from_rims,
 )
 from parlante.models.face_plate import FacePlate
+from parlante.models.face_rig import labiodental
 from parlante.models.warp import CAMERA_DISTANCE_IOD, HeadPose, pose_vertices
 from parlante.types import MOTION_DIM, MOTION_INDEX, POSE_CHANNELS, Float32Array
 
@@ -72,6 +73,7 @@ class FrameGeometry:
         gaze: float32 [2], yaw and pitch in the head, rad.
         own_mouth: Share of the photo's own mouth that is shown, [0, 1].
         narrowing: How far the mouth ends before the ends of the photo's mouth, [0, 1].
+        labiodental: How far the lower lip is at the upper teeth, as in an F, [0, 1].
     """
 
     posed: Float32Array
@@ -85,6 +87,7 @@ class FrameGeometry:
     gaze: Float32Array
     own_mouth: float = 0.0
     narrowing: float = 0.0
+    labiodental: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -125,6 +128,7 @@ def geometry_from_motion(avatar: PreparedAvatar, motion: Float32Array) -> FrameG
         gaze=np.asarray(gaze, np.float32),
         own_mouth=avatar.rig.kept_pixels(motion),
         narrowing=_narrowing(motion),
+        labiodental=labiodental(motion),
     )
 
 

@@ -242,9 +242,9 @@ def _plan_frame(frame: int, avatar: PreparedAvatar, shape: FrameGeometry, kinds:
 def _plan_mouth(frame: int, avatar: PreparedAvatar, shape: FrameGeometry, kind: _Boxes) -> None:
     head, mouth = shape.mouth_frame, avatar.mouth
     size = (avatar.size_px, avatar.size_px)
-    opening = mouth_shape(mouth, shape.posed[INNER_LIPS], head, size)
+    opening = mouth_shape(mouth, shape.posed[INNER_LIPS], head, shape.labiodental, size)
     if opening is not None:
-        numbers = mouth_numbers(mouth, opening, head, shape.jaw, shape.tongue_out)
+        numbers = mouth_numbers(opening, head, shape.jaw, shape.tongue_out)
         kind.add(
             frame,
             opening.box,
