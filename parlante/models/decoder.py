@@ -188,7 +188,8 @@ class Decoder:
         source, triangles = with_flaps(mesh)
         skin = image if mouth.is_closed else fill_opening(image, mesh.vertices)
         own_mouth = own_mouth_of(image, skin, mesh.vertices)
-        plain_corners = plain_corners_of(skin, mesh.vertices)
+        rig = build_rig(mesh)
+        plain_corners = plain_corners_of(skin, mesh.vertices, rig.smile)
         if look.keeps_background:
             skin, alpha = unmix(replace(layers, image=skin), soften_matte(layers.matte))
         else:
@@ -200,7 +201,7 @@ class Decoder:
             background=backdrop_of(look, layers.background),
             canvas=make_sized_canvas(skin, alpha, matte),
             mesh=mesh,
-            rig=build_rig(mesh),
+            rig=rig,
             eyes=eyes,
             mouth=mouth,
             own_mouth=own_mouth,

@@ -9,6 +9,7 @@ The amounts are the calibration of the motion space, in inter-ocular distances (
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,15 +25,20 @@ from parlante.models.face_channels import (
     CHIN_DROP_PER_JAW_OPEN,
     JAW_LINE_SHARE,
     NUM_COLUMNS,
+    SMILE_LOST_PER_FUNNEL,
+    SMILE_LOST_PER_JAW_OPEN,
+    SMILE_LOST_PER_PUCKER,
     STILL_POINTS,
     LipHandles,
     channel_fields,
     column_field,
     round_opening,
+    smile_lost,
+    smile_share,
 )
 from parlante.models.face_plate import FacePlate
 from parlante.models.jit import kernel
-from parlante.types import MOTION_INDEX, Float32Array
+from parlante.types import MOTION_DIM, MOTION_INDEX, Float32Array
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -48,6 +54,10 @@ HIDDEN_BY_ROUNDING: Final = 0.08  # IOD of the lower teeth
 LABIODENTAL_RISE: Final = 0.15
 LABIODENTAL_GAP: Final = 0.026
 LABIODENTAL_ROLL: Final = 0.5
+# What moods take of a broad smile, for each unit of a channel: a face does not beam while it frowns. Brows and eyes that speech lifts leave it.
+SMILE_LOST: Final = {"mouthFrown": 2.0, "noseSneer": 1.0, "mouthSmile": -1.0}
+LOST_PER_EYE_WIDE: Final = 1.6
+CALM_EYE_WIDE: Final = 0.25
 # The photo's own mouth gives way: while lips are told to shut up to this, and while jaw or lips
 # move from the first to the second of these. Its pixels go sooner than its shape, so that parted
 # lips do not shut before they open; but a gaping mouth may not gape in every consonant.
@@ -73,15 +83,33 @@ _SPEAKING: Final = np.array(
 )  # fmt: skip
 
 
+_EYE_WIDE: Final = np.array([MOTION_INDEX["eyeWideLeft"], MOTION_INDEX["eyeWideRight"]])
+
+
+def _weights_of(amounts: Mapping[str, float]) -> Float32Array:
+    """Amounts by channel as a vector, float32 [60]; a pair counts by its mean."""
+    weights = np.zeros(MOTION_DIM, np.float32)
+    for name, amount in amounts.items():
+        sides = [name] if name in MOTION_INDEX else [name + "Left", name + "Right"]
+        weights[[MOTION_INDEX[side] for side in sides]] = amount / len(sides)
+    return weights
+
+
+_LOST_BY_MOOD: Final = _weights_of(SMILE_LOST)
+_LOST_BY_LIPS: Final = _weights_of(
+    {"mouthFunnel": SMILE_LOST_PER_FUNNEL, "mouthPucker": SMILE_LOST_PER_PUCKER}
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FaceRig:
     """Displacement fields of one portrait.
 
     Attributes:
-        channels: int32 [C], index into the motion vector of each field but the last.
-        fields: float32 [C + 1, N, 3], px per unit of the channel; the last is for lips that round
-            over an open jaw.
-        opening: float32 [C + 1, 9], aperture each unit adds per lip column, IOD.
+        channels: int32 [C], index into the motion vector of each field but the last three.
+        fields: float32 [C + 3, N, 3], px per unit of the channel; the last three are for lips that
+            round over an open jaw, and for moods that let go of a broad smile, sideways and down.
+        opening: float32 [C + 3, 9], aperture each unit adds per lip column, IOD.
         lower_columns: float32 [9, N, 3], px per IOD that a column of the lower lip moves down.
         upper_columns: float32 [9, N, 3], px per IOD that a column of the upper lip moves down.
         photo_aperture: float32 [9], of the portrait's own lips once its jaw is shut, IOD.
@@ -92,6 +120,7 @@ class FaceRig:
         pushed: float32 [9], by which a shut jaw would shut lips more than they were open, IOD.
         arch: float32 [9], how far each lip column opens with the jaw, against the middle.
         jaw_row: Index of jawOpen in `channels`.
+        smile: How broadly the portrait smiles, [0, 1].
         gone_by: Motion by which nothing is left of the shape of the photo's own mouth.
     """
 
@@ -108,6 +137,7 @@ class FaceRig:
     pushed: Float32Array
     arch: Float32Array
     jaw_row: int
+    smile: float
     gone_by: float
 
     def displace(self, motion: Float32Array, vertices: Float32Array) -> Float32Array:
@@ -148,6 +178,14 @@ class FaceRig:
         back = 0.35 * CHIN_DROP_PER_JAW_OPEN * jaw - forward
         return np.array([aside, down, back], np.float32)
 
+    def lost_smile(self, motion: Float32Array) -> float:
+        """How far a mood lets go of the portrait's broad smile, [0, 1]; 0 where it has none."""
+        if self.smile == 0.0:
+            return 0.0
+        lost = float(_LOST_BY_MOOD @ motion)
+        lost += LOST_PER_EYE_WIDE * max(0.0, float(motion[_EYE_WIDE].mean()) - CALM_EYE_WIDE)
+        return min(max(lost, 0.0), 1.0)
+
     def kept_pixels(self, motion: Float32Array) -> float:
         """Share of the pixels of the photo's own mouth that a frame keeps, [0, 1]."""
         return kept_share(motion, min(self.gone_by, PIXELS_GONE_BY))
@@ -161,11 +199,15 @@ class FaceRig:
         return self._weights(motion, self._jaw(motion, kept))
 
     def _weights(self, motion: Float32Array, jaw: float) -> Float32Array:
-        """What each field is taken by, [C + 1], where the jaw is open by so much."""
+        """What each field is taken by, [C + 3], where the jaw is open by so much."""
         weights = np.empty(len(self.fields), np.float32)
-        weights[:-1] = motion[self.channels]
+        weights[:-3] = motion[self.channels]
         weights[self.jaw_row] = jaw
-        weights[-1] = jaw * _rounding(motion)
+        weights[-3] = jaw * _rounding(motion)
+        lost = self.lost_smile(motion)
+        # Lips that round, and a jaw that opens, have let go of it already.
+        weights[-2] = lost * (1.0 - _rounding(motion))
+        weights[-1] = max(lost - SMILE_LOST_PER_JAW_OPEN * jaw - float(_LOST_BY_LIPS @ motion), 0.0)
         return weights
 
     def _base(self, kept: float) -> Float32Array:
@@ -256,7 +298,8 @@ def build_rig(mesh: WarpMesh) -> FaceRig:
     channels = channel_fields(lips, face)
     handles = np.array(sorted({*lips.vertices.tolist(), *JAW_LINE_SHARE, *STILL_POINTS, *BROWS}))
     fixed = np.concatenate([handles, np.flatnonzero(mesh.is_far)])
-    targets = [field for _, field in channels] + [round_opening(lips, face)]
+    targets = [field for _, field in channels]
+    targets += [round_opening(lips, face), *smile_lost(lips, face)]
     for lower in (True, False):
         targets += [column_field(lips, column, len(face), lower=lower) for column in range(9)]
     values = np.stack(targets, 1).reshape(len(face), -1)[fixed]
@@ -266,7 +309,7 @@ def build_rig(mesh: WarpMesh) -> FaceRig:
         if name in BUMPS:
             solved[:, index] += BUMPS[name](face)
     fields = np.ascontiguousarray((solved @ axes * scale).transpose(1, 0, 2), np.float32)
-    num = len(channels) + 1
+    num = len(channels) + 3
     photo = np.maximum(face[lips.lower_rim, 1] - face[lips.upper_rim, 1], 0.0)
     opening = np.stack([f[lips.lower_rim, 1] - f[lips.upper_rim, 1] for f in targets[:num]])
     jaw = next(index for index, (name, _) in enumerate(channels) if name == "jawOpen")
@@ -287,6 +330,7 @@ def build_rig(mesh: WarpMesh) -> FaceRig:
         pushed=(shut - (photo - open_jaw * opening[jaw])).astype(np.float32),
         arch=(opening[jaw] / opening[jaw].max()).astype(np.float32),
         jaw_row=jaw,
+        smile=smile_share(lips, face),
         gone_by=max(SHAPE_GONE_BY * FREE_APERTURE / max(widest, FREE_APERTURE), LEAST_GONE_BY),
     )
 

@@ -127,7 +127,7 @@ def geometry_from_motion(avatar: PreparedAvatar, motion: Float32Array) -> FrameG
         ),
         gaze=np.asarray(gaze, np.float32),
         own_mouth=avatar.rig.kept_pixels(motion),
-        narrowing=_narrowing(motion),
+        narrowing=min(_narrowing(motion) + avatar.rig.lost_smile(motion), 1.0),
         labiodental=labiodental(motion),
     )
 

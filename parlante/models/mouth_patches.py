@@ -16,12 +16,16 @@ import numpy.typing as npt
 
 from parlante.models import face_mesh as fm
 from parlante.models.jit import kernel
+from parlante.models.smile_creases import without_creases
 from parlante.types import Float32Array, Uint8Array
 
 REACH_IOD: Final = 0.06  # around the opening: as far as the drawn mouth casts its shadow
 SOFT_IOD: Final = 0.015
 MARGIN_IOD: Final = 0.12
 LEAST_SHARE: Final = 1.0 / 255.0
+LIPS_REACH: Final = 0.25
+FOLDS_REACH: Final = 0.75  # of lips that are rounded, to the folds from nose to chin
+FOLDS_IOD: Final = 0.40
 TICK_IOD: Final = 0.10  # around the corners of the mouth
 TICK_DARK: Final = 0.90  # of the light around
 TICK_AROUND_IOD: Final = 0.06
@@ -34,10 +38,12 @@ class MouthPatch:
     Attributes:
         pixels: uint8 [h, w, 4], RGB and the matte of what they are to cover.
         origin: Left and top of the pixels in the portrait, px.
+        reach: How far beyond the lips they are seen, of the mouth's extent.
     """
 
     pixels: Uint8Array
     origin: tuple[int, int]
+    reach: float = LIPS_REACH
 
 
 def own_mouth_of(image: Uint8Array, skin: Uint8Array, landmarks: Float32Array) -> MouthPatch:
@@ -49,7 +55,7 @@ def own_mouth_of(image: Uint8Array, skin: Uint8Array, landmarks: Float32Array) -
         landmarks: float32 [>= 468, >= 2], px, with rims where the photo has them.
     """
     iod = fm.inter_ocular_px(landmarks)
-    low, cut = _box(image, landmarks, iod)
+    low, cut = _box(image, landmarks, MARGIN_IOD * iod)
     matte = np.zeros(image[cut].shape[:2], np.uint8)
     points = np.rint((landmarks[list(fm.INNER_LIPS), :2] - low) * 16).astype(np.int32)
     cv2.fillPoly(matte, [points], 255, cv2.LINE_8, 4)
@@ -63,15 +69,18 @@ def own_mouth_of(image: Uint8Array, skin: Uint8Array, landmarks: Float32Array) -
     return MouthPatch(pixels=pixels, origin=(int(low[0]), int(low[1])))
 
 
-def plain_corners_of(skin: Uint8Array, landmarks: Float32Array) -> MouthPatch:
+def plain_corners_of(skin: Uint8Array, landmarks: Float32Array, smile: float) -> MouthPatch:
     """Continue the cheeks over the dark ends of a photo's mouth, beyond its inner corners.
+
+    Of a smile the folds beside it go as well.
 
     Args:
         skin: uint8 [S, S, 3], RGB, with lips continued over the opening.
         landmarks: float32 [>= 468, >= 2], px, with rims where the photo has them.
+        smile: How broadly the portrait smiles, [0, 1].
     """
     iod = fm.inter_ocular_px(landmarks)
-    low, cut = _box(skin, landmarks, iod)
+    low, cut = _box(skin, landmarks, (FOLDS_IOD if smile > 0.0 else MARGIN_IOD) * iod)
     patch = np.ascontiguousarray(skin[cut])
     y, x = np.mgrid[: patch.shape[0], : patch.shape[1]].astype(np.float32)
     near = np.zeros(patch.shape[:2], np.float32)
@@ -89,10 +98,20 @@ def plain_corners_of(skin: Uint8Array, landmarks: Float32Array) -> MouthPatch:
     total = cv2.GaussianBlur(weight, (0, 0), sigma)
     plain = cv2.GaussianBlur(patch * weight[..., None], (0, 0), sigma) / total[..., None]
     dark = cv2.GaussianBlur(1.0 - lit.astype(np.float32), (0, 0), SOFT_IOD * iod)
-    matte = np.rint(255.0 * near * np.clip(2.0 * dark, 0.0, 1.0)).astype(np.uint8)
+    matte = near * np.clip(2.0 * dark, 0.0, 1.0)
+    if smile > 0.0:
+        moved = landmarks[:, :2] - low.astype(np.float32)
+        creaseless, share = without_creases(patch, moved)
+        beneath = smile * share * (1.0 - matte)
+        whole = np.maximum(matte + beneath, np.float32(1e-3))[..., None]
+        plain = (matte[..., None] * plain + beneath[..., None] * creaseless) / whole
+        matte = matte + beneath
+    alpha = np.rint(255.0 * matte).astype(np.uint8)
     plain = np.clip(np.rint(plain), 0, 255).astype(np.uint8)
     return MouthPatch(
-        pixels=np.ascontiguousarray(np.dstack([plain, matte])), origin=(int(low[0]), int(low[1]))
+        pixels=np.ascontiguousarray(np.dstack([plain, alpha])),
+        origin=(int(low[0]), int(low[1])),
+        reach=FOLDS_REACH if smile > 0.0 else LIPS_REACH,
     )
 
 
@@ -102,13 +121,13 @@ def _fade(t: Float32Array) -> Float32Array:
 
 
 def _box(
-    image: Uint8Array, landmarks: Float32Array, iod: float
+    image: Uint8Array, landmarks: Float32Array, margin_px: float
 ) -> tuple[npt.NDArray[np.int64], tuple[slice, slice]]:
     """Left and top of the box around the mouth, and what cuts it out."""
     outline = landmarks[list(fm.OUTER_LIPS), :2]
     size = np.array(image.shape[1::-1])
-    low = np.clip(np.floor(outline.min(0) - MARGIN_IOD * iod), 0, size - 2).astype(np.int64)
-    high = np.clip(np.ceil(outline.max(0) + MARGIN_IOD * iod), low + 2, size).astype(np.int64)
+    low = np.clip(np.floor(outline.min(0) - margin_px), 0, size - 2).astype(np.int64)
+    high = np.clip(np.ceil(outline.max(0) + margin_px), low + 2, size).astype(np.int64)
     return low, (slice(low[1], high[1]), slice(low[0], high[0]))
 
 
@@ -130,7 +149,7 @@ def show_patch(
         map_offset: Position of the portrait on the canvas, px.
         out: uint8 [H, W, 3], changed in place.
     """
-    box = patch_box(share, lips, (out.shape[1], out.shape[0]))
+    box = patch_box(patch, share, lips, (out.shape[1], out.shape[0]))
     if box is None:
         return
     offset_x, offset_y = (map_offset[k] + patch.origin[k] for k in (0, 1))
@@ -138,11 +157,12 @@ def show_patch(
 
 
 def patch_box(
-    share: float, lips: Float32Array, size: tuple[int, int]
+    patch: MouthPatch, share: float, lips: Float32Array, size: tuple[int, int]
 ) -> npt.NDArray[np.int64] | None:
     """What a patch may change of a frame; None if that is nothing.
 
     Args:
+        patch: As of `show_patch`.
         share: As of `show_patch`.
         lips: As of `show_patch`.
         size: Width and height of the frame, px.
@@ -152,9 +172,9 @@ def patch_box(
     """
     if share < LEAST_SHARE:
         return None
-    extent = np.ptp(lips, 0).max()
-    low = np.clip(np.floor(lips.min(0) - 0.25 * extent), 0, size).astype(int)
-    high = np.clip(np.ceil(lips.max(0) + 0.25 * extent), 0, size).astype(int)
+    margin = patch.reach * np.ptp(lips, 0).max()
+    low = np.clip(np.floor(lips.min(0) - margin), 0, size).astype(int)
+    high = np.clip(np.ceil(lips.max(0) + margin), 0, size).astype(int)
     return None if (high <= low).any() else np.concatenate([low, high])
 
 

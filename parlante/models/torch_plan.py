@@ -234,7 +234,7 @@ def _plan_frame(frame: int, avatar: PreparedAvatar, shape: FrameGeometry, kinds:
         (kinds.own_mouths, Picture.OWN_MOUTH, avatar.own_mouth, shape.own_mouth),
     ):
         placed = _patch_numbers(patch, share, avatar.canvas_offset)
-        kind.add(frame, patch_box(share, lips, size), (name,), placed)
+        kind.add(frame, patch_box(patch, share, lips, size), (name,), placed)
     if shape.own_mouth < 1.0:
         _plan_mouth(frame, avatar, shape, kinds.mouths)
 
