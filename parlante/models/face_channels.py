@@ -54,6 +54,7 @@ _ROUND_POWER: Final = 2.8
 SMILE_LOST_PER_JAW_OPEN: Final = 2.0  # an open mouth has no corners that point up
 SMILE_LOST_PER_FUNNEL: Final = 0.8
 SMILE_LOST_PER_PUCKER: Final = 1.2
+SMILE_LOST_BY_ROUNDING: Final = 1.2  # for each unit of jawOpen, of lips that round
 NEUTRAL_CORNER_RISE: Final = -0.005  # IOD above the lips' line; 22 faces at rest have less
 # A broad smile, of which moods let go: corners as high and a mouth as wide (half of it) as these
 # are none and all of one. The 22 faces at rest end at 0.008 and 0.304, their means are MEAN_*.
@@ -273,7 +274,7 @@ def round_opening(lips: LipHandles, face: Float64Array) -> Float64Array:
     lower = drop * fuller * (1 - 0.06 * lips.row)
     upper = -UPPER_SHARE_OF_JAW_OPEN * fuller * (1 - 0.5 * lips.row)
     y = np.where(lips.is_corner, 0.0, np.where(lips.is_upper, upper, lower))
-    return lips.field(len(face), y=y + 3.0 * _smile_of(lips, face))
+    return lips.field(len(face), y=y + SMILE_LOST_BY_ROUNDING * _smile_of(lips, face))
 
 
 def _jaw_open(lips: LipHandles, num_vertices: int) -> Float64Array:

@@ -54,7 +54,8 @@ HIDDEN_BY_ROUNDING: Final = 0.08  # IOD of the lower teeth
 LABIODENTAL_RISE: Final = 0.15
 LABIODENTAL_GAP: Final = 0.026
 LABIODENTAL_ROLL: Final = 0.5
-# What moods take of a broad smile, for each unit of a channel: a face does not beam while it frowns. Brows and eyes that speech lifts leave it.
+# What moods take of a broad smile, for each unit of a channel: a face does not beam while it
+# frowns. Brows and eyes that speech lifts leave it.
 SMILE_LOST: Final = {"mouthFrown": 2.0, "noseSneer": 1.0, "mouthSmile": -1.0}
 LOST_PER_EYE_WIDE: Final = 1.6
 CALM_EYE_WIDE: Final = 0.25

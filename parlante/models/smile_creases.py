@@ -71,7 +71,9 @@ def _near_folds(landmarks: Float32Array, iod: float, shape: tuple[int, ...]) -> 
     return np.asarray(t * t * (3.0 - 2.0 * t), np.float32)
 
 
-def _filled(landmarks: Float32Array, outline: tuple[int, ...], shape: tuple[int, ...]) -> Uint8Array:
+def _filled(
+    landmarks: Float32Array, outline: tuple[int, ...], shape: tuple[int, ...]
+) -> Uint8Array:
     mask = np.zeros(shape, np.uint8)
     points = np.rint(landmarks[list(outline), :2] * 16).astype(np.int32)
     cv2.fillPoly(mask, [points], 255, cv2.LINE_8, 4)
