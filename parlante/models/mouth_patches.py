@@ -196,7 +196,8 @@ def _blend(
             if x < 0.0 or y < 0.0 or x >= right or y >= bottom:
                 continue
             x0, y0 = int(x), int(y)
-            if pixels[y0, x0, 3] == 0 and pixels[y0 + 1, x0 + 1, 3] == 0:
+            top = max(pixels[y0, x0, 3], pixels[y0, x0 + 1, 3])
+            if top == 0 and pixels[y0 + 1, x0, 3] == 0 and pixels[y0 + 1, x0 + 1, 3] == 0:
                 continue
             fx, fy = x - x0, y - y0
             a00, a01 = (1.0 - fx) * (1.0 - fy), fx * (1.0 - fy)

@@ -52,7 +52,8 @@ def without_creases(skin: Uint8Array, landmarks: Float32Array) -> tuple[Uint8Arr
     near = _near_folds(landmarks, iod, skin.shape[:2])
     near *= np.clip(_distance(255 - lips) / (LIPS_IOD * iod) - 0.3, 0.0, 1.0)
     near *= np.clip(_distance(face) / (CONTOUR_IOD * iod) - 0.3, 0.0, 1.0)
-    share = near * np.clip(np.abs(change).max(-1) / SURE_LEVELS, 0.0, 1.0)
+    sure = np.clip(np.abs(change).max(-1) / SURE_LEVELS, 0.0, 1.0)
+    share = near * cv2.GaussianBlur(sure, (0, 0), GRAIN_IOD * iod)
     return np.clip(np.rint(picture + change), 0, 255).astype(np.uint8), share
 
 
