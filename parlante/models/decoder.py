@@ -32,7 +32,6 @@ from parlante.models.face_rig import FaceRig, build_rig, face_axes
 from parlante.models.fold_edges import soften_folds
 from parlante.models.frame_geometry import (
     INNER_LIPS,
-    OUTER_LIPS,
     OVAL,
     FrameGeometry,
     geometry_from_motion,
@@ -316,14 +315,13 @@ class Decoder:
         out: Uint8Array,
     ) -> None:
         posed, offset = geometry.posed, avatar.canvas_offset
-        lips = posed[OUTER_LIPS]
-        show_patch(avatar.plain_corners, geometry.narrowing, lips, maps, offset, out)
+        show_patch(avatar.plain_corners, geometry.narrowing, posed, maps, offset, out)
         if geometry.own_mouth < 1.0:
             render_mouth(
                 avatar.mouth, posed[INNER_LIPS], geometry.mouth_frame, geometry.jaw,
                 geometry.tongue_out, geometry.labiodental, out,
             )  # fmt: skip
-        show_patch(avatar.own_mouth, geometry.own_mouth, lips, maps, offset, out)
+        show_patch(avatar.own_mouth, geometry.own_mouth, posed, maps, offset, out)
 
     def _scratch(self, size_px: int) -> _Scratch:
         """This thread's buffers for a size; a few sizes are kept, as streams take turns."""

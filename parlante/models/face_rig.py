@@ -201,13 +201,16 @@ class FaceRig:
 
     def _weights(self, motion: Float32Array, jaw: float) -> Float32Array:
         """What each field is taken by, [C + 3], where the jaw is open by so much."""
-        weights = np.empty(len(self.fields), np.float32)
+        weights = np.zeros(len(self.fields), np.float32)
         weights[:-3] = motion[self.channels]
         weights[self.jaw_row] = jaw
-        weights[-3] = jaw * _rounding(motion)
+        rounding = _rounding(motion)
+        weights[-3] = jaw * rounding
         lost = self.lost_smile(motion)
+        if lost == 0.0:
+            return weights
         # Lips that round, and a jaw that opens, have let go of it already.
-        weights[-2] = lost * (1.0 - _rounding(motion))
+        weights[-2] = lost * (1.0 - rounding)
         weights[-1] = max(lost - SMILE_LOST_PER_JAW_OPEN * jaw - float(_LOST_BY_LIPS @ motion), 0.0)
         return weights
 

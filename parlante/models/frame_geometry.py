@@ -39,7 +39,6 @@ MAX_JAW_IOD: Final = 0.5
 SHARP_MARGIN_IOD: Final = 0.25
 OVAL: Final = np.array(fm.OVAL)
 INNER_LIPS: Final = np.array([*fm.INNER_UPPER_LIP, *fm.INNER_LOWER_LIP])
-OUTER_LIPS: Final = np.array(fm.OUTER_LIPS)
 # What makes a mouth less wide than the photo's, and how fast nothing of its ends may be left.
 FREE_NARROWING: Final = 0.1
 _NARROWED_BY: Final = {

@@ -23,7 +23,8 @@ GRAIN_IOD: Final = 0.012  # finer than that are pores and freckles, which stay
 DARK: Final = (0.86, 0.94)  # of the light around: what is darker than the first is shade
 LIGHTEN: Final = 0.85
 DARKEN: Final = 0.50  # of the lit ridge beside a fold
-SURE_LEVELS: Final = 4.0
+# Of 255: by how much light differs in a fold, and where it surely is one. Skin around stays.
+FOLD_LEVELS: Final = (3.0, 8.0)
 
 
 def without_creases(skin: Uint8Array, landmarks: Float32Array) -> tuple[Uint8Array, Float32Array]:
@@ -52,7 +53,9 @@ def without_creases(skin: Uint8Array, landmarks: Float32Array) -> tuple[Uint8Arr
     near = _near_folds(landmarks, iod, skin.shape[:2])
     near *= np.clip(_distance(255 - lips) / (LIPS_IOD * iod) - 0.3, 0.0, 1.0)
     near *= np.clip(_distance(face) / (CONTOUR_IOD * iod) - 0.3, 0.0, 1.0)
-    sure = np.clip(np.abs(change).max(-1) / SURE_LEVELS, 0.0, 1.0)
+    skin_levels, fold_levels = FOLD_LEVELS
+    above = np.abs(change).max(-1) - skin_levels
+    sure = np.clip(above / (fold_levels - skin_levels), 0.0, 1.0)
     share = near * cv2.GaussianBlur(sure, (0, 0), GRAIN_IOD * iod)
     return np.clip(np.rint(picture + change), 0, 255).astype(np.uint8), share
 
