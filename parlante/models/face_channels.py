@@ -211,7 +211,7 @@ def channel_fields(lips: LipHandles, face: Float64Array) -> list[tuple[str, Floa
             (f"mouthLowerDown{name}", lips.field(n, y=lower * LOWER_DOWN * bulge * side)),
             (f"mouthUpperUp{name}", lips.field(n, y=-UPPER_UP * upper * bulge * side)),
         ]
-    roll = lips.thinned(np.where(upper, 0.055, 0.075) * (1 - 0.6 * size**2))
+    roll = lips.thinned(np.where(upper, 0.055, 0.105) * (1 - 0.6 * size**2))
     out += [
         ("mouthRollLower", lips.field(n, y=lower * roll, z=0.03 * lower * (1 - row))),
         ("mouthRollUpper", lips.field(n, y=upper * roll, z=0.03 * upper * (1 - row))),

@@ -42,10 +42,10 @@ CONTACT_FULL: Final = 0.46
 CONTACT_JAW_SHARE: Final = 0.5  # of the jaw's opening that a closure takes away
 CONTACT_PRESS: Final = 0.45
 CONTACT_ROLL: Final = 0.22
-# An F is whole or none likewise, see `_bite`: of 162 F and V the middle one is rolled by 0.39, of
-# nine in ten by more than 0.17; what is rolled by more elsewhere is the way to one (2026-11).
-BITE_FROM: Final = 0.14
-BITE_FULL: Final = 0.36
+# An F is whole or none likewise, see `_bite`: of 162 F and V nine in ten are rolled by more than
+# 0.2, of frames away from any six in a thousand; real voices come out weaker (2026-11).
+BITE_FROM: Final = 0.10
+BITE_FULL: Final = 0.28
 BITE_ROLL: Final = 0.55
 BITE_UPPER_UP: Final = 0.30  # shows the teeth that the lower lip is at
 BITE_SHARES: Final = {  # of what they would be

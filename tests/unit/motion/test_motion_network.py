@@ -248,7 +248,7 @@ def test_a_lower_lip_that_is_half_rolled_comes_to_the_teeth():
 
 
 def test_a_lower_lip_that_is_hardly_rolled_is_left():
-    plain, hardly = lips_of(jawOpen=0.2), lips_of(jawOpen=0.2, mouthRollLower=0.13)
+    plain, hardly = lips_of(jawOpen=0.2), lips_of(jawOpen=0.2, mouthRollLower=0.09)
     assert hardly("jawOpen") == plain("jawOpen")
     assert hardly("mouthUpperUpLeft") == plain("mouthUpperUpLeft")
 
