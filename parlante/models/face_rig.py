@@ -56,7 +56,7 @@ LABIODENTAL_GAP: Final = 0.026
 LABIODENTAL_ROLL: Final = 0.5
 # What moods take of a broad smile, for each unit of a channel: a face does not beam while it
 # frowns. Brows and eyes that speech lifts leave it.
-SMILE_LOST: Final = {"mouthFrown": 2.0, "noseSneer": 1.0, "mouthSmile": -1.0}
+SMILE_LOST: Final = {"mouthFrown": 2.0, "noseSneer": 1.6, "mouthSmile": -1.0}
 LOST_PER_EYE_WIDE: Final = 1.6
 CALM_EYE_WIDE: Final = 0.25
 # The photo's own mouth gives way: while lips are told to shut up to this, and while jaw or lips
