@@ -46,6 +46,7 @@ CONTACT_ROLL: Final = 0.22
 # 0.2, of frames away from any six in a thousand; real voices come out weaker (2026-11).
 BITE_FROM: Final = 0.10
 BITE_FULL: Final = 0.28
+BITE_JAW: Final = (0.16, 0.36)  # the jaw of the vowel that follows takes the lip along
 BITE_ROLL: Final = 0.55
 BITE_UPPER_UP: Final = 0.30  # shows the teeth that the lower lip is at
 BITE_SHARES: Final = {  # of what they would be
@@ -178,7 +179,9 @@ def _contact(close: float) -> float:
 def _bite(weights: dict[str, float], contact: float) -> None:
     """Bring the lower lip to the upper teeth where it is nearly there: F and V, in place."""
     rolled = (weights["mouthRollLower"] - BITE_FROM) / (BITE_FULL - BITE_FROM)
-    bite = min(1.0, max(0.0, rolled)) * (1.0 - contact)
+    low, wide = BITE_JAW
+    let_go = min(1.0, max(0.0, (weights["jawOpen"] - low) / (wide - low)))
+    bite = min(1.0, max(0.0, rolled)) * (1.0 - contact) * (1.0 - let_go)
     if bite <= 0.0:
         return
     weights["mouthRollLower"] = max(weights["mouthRollLower"], BITE_ROLL * bite)

@@ -240,10 +240,10 @@ def lips_of(**weights):
 
 
 def test_a_lower_lip_that_is_half_rolled_comes_to_the_teeth():
-    lips = lips_of(mouthRollLower=0.38, jawOpen=0.2, mouthLowerDown=0.1, mouthPress=0.1)
+    lips = lips_of(mouthRollLower=0.38, jawOpen=0.15, mouthLowerDown=0.1, mouthPress=0.1)
     assert lips("mouthRollLower") >= 0.5
     assert lips("mouthUpperUpLeft") > 0.25
-    assert lips("jawOpen") < 0.15
+    assert lips("jawOpen") < 0.11
     assert lips("mouthLowerDownLeft") == lips("mouthPressLeft") == 0.0
 
 
@@ -251,6 +251,12 @@ def test_a_lower_lip_that_is_hardly_rolled_is_left():
     plain, hardly = lips_of(jawOpen=0.2), lips_of(jawOpen=0.2, mouthRollLower=0.09)
     assert hardly("jawOpen") == plain("jawOpen")
     assert hardly("mouthUpperUpLeft") == plain("mouthUpperUpLeft")
+
+
+def test_a_jaw_that_opens_takes_the_lower_lip_from_the_teeth():
+    lips = lips_of(mouthRollLower=0.3, jawOpen=0.4)
+    assert lips("mouthUpperUpLeft") == 0.0
+    assert lips("jawOpen") > 0.36
 
 
 def test_lips_that_close_do_not_bite():
