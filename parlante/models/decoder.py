@@ -32,7 +32,6 @@ from parlante.models.face_rig import FaceRig, build_rig, face_axes
 from parlante.models.fold_edges import soften_folds
 from parlante.models.frame_geometry import (
     INNER_LIPS,
-    OUTER_LIPS,
     OVAL,
     FrameGeometry,
     geometry_from_motion,
@@ -188,7 +187,8 @@ class Decoder:
         source, triangles = with_flaps(mesh)
         skin = image if mouth.is_closed else fill_opening(image, mesh.vertices)
         own_mouth = own_mouth_of(image, skin, mesh.vertices)
-        plain_corners = plain_corners_of(skin, mesh.vertices)
+        rig = build_rig(mesh)
+        plain_corners = plain_corners_of(skin, mesh.vertices, rig.smile)
         if look.keeps_background:
             skin, alpha = unmix(replace(layers, image=skin), soften_matte(layers.matte))
         else:
@@ -200,7 +200,7 @@ class Decoder:
             background=backdrop_of(look, layers.background),
             canvas=make_sized_canvas(skin, alpha, matte),
             mesh=mesh,
-            rig=build_rig(mesh),
+            rig=rig,
             eyes=eyes,
             mouth=mouth,
             own_mouth=own_mouth,
@@ -315,14 +315,13 @@ class Decoder:
         out: Uint8Array,
     ) -> None:
         posed, offset = geometry.posed, avatar.canvas_offset
-        lips = posed[OUTER_LIPS]
-        show_patch(avatar.plain_corners, geometry.narrowing, lips, maps, offset, out)
+        show_patch(avatar.plain_corners, geometry.narrowing, posed, maps, offset, out)
         if geometry.own_mouth < 1.0:
             render_mouth(
                 avatar.mouth, posed[INNER_LIPS], geometry.mouth_frame, geometry.jaw,
-                geometry.tongue_out, out,
+                geometry.tongue_out, geometry.labiodental, out,
             )  # fmt: skip
-        show_patch(avatar.own_mouth, geometry.own_mouth, lips, maps, offset, out)
+        show_patch(avatar.own_mouth, geometry.own_mouth, posed, maps, offset, out)
 
     def _scratch(self, size_px: int) -> _Scratch:
         """This thread's buffers for a size; a few sizes are kept, as streams take turns."""

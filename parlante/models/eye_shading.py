@@ -18,7 +18,7 @@ FOLD_IOD: Final = 0.03  # above the rim of the open eye
 FOLD_WIDTH_IOD: Final = 0.040
 FOLD: Final = 0.05  # more is an arc on pale faces, which have the shadow of their own fold too
 SHUT_RIM: Final = -0.6  # of the rim's inner side is left when shut: a little less than none
-LASH_LINE: Final = 0.30  # darkness of the line between shut lids
+LASH_LINE: Final = 0.45  # darkness of the line between shut lids
 LASH_LINE_IOD: Final = 0.014
 OVERHANG: Final = 0.3  # of the eye's width, beyond the corners
 

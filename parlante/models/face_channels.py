@@ -50,8 +50,18 @@ MAX_THINNING: Final = 0.38
 _OPENING_POWER: Final = 1.9
 _ROUND_POWER: Final = 2.8
 
+# How much of the rise of its corners a smiling mouth loses for each unit.
 SMILE_LOST_PER_JAW_OPEN: Final = 2.0  # an open mouth has no corners that point up
+SMILE_LOST_PER_FUNNEL: Final = 0.8
+SMILE_LOST_PER_PUCKER: Final = 1.2
+SMILE_LOST_BY_ROUNDING: Final = 1.2  # for each unit of jawOpen, of lips that round
 NEUTRAL_CORNER_RISE: Final = -0.005  # IOD above the lips' line; 22 faces at rest have less
+# A broad smile, of which moods let go: corners as high and a mouth as wide (half of it) as these
+# are none and all of one. The 22 faces at rest end at 0.008 and 0.304, their means are MEAN_*.
+BROAD_SMILE_RISE: Final = (-0.005, 0.03)
+BROAD_SMILE_WIDTH: Final = (0.31, 0.35)
+MEAN_CORNER_RISE: Final = -0.03
+MEAN_WIDTH: Final = 0.28
 
 CHEEKS: Final = (50, 280)  # image left, image right
 NOSE_WINGS: Final = (129, 358)
@@ -167,13 +177,13 @@ def channel_fields(lips: LipHandles, face: Float64Array) -> list[tuple[str, Floa
                 n,
                 x=-0.20 * x,
                 y=np.where(upper, -0.03, np.where(lower, 0.05, 0.01)) * bulge * (1 - 0.3 * row)
-                + 0.8 * let_go,
+                + SMILE_LOST_PER_FUNNEL * let_go,
                 z=-0.07 * (1 - 0.4 * row),
             ),
         )
     )
     pout = np.where(upper, -0.012, np.where(lower, 0.012, 0.0)) * row * bulge
-    pout = pout + 1.2 * let_go
+    pout = pout + SMILE_LOST_PER_PUCKER * let_go
     out.append(("mouthPucker", lips.field(n, x=-0.35 * x, y=pout, z=-0.09 * (1 - 0.4 * row))))
     out += [
         ("mouthLeft", lips.field(n, x=0.09, y=-0.02 * u)),
@@ -201,7 +211,7 @@ def channel_fields(lips: LipHandles, face: Float64Array) -> list[tuple[str, Floa
             (f"mouthLowerDown{name}", lips.field(n, y=lower * LOWER_DOWN * bulge * side)),
             (f"mouthUpperUp{name}", lips.field(n, y=-UPPER_UP * upper * bulge * side)),
         ]
-    roll = lips.thinned(np.where(upper, 0.055, 0.075) * (1 - 0.6 * size**2))
+    roll = lips.thinned(np.where(upper, 0.055, 0.105) * (1 - 0.6 * size**2))
     out += [
         ("mouthRollLower", lips.field(n, y=lower * roll, z=0.03 * lower * (1 - row))),
         ("mouthRollUpper", lips.field(n, y=upper * roll, z=0.03 * upper * (1 - row))),
@@ -217,8 +227,40 @@ def _smile_of(lips: LipHandles, face: Float64Array) -> Float64Array:
 
     Lips that round let go of a smile: its corners would make a wedge of every [o].
     """
-    rise = float(lips.centre[1] - face[list(fm.MOUTH_CORNERS), 1].mean())
+    rise = _corner_rise(lips, face)
     return np.asarray(max(0.0, rise - NEUTRAL_CORNER_RISE) * np.abs(lips.u) ** 1.6, np.float64)
+
+
+def smile_share(lips: LipHandles, face: Float64Array) -> float:
+    """How broadly a portrait smiles, [0, 1]."""
+    rise, half = _corner_rise(lips, face), _half_width(lips, face)
+    return _rise(rise, *BROAD_SMILE_RISE) * _rise(half, *BROAD_SMILE_WIDTH)
+
+
+def smile_lost(lips: LipHandles, face: Float64Array) -> tuple[Float64Array, Float64Array]:
+    """What takes a broad smile out of a portrait's mouth: [N, 3] sideways, [N, 3] downwards.
+
+    It is nothing for any other portrait.
+    """
+    share, n = smile_share(lips, face), len(face)
+    drop = max(0.0, _corner_rise(lips, face) - MEAN_CORNER_RISE)
+    narrower = max(0.0, 1.0 - MEAN_WIDTH / max(_half_width(lips, face), MEAN_WIDTH))
+    x = face[lips.vertices, 0] - lips.centre[0]
+    sideways = lips.field(n, x=-share * narrower * x)
+    return sideways, lips.field(n, y=share * drop * np.abs(lips.u) ** 1.6)
+
+
+def _corner_rise(lips: LipHandles, face: Float64Array) -> float:
+    return float(lips.centre[1] - face[list(fm.MOUTH_CORNERS), 1].mean())
+
+
+def _half_width(lips: LipHandles, face: Float64Array) -> float:
+    return float(np.abs(face[list(fm.MOUTH_CORNERS), 0] - lips.centre[0]).mean())
+
+
+def _rise(value: float, none: float, all_: float) -> float:
+    t = min(max((value - none) / (all_ - none), 0.0), 1.0)
+    return t * t * (3.0 - 2.0 * t)
 
 
 def round_opening(lips: LipHandles, face: Float64Array) -> Float64Array:
@@ -232,7 +274,7 @@ def round_opening(lips: LipHandles, face: Float64Array) -> Float64Array:
     lower = drop * fuller * (1 - 0.06 * lips.row)
     upper = -UPPER_SHARE_OF_JAW_OPEN * fuller * (1 - 0.5 * lips.row)
     y = np.where(lips.is_corner, 0.0, np.where(lips.is_upper, upper, lower))
-    return lips.field(len(face), y=y + 3.0 * _smile_of(lips, face))
+    return lips.field(len(face), y=y + SMILE_LOST_BY_ROUNDING * _smile_of(lips, face))
 
 
 def _jaw_open(lips: LipHandles, num_vertices: int) -> Float64Array:

@@ -9,6 +9,7 @@ The amounts are the calibration of the motion space, in inter-ocular distances (
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,15 +25,20 @@ from parlante.models.face_channels import (
     CHIN_DROP_PER_JAW_OPEN,
     JAW_LINE_SHARE,
     NUM_COLUMNS,
+    SMILE_LOST_PER_FUNNEL,
+    SMILE_LOST_PER_JAW_OPEN,
+    SMILE_LOST_PER_PUCKER,
     STILL_POINTS,
     LipHandles,
     channel_fields,
     column_field,
     round_opening,
+    smile_lost,
+    smile_share,
 )
 from parlante.models.face_plate import FacePlate
 from parlante.models.jit import kernel
-from parlante.types import MOTION_INDEX, Float32Array
+from parlante.types import MOTION_DIM, MOTION_INDEX, Float32Array
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -43,9 +49,16 @@ LOWER_SHARE_OF_CLOSING: Final = 0.7
 FREE_APERTURE: Final = 0.08  # IOD, of lips that are parted over a shut jaw
 MAX_OPEN_JAW: Final = 0.9
 HIDDEN_BY_ROUNDING: Final = 0.08  # IOD of the lower teeth
-# What stays open above a lower lip that is rolled to the upper teeth, IOD, and the roll of an F.
-LABIODENTAL_GAP: Final = 0.036
-LABIODENTAL_ROLL: Final = 0.6
+# A lower lip that is rolled rises to the upper teeth: by how much at most, what stays open above it
+# (teeth are seen there), IOD, and the roll that does all of it.
+LABIODENTAL_RISE: Final = 0.15
+LABIODENTAL_GAP: Final = 0.026
+LABIODENTAL_ROLL: Final = 0.5
+# What moods take of a broad smile, for each unit of a channel: a face does not beam while it
+# frowns. Brows and eyes that speech lifts leave it.
+SMILE_LOST: Final = {"mouthFrown": 2.0, "noseSneer": 1.6, "mouthSmile": -1.0}
+LOST_PER_EYE_WIDE: Final = 1.6
+CALM_EYE_WIDE: Final = 0.25
 # The photo's own mouth gives way: while lips are told to shut up to this, and while jaw or lips
 # move from the first to the second of these. Its pixels go sooner than its shape, so that parted
 # lips do not shut before they open; but a gaping mouth may not gape in every consonant.
@@ -56,6 +69,7 @@ SHAPE_GONE_BY: Final = 0.35
 LEAST_GONE_BY: Final = 0.05
 
 _JAW_OPEN: Final = MOTION_INDEX["jawOpen"]
+_ROLL_LOWER: Final = MOTION_INDEX["mouthRollLower"]
 _PUCKER: Final = MOTION_INDEX["mouthPucker"]
 _FUNNEL: Final = MOTION_INDEX["mouthFunnel"]
 _SPEAKING: Final = np.array(
@@ -70,15 +84,33 @@ _SPEAKING: Final = np.array(
 )  # fmt: skip
 
 
+_EYE_WIDE: Final = np.array([MOTION_INDEX["eyeWideLeft"], MOTION_INDEX["eyeWideRight"]])
+
+
+def _weights_of(amounts: Mapping[str, float]) -> Float32Array:
+    """Amounts by channel as a vector, float32 [60]; a pair counts by its mean."""
+    weights = np.zeros(MOTION_DIM, np.float32)
+    for name, amount in amounts.items():
+        sides = [name] if name in MOTION_INDEX else [name + "Left", name + "Right"]
+        weights[[MOTION_INDEX[side] for side in sides]] = amount / len(sides)
+    return weights
+
+
+_LOST_BY_MOOD: Final = _weights_of(SMILE_LOST)
+_LOST_BY_LIPS: Final = _weights_of(
+    {"mouthFunnel": SMILE_LOST_PER_FUNNEL, "mouthPucker": SMILE_LOST_PER_PUCKER}
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FaceRig:
     """Displacement fields of one portrait.
 
     Attributes:
-        channels: int32 [C], index into the motion vector of each field but the last.
-        fields: float32 [C + 1, N, 3], px per unit of the channel; the last is for lips that round
-            over an open jaw.
-        opening: float32 [C + 1, 9], aperture each unit adds per lip column, IOD.
+        channels: int32 [C], index into the motion vector of each field but the last three.
+        fields: float32 [C + 3, N, 3], px per unit of the channel; the last three are for lips that
+            round over an open jaw, and for moods that let go of a broad smile, sideways and down.
+        opening: float32 [C + 3, 9], aperture each unit adds per lip column, IOD.
         lower_columns: float32 [9, N, 3], px per IOD that a column of the lower lip moves down.
         upper_columns: float32 [9, N, 3], px per IOD that a column of the upper lip moves down.
         photo_aperture: float32 [9], of the portrait's own lips once its jaw is shut, IOD.
@@ -87,7 +119,9 @@ class FaceRig:
         open_jaw: How much of jawOpen that is.
         own_aperture: float32 [9], of the portrait's lips as they are, IOD.
         pushed: float32 [9], by which a shut jaw would shut lips more than they were open, IOD.
+        arch: float32 [9], how far each lip column opens with the jaw, against the middle.
         jaw_row: Index of jawOpen in `channels`.
+        smile: How broadly the portrait smiles, [0, 1].
         gone_by: Motion by which nothing is left of the shape of the photo's own mouth.
     """
 
@@ -102,7 +136,9 @@ class FaceRig:
     open_jaw: float
     own_aperture: Float32Array
     pushed: Float32Array
+    arch: Float32Array
     jaw_row: int
+    smile: float
     gone_by: float
 
     def displace(self, motion: Float32Array, vertices: Float32Array) -> Float32Array:
@@ -143,6 +179,14 @@ class FaceRig:
         back = 0.35 * CHIN_DROP_PER_JAW_OPEN * jaw - forward
         return np.array([aside, down, back], np.float32)
 
+    def lost_smile(self, motion: Float32Array) -> float:
+        """How far a mood lets go of the portrait's broad smile, [0, 1]; 0 where it has none."""
+        if self.smile == 0.0:
+            return 0.0
+        lost = float(_LOST_BY_MOOD @ motion)
+        lost += LOST_PER_EYE_WIDE * max(0.0, float(motion[_EYE_WIDE].mean()) - CALM_EYE_WIDE)
+        return min(max(lost, 0.0), 1.0)
+
     def kept_pixels(self, motion: Float32Array) -> float:
         """Share of the pixels of the photo's own mouth that a frame keeps, [0, 1]."""
         return kept_share(motion, min(self.gone_by, PIXELS_GONE_BY))
@@ -156,11 +200,18 @@ class FaceRig:
         return self._weights(motion, self._jaw(motion, kept))
 
     def _weights(self, motion: Float32Array, jaw: float) -> Float32Array:
-        """What each field is taken by, [C + 1], where the jaw is open by so much."""
-        weights = np.empty(len(self.fields), np.float32)
-        weights[:-1] = motion[self.channels]
+        """What each field is taken by, [C + 3], where the jaw is open by so much."""
+        weights = np.zeros(len(self.fields), np.float32)
+        weights[:-3] = motion[self.channels]
         weights[self.jaw_row] = jaw
-        weights[-1] = jaw * _rounding(motion)
+        rounding = _rounding(motion)
+        weights[-3] = jaw * rounding
+        lost = self.lost_smile(motion)
+        if lost == 0.0:
+            return weights
+        # Lips that round, and a jaw that opens, have let go of it already.
+        weights[-2] = lost * (1.0 - rounding)
+        weights[-1] = max(lost - SMILE_LOST_PER_JAW_OPEN * jaw - float(_LOST_BY_LIPS @ motion), 0.0)
         return weights
 
     def _base(self, kept: float) -> Float32Array:
@@ -172,14 +223,13 @@ class FaceRig:
     ) -> tuple[Float32Array, Float32Array]:
         """How far each lip column must still move, so that the aperture is what is asked for."""
         get = MOTION_INDEX.__getitem__
-        roll_lower, roll_upper = motion[get("mouthRollLower")], motion[get("mouthRollUpper")]
+        roll_upper = motion[get("mouthRollUpper")]
         keep = (1.0 - _shut(motion)) * (1.0 - 0.85 * float(min(roll_upper, 1.0)))
         asked = self._weights(motion, float(motion[_JAW_OPEN]))
         opening = np.maximum(asked @ self.opening, 0.0) * keep
-        roll = float(min(roll_lower, 1.0))
-        # In an F the rolled lip stops at the upper teeth, which stay to be seen above it.
-        teeth = np.minimum(opening, LABIODENTAL_GAP * min(roll / LABIODENTAL_ROLL, 1.0))
-        rolled = np.maximum(opening * (1.0 - 0.85 * roll), teeth)
+        # The rolled lip stops at the upper teeth; at their sides it meets the upper lip.
+        teeth = np.minimum(opening, LABIODENTAL_GAP * self.arch)
+        rolled = np.maximum(opening - LABIODENTAL_RISE * _rolled(motion) * self.arch, teeth)
         own = kept * (self.own_aperture - self.rest_aperture)
         # The larger of both, smoothly: a mouth that opens does not shut first.
         wanted = self.rest_aperture + np.cbrt(np.maximum(own, 0.0) ** 3 + rolled**3)
@@ -215,6 +265,16 @@ def _shut(motion: Float32Array) -> float:
     return float(min(max(motion[get("mouthClose")], 2.0 * press, 0.0), 1.0))
 
 
+def _rolled(motion: Float32Array) -> float:
+    """How far a lower lip is rolled to the upper teeth, [0, 1]."""
+    return _fade(float(motion[_ROLL_LOWER]) / LABIODENTAL_ROLL)
+
+
+def labiodental(motion: Float32Array) -> float:
+    """How far a mouth makes an F: the lower lip is at the upper teeth, and lips do not shut."""
+    return _rolled(motion) * (1.0 - _shut(motion))
+
+
 def _rounding(motion: Float32Array) -> float:
     return min(1.0, float(motion[_PUCKER] + motion[_FUNNEL]))
 
@@ -242,7 +302,8 @@ def build_rig(mesh: WarpMesh) -> FaceRig:
     channels = channel_fields(lips, face)
     handles = np.array(sorted({*lips.vertices.tolist(), *JAW_LINE_SHARE, *STILL_POINTS, *BROWS}))
     fixed = np.concatenate([handles, np.flatnonzero(mesh.is_far)])
-    targets = [field for _, field in channels] + [round_opening(lips, face)]
+    targets = [field for _, field in channels]
+    targets += [round_opening(lips, face), *smile_lost(lips, face)]
     for lower in (True, False):
         targets += [column_field(lips, column, len(face), lower=lower) for column in range(9)]
     values = np.stack(targets, 1).reshape(len(face), -1)[fixed]
@@ -252,7 +313,7 @@ def build_rig(mesh: WarpMesh) -> FaceRig:
         if name in BUMPS:
             solved[:, index] += BUMPS[name](face)
     fields = np.ascontiguousarray((solved @ axes * scale).transpose(1, 0, 2), np.float32)
-    num = len(channels) + 1
+    num = len(channels) + 3
     photo = np.maximum(face[lips.lower_rim, 1] - face[lips.upper_rim, 1], 0.0)
     opening = np.stack([f[lips.lower_rim, 1] - f[lips.upper_rim, 1] for f in targets[:num]])
     jaw = next(index for index, (name, _) in enumerate(channels) if name == "jawOpen")
@@ -271,7 +332,9 @@ def build_rig(mesh: WarpMesh) -> FaceRig:
         open_jaw=open_jaw,
         own_aperture=photo.astype(np.float32),
         pushed=(shut - (photo - open_jaw * opening[jaw])).astype(np.float32),
+        arch=(opening[jaw] / opening[jaw].max()).astype(np.float32),
         jaw_row=jaw,
+        smile=smile_share(lips, face),
         gone_by=max(SHAPE_GONE_BY * FREE_APERTURE / max(widest, FREE_APERTURE), LEAST_GONE_BY),
     )
 

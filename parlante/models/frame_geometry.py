@@ -22,6 +22,7 @@ from parlante.models.eye_state import (
     state_from_rims,
 )
 from parlante.models.face_plate import FacePlate
+from parlante.models.face_rig import labiodental
 from parlante.models.warp import CAMERA_DISTANCE_IOD, HeadPose, pose_vertices
 from parlante.types import MOTION_DIM, MOTION_INDEX, POSE_CHANNELS, Float32Array
 
@@ -38,7 +39,6 @@ MAX_JAW_IOD: Final = 0.5
 SHARP_MARGIN_IOD: Final = 0.25
 OVAL: Final = np.array(fm.OVAL)
 INNER_LIPS: Final = np.array([*fm.INNER_UPPER_LIP, *fm.INNER_LOWER_LIP])
-OUTER_LIPS: Final = np.array(fm.OUTER_LIPS)
 # What makes a mouth less wide than the photo's, and how fast nothing of its ends may be left.
 FREE_NARROWING: Final = 0.1
 _NARROWED_BY: Final = {
@@ -72,6 +72,7 @@ class FrameGeometry:
         gaze: float32 [2], yaw and pitch in the head, rad.
         own_mouth: Share of the photo's own mouth that is shown, [0, 1].
         narrowing: How far the mouth ends before the ends of the photo's mouth, [0, 1].
+        labiodental: How far the lower lip is at the upper teeth, as in an F, [0, 1].
     """
 
     posed: Float32Array
@@ -85,6 +86,7 @@ class FrameGeometry:
     gaze: Float32Array
     own_mouth: float = 0.0
     narrowing: float = 0.0
+    labiodental: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -124,7 +126,8 @@ def geometry_from_motion(avatar: PreparedAvatar, motion: Float32Array) -> FrameG
         ),
         gaze=np.asarray(gaze, np.float32),
         own_mouth=avatar.rig.kept_pixels(motion),
-        narrowing=_narrowing(motion),
+        narrowing=min(_narrowing(motion) + avatar.rig.lost_smile(motion), 1.0),
+        labiodental=labiodental(motion),
     )
 
 

@@ -28,6 +28,10 @@ Float64Array = npt.NDArray[np.float64]
 TEETH_BEHIND_LIPS_IOD: Final = 0.07
 CURVE_SAMPLES: Final = 96
 ROUNDED_NARROW: Final = 0.35  # of the photo's width, by which a rounded mouth is less wide
+UNSEEN_GAP: Final = 0.012  # IOD, between lips that are closed in the photo
+FADE_IN_GAP: Final = 0.03
+SLIT_IOD: Final = 0.045  # a narrower gap is mostly shadow
+TEETH_IN_GAP: Final = 0.6  # of these gaps is not needed where teeth stand right behind lips
 LINE_IOD: Final = 0.002  # of the seam between pressed lips that the photo has open
 CHEEKS: Final = (50, 101, 205, 280, 330, 425)  # landmarks that show the light on the face
 SHOWN_SHARE: Final = 0.65  # of the colour of teeth that the photo shows in full light
@@ -156,6 +160,8 @@ class MouthShape:
         upper: float32 [96], y of the upper outline from corner to corner in that frame, px.
         lower: float32 [96], of the lower outline.
         gap_iod: Largest distance between them, IOD.
+        presence: How much of what is drawn is seen, [0, 1]: closed lips keep their own line.
+        opened: How much of it is more than the shadow between lips, [0, 1].
         narrow: How far the mouth is rounded, [0, 1].
         box: int64 [4], left, top, right and bottom of all that is drawn, px.
     """
@@ -164,12 +170,18 @@ class MouthShape:
     upper: Float32Array
     lower: Float32Array
     gap_iod: float
+    presence: float
+    opened: float
     narrow: float
     box: npt.NDArray[np.int64]
 
 
 def mouth_shape(
-    mouth: MouthLayers, lips: Float32Array, head: Float32Array, size: tuple[int, int]
+    mouth: MouthLayers,
+    lips: Float32Array,
+    head: Float32Array,
+    labiodental: float,
+    size: tuple[int, int],
 ) -> MouthShape | None:
     """Find the opening of a mouth; None if nothing is to be drawn.
 
@@ -177,6 +189,7 @@ def mouth_shape(
         mouth: The mouth.
         lips: As of `render_mouth`.
         head: As of `render_mouth`.
+        labiodental: As of `render_mouth`.
         size: Width and height of the frame, px.
     """
     first, last = lips[0], lips[10]
@@ -199,12 +212,16 @@ def mouth_shape(
     high = np.minimum(np.ceil(lips.max(0)).astype(int) + 5, size)
     if (high <= low).any():
         return None
+    gap_iod = gap_px / px_per_iod
+    presence = _fade((gap_iod - UNSEEN_GAP) / _nearer(FADE_IN_GAP, labiodental))
     narrow = 1.0 - width / (px_per_iod * max(mouth.rest_width, 0.1))
     return MouthShape(
         frame=np.array([*first, *along, width], np.float32),
         upper=upper,
         lower=lower,
-        gap_iod=gap_px / px_per_iod,
+        gap_iod=gap_iod,
+        presence=presence if mouth.is_closed else 1.0,
+        opened=_fade(gap_iod / _nearer(SLIT_IOD, labiodental)),
         narrow=min(max(narrow / ROUNDED_NARROW, 0.0), 1.0),
         box=np.concatenate([low, high]),
     )
@@ -216,6 +233,7 @@ def render_mouth(
     head: Float32Array,
     jaw: Float32Array,
     tongue_out: float,
+    labiodental: float,
     out: Uint8Array,
 ) -> None:
     """Draw the inside of the mouth over a warped frame.
@@ -228,16 +246,27 @@ def render_mouth(
             origin at `MouthLayers.anchor`.
         jaw: float32 [3], displacement of the lower teeth, IOD.
         tongue_out: [0, 1].
+        labiodental: How far the lower lip is at the upper teeth, [0, 1].
         out: uint8 [H, W, 3], changed in place.
     """
-    shape = mouth_shape(mouth, lips, head, (out.shape[1], out.shape[0]))
+    shape = mouth_shape(mouth, lips, head, labiodental, (out.shape[1], out.shape[0]))
     if shape is None:
         return
     shade_mouth(
         mouth.upper, mouth.lower, mouth.cavity, mouth.tongue, mouth.line, shape.frame, shape.upper,
         shape.lower, head.astype(np.float32), jaw.astype(np.float32), float(tongue_out),
-        shape.gap_iod, shape.narrow, mouth.is_closed, shape.box, out,
+        shape.gap_iod, shape.presence, shape.opened, shape.narrow, shape.box, out,
     )  # fmt: skip
+
+
+def _nearer(gap_iod: float, labiodental: float) -> float:
+    """A gap, less where teeth stand right behind it: no shadow hides them."""
+    return gap_iod * (1.0 - TEETH_IN_GAP * labiodental)
+
+
+def _fade(t: float) -> float:
+    t = min(max(t, 0.0), 1.0)
+    return t * t * (3.0 - 2.0 * t)
 
 
 def _outline(points: Float32Array, width: float) -> Float32Array:

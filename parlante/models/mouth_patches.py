@@ -16,12 +16,18 @@ import numpy.typing as npt
 
 from parlante.models import face_mesh as fm
 from parlante.models.jit import kernel
+from parlante.models.smile_creases import FOLDS, without_creases
 from parlante.types import Float32Array, Uint8Array
 
 REACH_IOD: Final = 0.06  # around the opening: as far as the drawn mouth casts its shadow
 SOFT_IOD: Final = 0.015
 MARGIN_IOD: Final = 0.12
 LEAST_SHARE: Final = 1.0 / 255.0
+LIPS: Final = np.array(fm.OUTER_LIPS)
+LIPS_REACH: Final = 0.25
+LIPS_AND_FOLDS: Final = np.array([*fm.OUTER_LIPS, *FOLDS[0], *FOLDS[1]])
+FOLDS_REACH: Final = 0.15
+FOLDS_IOD: Final = 0.40
 TICK_IOD: Final = 0.10  # around the corners of the mouth
 TICK_DARK: Final = 0.90  # of the light around
 TICK_AROUND_IOD: Final = 0.06
@@ -34,10 +40,14 @@ class MouthPatch:
     Attributes:
         pixels: uint8 [h, w, 4], RGB and the matte of what they are to cover.
         origin: Left and top of the pixels in the portrait, px.
+        bounds: int64 [K], landmarks about which they are seen.
+        reach: How far beyond these, of their extent.
     """
 
     pixels: Uint8Array
     origin: tuple[int, int]
+    bounds: npt.NDArray[np.int64]
+    reach: float
 
 
 def own_mouth_of(image: Uint8Array, skin: Uint8Array, landmarks: Float32Array) -> MouthPatch:
@@ -49,7 +59,7 @@ def own_mouth_of(image: Uint8Array, skin: Uint8Array, landmarks: Float32Array) -
         landmarks: float32 [>= 468, >= 2], px, with rims where the photo has them.
     """
     iod = fm.inter_ocular_px(landmarks)
-    low, cut = _box(image, landmarks, iod)
+    low, cut = _box(image, landmarks, MARGIN_IOD * iod)
     matte = np.zeros(image[cut].shape[:2], np.uint8)
     points = np.rint((landmarks[list(fm.INNER_LIPS), :2] - low) * 16).astype(np.int32)
     cv2.fillPoly(matte, [points], 255, cv2.LINE_8, 4)
@@ -60,18 +70,22 @@ def own_mouth_of(image: Uint8Array, skin: Uint8Array, landmarks: Float32Array) -
     # All of what differs is covered in full; the soft edge lies beyond.
     soft = cv2.GaussianBlur(matte, (0, 0), SOFT_IOD * iod)
     pixels = np.ascontiguousarray(np.dstack([image[cut], soft]))
-    return MouthPatch(pixels=pixels, origin=(int(low[0]), int(low[1])))
+    origin = int(low[0]), int(low[1])
+    return MouthPatch(pixels=pixels, origin=origin, bounds=LIPS, reach=LIPS_REACH)
 
 
-def plain_corners_of(skin: Uint8Array, landmarks: Float32Array) -> MouthPatch:
+def plain_corners_of(skin: Uint8Array, landmarks: Float32Array, smile: float) -> MouthPatch:
     """Continue the cheeks over the dark ends of a photo's mouth, beyond its inner corners.
+
+    Of a smile the folds beside it go as well.
 
     Args:
         skin: uint8 [S, S, 3], RGB, with lips continued over the opening.
         landmarks: float32 [>= 468, >= 2], px, with rims where the photo has them.
+        smile: How broadly the portrait smiles, [0, 1].
     """
     iod = fm.inter_ocular_px(landmarks)
-    low, cut = _box(skin, landmarks, iod)
+    low, cut = _box(skin, landmarks, (FOLDS_IOD if smile > 0.0 else MARGIN_IOD) * iod)
     patch = np.ascontiguousarray(skin[cut])
     y, x = np.mgrid[: patch.shape[0], : patch.shape[1]].astype(np.float32)
     near = np.zeros(patch.shape[:2], np.float32)
@@ -89,10 +103,21 @@ def plain_corners_of(skin: Uint8Array, landmarks: Float32Array) -> MouthPatch:
     total = cv2.GaussianBlur(weight, (0, 0), sigma)
     plain = cv2.GaussianBlur(patch * weight[..., None], (0, 0), sigma) / total[..., None]
     dark = cv2.GaussianBlur(1.0 - lit.astype(np.float32), (0, 0), SOFT_IOD * iod)
-    matte = np.rint(255.0 * near * np.clip(2.0 * dark, 0.0, 1.0)).astype(np.uint8)
+    matte = near * np.clip(2.0 * dark, 0.0, 1.0)
+    if smile > 0.0:
+        moved = landmarks[:, :2] - low.astype(np.float32)
+        creaseless, share = without_creases(patch, moved)
+        beneath = smile * share * (1.0 - matte)
+        whole = np.maximum(matte + beneath, np.float32(1e-3))[..., None]
+        plain = (matte[..., None] * plain + beneath[..., None] * creaseless) / whole
+        matte = matte + beneath
+    alpha = np.rint(255.0 * matte).astype(np.uint8)
     plain = np.clip(np.rint(plain), 0, 255).astype(np.uint8)
     return MouthPatch(
-        pixels=np.ascontiguousarray(np.dstack([plain, matte])), origin=(int(low[0]), int(low[1]))
+        pixels=np.ascontiguousarray(np.dstack([plain, alpha])),
+        origin=(int(low[0]), int(low[1])),
+        bounds=LIPS_AND_FOLDS if smile > 0.0 else LIPS,
+        reach=FOLDS_REACH if smile > 0.0 else LIPS_REACH,
     )
 
 
@@ -102,20 +127,20 @@ def _fade(t: Float32Array) -> Float32Array:
 
 
 def _box(
-    image: Uint8Array, landmarks: Float32Array, iod: float
+    image: Uint8Array, landmarks: Float32Array, margin_px: float
 ) -> tuple[npt.NDArray[np.int64], tuple[slice, slice]]:
     """Left and top of the box around the mouth, and what cuts it out."""
     outline = landmarks[list(fm.OUTER_LIPS), :2]
     size = np.array(image.shape[1::-1])
-    low = np.clip(np.floor(outline.min(0) - MARGIN_IOD * iod), 0, size - 2).astype(np.int64)
-    high = np.clip(np.ceil(outline.max(0) + MARGIN_IOD * iod), low + 2, size).astype(np.int64)
+    low = np.clip(np.floor(outline.min(0) - margin_px), 0, size - 2).astype(np.int64)
+    high = np.clip(np.ceil(outline.max(0) + margin_px), low + 2, size).astype(np.int64)
     return low, (slice(low[1], high[1]), slice(low[0], high[0]))
 
 
 def show_patch(
     patch: MouthPatch,
     share: float,
-    lips: Float32Array,
+    posed: Float32Array,
     maps: tuple[Float32Array, Float32Array],
     map_offset: tuple[float, float],
     out: Uint8Array,
@@ -125,12 +150,12 @@ def show_patch(
     Args:
         patch: The patch, in the portrait's plane.
         share: [0, 1], 1 = the patch alone.
-        lips: float32 [K, 2], screen px of the outer lips.
+        posed: float32 [N, 2], screen px of the mesh's vertices.
         maps: float32 [H, W] each, source position of every pixel on the canvas.
         map_offset: Position of the portrait on the canvas, px.
         out: uint8 [H, W, 3], changed in place.
     """
-    box = patch_box(share, lips, (out.shape[1], out.shape[0]))
+    box = patch_box(patch, share, posed, (out.shape[1], out.shape[0]))
     if box is None:
         return
     offset_x, offset_y = (map_offset[k] + patch.origin[k] for k in (0, 1))
@@ -138,13 +163,14 @@ def show_patch(
 
 
 def patch_box(
-    share: float, lips: Float32Array, size: tuple[int, int]
+    patch: MouthPatch, share: float, posed: Float32Array, size: tuple[int, int]
 ) -> npt.NDArray[np.int64] | None:
     """What a patch may change of a frame; None if that is nothing.
 
     Args:
+        patch: As of `show_patch`.
         share: As of `show_patch`.
-        lips: As of `show_patch`.
+        posed: As of `show_patch`.
         size: Width and height of the frame, px.
 
     Returns:
@@ -152,9 +178,10 @@ def patch_box(
     """
     if share < LEAST_SHARE:
         return None
-    extent = np.ptp(lips, 0).max()
-    low = np.clip(np.floor(lips.min(0) - 0.25 * extent), 0, size).astype(int)
-    high = np.clip(np.ceil(lips.max(0) + 0.25 * extent), 0, size).astype(int)
+    points = posed[patch.bounds]
+    margin = patch.reach * np.ptp(points, 0).max()
+    low = np.clip(np.floor(points.min(0) - margin), 0, size).astype(int)
+    high = np.clip(np.ceil(points.max(0) + margin), 0, size).astype(int)
     return None if (high <= low).any() else np.concatenate([low, high])
 
 
@@ -176,13 +203,14 @@ def _blend(
             if x < 0.0 or y < 0.0 or x >= right or y >= bottom:
                 continue
             x0, y0 = int(x), int(y)
-            if pixels[y0, x0, 3] == 0 and pixels[y0 + 1, x0 + 1, 3] == 0:
+            m00, m01 = pixels[y0, x0, 3], pixels[y0, x0 + 1, 3]
+            m10, m11 = pixels[y0 + 1, x0, 3], pixels[y0 + 1, x0 + 1, 3]
+            if m00 == 0 and m11 == 0 and m01 == 0 and m10 == 0:
                 continue
             fx, fy = x - x0, y - y0
             a00, a01 = (1.0 - fx) * (1.0 - fy), fx * (1.0 - fy)
             a10, a11 = (1.0 - fx) * fy, fx * fy
-            matte = a00 * pixels[y0, x0, 3] + a01 * pixels[y0, x0 + 1, 3]
-            matte += a10 * pixels[y0 + 1, x0, 3] + a11 * pixels[y0 + 1, x0 + 1, 3]
+            matte = a00 * m00 + a01 * m01 + a10 * m10 + a11 * m11
             weight = share * matte / 255.0
             for channel in range(3):
                 seen = a00 * pixels[y0, x0, channel] + a01 * pixels[y0, x0 + 1, channel]

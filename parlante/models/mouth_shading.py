@@ -67,8 +67,9 @@ def shade_mouth(
     jaw: Float32Array,
     tongue_out: float,
     gap: float,
+    presence: float,
+    opened: float,
     narrow: float,
-    keep_line: bool,
     box: npt.NDArray[np.int64],
     out: Uint8Array,
 ) -> None:
@@ -76,8 +77,6 @@ def shade_mouth(
     ax, ay, width = frame[2], frame[3], frame[4]
     determinant = head[0, 0] * head[1, 1] - head[0, 1] * head[1, 0]
     px_per_iod = math.sqrt(max(determinant, 1e-6))
-    opened = _smooth(gap / 0.045)  # a narrow slit is mostly shadow
-    presence = _smooth((gap - 0.012) / 0.03) if keep_line else 1.0
     shadow = SHADOW * presence
     wide = _smooth((gap - 0.10) / 0.15)
     if presence <= 0.0:

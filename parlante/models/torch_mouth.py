@@ -65,14 +65,13 @@ class MouthBatch(NamedTuple):
 
 
 def mouth_numbers(
-    mouth: MouthLayers, shape: MouthShape, head: Float32Array, jaw: Float32Array, tongue_out: float
+    shape: MouthShape, head: Float32Array, jaw: Float32Array, tongue_out: float
 ) -> Sequence[float]:
     """The numbers of a mouth in a frame; what is the same for all of its pixels is worked out."""
-    presence = _smooth((shape.gap_iod - 0.012) / 0.03) if mouth.is_closed else 1.0
     determinant = float(head[0, 0] * head[1, 1] - head[0, 1] * head[1, 0])
     return (
         *shape.frame.tolist(), *head.reshape(-1).tolist(), float(jaw[0]), float(jaw[1]),
-        tongue_out, presence, _smooth(shape.gap_iod / 0.045),
+        tongue_out, shape.presence, shape.opened,
         _smooth((shape.gap_iod - 0.10) / 0.15), shape.narrow, determinant,
     )  # fmt: skip
 

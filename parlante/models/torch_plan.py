@@ -20,7 +20,6 @@ from parlante.models.decoder_mesh import flap_targets
 from parlante.models.eyes import eye_box
 from parlante.models.frame_geometry import (
     INNER_LIPS,
-    OUTER_LIPS,
     OVAL,
     FrameGeometry,
     sharp_box,
@@ -228,13 +227,12 @@ def _plan_frame(frame: int, avatar: PreparedAvatar, shape: FrameGeometry, kinds:
             numbers = eye_numbers(eye, state, avatar.canvas_offset)
             own = eye_box(eye, posed, size)
             kinds.eyes.add(frame, own, pictures, numbers, eye_curves(eye, state))
-    lips = posed[OUTER_LIPS]
     for kind, name, patch, share in (
         (kinds.corners, Picture.PLAIN_CORNERS, avatar.plain_corners, shape.narrowing),
         (kinds.own_mouths, Picture.OWN_MOUTH, avatar.own_mouth, shape.own_mouth),
     ):
         placed = _patch_numbers(patch, share, avatar.canvas_offset)
-        kind.add(frame, patch_box(share, lips, size), (name,), placed)
+        kind.add(frame, patch_box(patch, share, posed, size), (name,), placed)
     if shape.own_mouth < 1.0:
         _plan_mouth(frame, avatar, shape, kinds.mouths)
 
@@ -242,9 +240,9 @@ def _plan_frame(frame: int, avatar: PreparedAvatar, shape: FrameGeometry, kinds:
 def _plan_mouth(frame: int, avatar: PreparedAvatar, shape: FrameGeometry, kind: _Boxes) -> None:
     head, mouth = shape.mouth_frame, avatar.mouth
     size = (avatar.size_px, avatar.size_px)
-    opening = mouth_shape(mouth, shape.posed[INNER_LIPS], head, size)
+    opening = mouth_shape(mouth, shape.posed[INNER_LIPS], head, shape.labiodental, size)
     if opening is not None:
-        numbers = mouth_numbers(mouth, opening, head, shape.jaw, shape.tongue_out)
+        numbers = mouth_numbers(opening, head, shape.jaw, shape.tongue_out)
         kind.add(
             frame,
             opening.box,

@@ -324,3 +324,13 @@ def test_background_keeps_an_edge_that_runs_to_the_head() -> None:
     background = fill_background(shelf, matte)
     beside = 128 + 60 + 8
     assert np.abs(background[62:70, beside:].astype(int) - shelf[62:70, beside:]).max() < 12
+
+
+def test_background_loses_ends_of_hair_that_have_its_colours_too() -> None:
+    """A post as dark as the hair stands nearby: what is dark beside the head may be its own."""
+    rgb, matte = _plain_head(beyond=0)
+    rgb[:, 214:226] = (40, 30, 30)
+    rgb[100:112, 194:196] = (70, 60, 60)
+    filled = fill_background(rgb, matte).astype(int)
+    assert filled[100:112, 192:198].min() > 140
+    assert filled[60:200, 216:224].max() < 90  # the post stays

@@ -11,6 +11,7 @@ import pytest
 
 from parlante.models import face_mesh as fm
 from parlante.models.decoder import Decoder, PreparedAvatar, mean_face_latents
+from parlante.models.smile_creases import FOLDS
 from parlante.types import (
     ARKIT_CHANNELS,
     AVATAR_SPACE,
@@ -40,8 +41,16 @@ class Portrait:
         return fm.inter_ocular_px(self.landmarks)
 
 
-def draw_portrait(*, gap: float = 0.0, tint: float = 1.0) -> Portrait:
-    """Draw the mean face with lips that are `gap` IOD apart."""
+SMILE_WIDTH = 1.35  # of the mean mouth's
+FOLD = (150, 112, 96)
+
+
+def draw_portrait(*, gap: float = 0.0, tint: float = 1.0, smile: float = 0.0) -> Portrait:
+    """Draw the mean face with lips that are `gap` IOD apart.
+
+    With a `smile` their corners are higher by so many IOD, the mouth is wide, and dark folds lie
+    beside it.
+    """
     points = mean_face_latents().tensors["landmarks"].astype(np.float32).copy()
     iod = fm.inter_ocular_px(points)
     upper, lower = list(fm.UPPER_LIP_ROWS[0]), list(fm.LOWER_LIP_ROWS[0])
@@ -50,6 +59,12 @@ def draw_portrait(*, gap: float = 0.0, tint: float = 1.0) -> Portrait:
     points[upper], points[lower] = middle.copy(), middle.copy()
     points[upper, 1] -= 0.5 * gap * iod * bulge
     points[lower, 1] += 0.5 * gap * iod * bulge
+    if smile > 0.0:
+        rows = (*fm.UPPER_LIP_ROWS, *fm.LOWER_LIP_ROWS, *fm.LIP_ROW_CORNERS)
+        lips = sorted({vertex for row in rows for vertex in row})
+        aside = points[lips, 0] - points[fm.UPPER_LIP_CENTRE, 0]
+        points[lips, 0] += (SMILE_WIDTH - 1.0) * aside
+        points[lips, 1] -= smile * iod * (aside / np.abs(aside).max()) ** 2
     y, x = np.mgrid[0:512, 0:512].astype(np.float32)
     background = np.stack([90 + 0.1 * x, 110 + 0.05 * y, 130 - 0.05 * x], -1).astype(np.uint8)
     image, matte = background.copy(), np.zeros((512, 512), np.uint8)
@@ -67,6 +82,9 @@ def draw_portrait(*, gap: float = 0.0, tint: float = 1.0) -> Portrait:
         cv2.rectangle(canvas, neck, (int(chin[0] + 0.45 * iod), 500), skin, -1)
         cv2.ellipse(canvas, (256, 560), (260, 150), 0, 0, 360, shirt, -1)
     fill(fm.OVAL, SKIN)
+    for fold in FOLDS if smile > 0.0 else ():
+        line = np.round(points[list(fold[:3]), :2] * 16).astype(np.int32)
+        cv2.polylines(image, [line], False, FOLD, 3, cv2.LINE_AA, 4)
     fill(fm.OUTER_LIPS, LIP)
     fill(fm.INNER_LIPS, (60, 20, 20))
     for eye, iris in ((fm.RIGHT_EYE, fm.RIGHT_IRIS), (fm.LEFT_EYE, fm.LEFT_IRIS)):

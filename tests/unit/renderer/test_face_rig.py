@@ -44,6 +44,20 @@ def test_aperture_is_as_calibrated(rig, motion, channels, aperture):
     assert opened == pytest.approx(aperture, abs=0.01)
 
 
+@pytest.mark.parametrize("jaw", [0.06, 0.12, 0.2])
+def test_a_rolled_lower_lip_rises_to_the_upper_teeth(rig, motion, jaw):
+    """However far the jaw of an F is open: a slit with teeth in it, narrower at its sides."""
+    opened = rig.apertures(motion(jawOpen=jaw, mouthRollLower=0.55, mouthUpperUp=0.3))
+    opened -= rig.apertures(motion())
+    assert 0.02 < opened[MIDDLE] < 0.03
+    assert opened[[1, 7]].max() < 0.6 * opened[MIDDLE]
+
+
+def test_a_rolled_lower_lip_does_not_shut_a_wide_open_mouth(rig, motion):
+    opened = rig.apertures(motion(jawOpen=0.8, mouthRollLower=1.0))
+    assert opened[MIDDLE] > 0.2
+
+
 def test_rounded_lips_open_to_an_arc(rig, motion):
     def beside(**channels):
         opened = rig.apertures(motion(**channels)) - rig.apertures(motion())

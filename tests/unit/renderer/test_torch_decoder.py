@@ -37,6 +37,7 @@ MOTIONS: dict[str, dict[str, float]] = {
     "rounded": {"mouthPucker": 0.7, "mouthFunnel": 0.4, "jawOpen": 0.15},
     "tongue": {"tongueOut": 0.8, "jawOpen": 0.4},
     "pressed": {"mouthPress": 0.6, "mouthClose": 0.5},
+    "an F": {"mouthRollLower": 0.55, "mouthUpperUp": 0.3, "jawOpen": 0.07},
     "blink": {"eyeBlink": 1.0},
     "half shut, looking aside": {"eyeBlink": 0.5, "gazeYaw": 0.25, "gazePitch": -0.15},
     "one eye": {"eyeBlinkLeft": 0.7, "eyeWideRight": 0.5},
@@ -84,6 +85,15 @@ def test_the_usual_size_is_as_the_loops_draw_it(
     avatar, sent = decoder.prepare(latents), device_decoder.prepare(latents)
     for own, row in zip(device_decoder.render([sent, sent], rows), rows, strict=True):
         assert_equal(own, decoder.render(avatar, row))
+
+
+def test_a_smile_that_is_lost_is_as_the_loops_draw_it(
+    decoder: Decoder, device_decoder: TorchDecoder, draw, latents_of, motion: MakeMotion
+) -> None:
+    latents = latents_of(draw(gap=0.1, smile=0.05), key="d" * 64)
+    row = motion(mouthFrown=0.8, mouthPress=0.3, headYaw=0.1)
+    avatar, sent = decoder.prepare(latents), device_decoder.prepare(latents)
+    assert_equal(device_decoder.render([sent], [row])[0], decoder.render(avatar, row))
 
 
 def test_looks_and_sizes_share_a_batch(
