@@ -1,7 +1,7 @@
 """Measure the batched decoder on a device, and check its frames against the loops of the CPU.
 
 Usage: python -m tests.perf.torch_decoder [--device cuda] [--batches 1,8,32] [--size 512] [--fuse]
-    [--seconds 2]
+    [--seconds 2] [--net FILE]
 
 For each batch size, rows of eight avatars with all that moves moving: ms per frame of the shapes
 on the host (`geometry`), of planning and drawing until the device is done (`pixels`), of bringing
@@ -10,7 +10,8 @@ that makes JPEGs as the decoder model does, encoding on all cores; and `worst_st
 difference to the loops in levels of 255, which must be 1. `launches` are the kernels of a batch and
 `busy` their time per frame (on a CPU, unless fused, operations of torch). With --fuse the same once
 more with the pixel work compiled, how long that took, and how often it was compiled anew after the
-warm-up (`recompiled`, should be 0).
+warm-up (`recompiled`, should be 0). With --net frames are retouched, by a network of the size of
+that config of `parlante train face` with random weights, as speed does not depend on them.
 The last line is JSON. Meant to be run once on a machine with a GPU; takes some two minutes there.
 """
 
@@ -23,6 +24,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -32,6 +34,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from parlante.media.frame_encoding import JpegEncoder
 from parlante.models.decoder import Decoder
+from parlante.models.face_net import FaceNet, FaceNetConfig
+from parlante.models.face_retouch import FaceRetouch
 from parlante.models.frame_look import FrameLook
 from parlante.models.frame_makers import DeviceFrames
 from parlante.models.torch_avatar import TorchAvatar
@@ -72,12 +76,20 @@ class Launches(TorchDispatchMode):
 class Bench:
     """One decoder with its avatars."""
 
-    def __init__(self, device: str, size_px: int, seconds: float, fuse: str | None) -> None:
+    def __init__(
+        self,
+        device: str,
+        size_px: int,
+        seconds: float,
+        fuse: str | None,
+        retouch: FaceRetouch | None = None,
+    ) -> None:
         self.device = torch.device(device)
         self.seconds = seconds
         self.is_fused = fuse is not None
         self.look = FrameLook(size_px=size_px)
-        self.decoder = TorchDecoder(device, fuse=fuse)
+        self.retouch = retouch
+        self.decoder = TorchDecoder(device, retouch, fuse=fuse)
         start_s = time.perf_counter()
         self.decoder.warm_up()
         self.warm_up_s = time.perf_counter() - start_s
@@ -114,7 +126,7 @@ class Bench:
     def worst_step(self, num: int) -> int:
         """Largest difference to the loops, levels."""
         avatars, motions = self.batch(num)
-        loops = Decoder()
+        loops = Decoder(self.retouch)
         own = [loops.prepare(face_latents(key), self.look) for key in KEYS]
         worst = 0
         for number, frame in enumerate(self.decoder.render(avatars, motions)):
@@ -191,11 +203,22 @@ def loops_ms(size_px: int) -> float:
     return round(statistics.median(times) * 1000, 3)
 
 
+def net_of(config: Path) -> FaceRetouch:
+    """A network of a config's size, with random weights."""
+    size = FaceNetConfig.from_dict(json.loads(config.read_text(encoding="utf-8"))["model"])
+    return FaceRetouch(FaceNet(size))
+
+
 def run(
-    device: str, size_px: int, batches: Sequence[int], seconds: float, fuse: str | None
+    device: str,
+    size_px: int,
+    batches: Sequence[int],
+    seconds: float,
+    fuse: str | None,
+    retouch: FaceRetouch | None = None,
 ) -> dict[str, Any]:
     """Measure one way to draw."""
-    bench = Bench(device, size_px, seconds, fuse)
+    bench = Bench(device, size_px, seconds, fuse, retouch)
     found: dict[str, Any] = {"warm_up_s": round(bench.warm_up_s, 1)}
     names = ("geometry", "pixels", "busy", "copy", "encode", "launches", "frames_per_s")
     print(f"{'fused' if fuse else 'as it is'}, warm-up {bench.warm_up_s:.1f} s")
@@ -220,8 +243,10 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512, help="edge of the frames, px")
     parser.add_argument("--seconds", type=float, default=2.0, help="for each figure of throughput")
     parser.add_argument("--fuse", action="store_true", help="also with the pixel work compiled")
+    parser.add_argument("--net", type=Path, metavar="CONFIG.json", help="also retouch frames")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    retouch = None if args.net is None else net_of(args.net)
     device = torch.device(args.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU, one thread"
     batches = [int(part) for part in args.batches.split(",")]
@@ -229,7 +254,7 @@ def main() -> None:
     print(f"{name}, {args.size} px; a frame of the loops on one thread {found['loops_ms']} ms")
     for label, fuse in (("plain", None), ("fused", "inductor")):
         if fuse is None or args.fuse:
-            found[label] = run(args.device, args.size, batches, args.seconds, fuse)
+            found[label] = run(args.device, args.size, batches, args.seconds, fuse, retouch)
     print(json.dumps(found))
 
 
