@@ -46,6 +46,19 @@ def test_favourites_come_first_as_long_as_they_have_room() -> None:
     assert (order[0], order[-1]) == (second, first)
 
 
+def test_one_popular_avatar_does_not_fill_a_replica_while_others_idle() -> None:
+    used = dict.fromkeys(ADDRESSES[:4], 0)
+    first, second = favourites("anna", used, 2)
+    for number in range(24):
+        loads = [_candidate(address, num_used) for address, num_used in used.items()]
+        used[in_order("anna", loads)[0].address] += 1
+        if number == 5:
+            assert used[first] == 6  # until then its latents are worth more
+        if number == 11:
+            assert used[second] == 6
+    assert set(used.values()) == {6}
+
+
 def test_the_least_loaded_takes_it_when_both_favourites_are_full() -> None:
     busy = set(favourites("anna", ADDRESSES, 2))
     idle = next(address for address in ADDRESSES if address not in busy)
