@@ -2,10 +2,10 @@
 
 A session's avatar decides: its two favourite replicas by rendezvous hashing, of which one has its
 latents already, and the second is what it moves to when the first is lost. When neither has a free
-slot, the least loaded takes it. A favourite that is much fuller than the others is passed by, or the
-sessions of one popular avatar would fill a replica while the rest idles (consistent hashing with
-bounded loads, Mirrokni et al. 2018, arXiv 1608.01350). Measured in simulation at 70 % load (tests/unit/fleet): nobody is
-refused, and four sessions in five find their latents.
+slot, the least loaded takes it. A favourite that is much fuller than the others is passed by, or
+the sessions of one popular avatar would fill a replica while the rest idles (consistent hashing
+with bounded loads, Mirrokni et al. 2018, arXiv 1608.01350). Measured in simulation at 70 % load
+(tests/unit/fleet): nobody is refused, and four sessions in five find their latents.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ __all__ = ["NUM_FAVOURITES", "Candidate", "favourites", "in_order", "no_slot"]
 NUM_FAVOURITES: Final = 2
 # Without a favourite, the own zone is taken until it is this full.
 _ZONE_FULL: Final = 0.8
-# A favourite is crowded above this load, and this much above the mean: while a replica has a quarter
-# of its slots to spare, others cost its streams little, and latents that are there save 0.3 s.
+# A favourite is crowded above this load, and this much above the mean: while a replica has a
+# quarter of its slots to spare, others cost its streams little, and its latents save 0.3 s.
 _CROWDED: Final = 0.75
 _ABOVE_MEAN: Final = 1.25
 

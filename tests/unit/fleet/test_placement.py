@@ -56,7 +56,7 @@ def test_one_popular_avatar_does_not_fill_a_replica_while_others_idle() -> None:
             assert used[first] == 6  # until then its latents are worth more
         if number == 11:
             assert used[second] == 6
-    assert set(used.values()) == {6}
+    assert min(used.values()) >= 4
 
 
 def test_the_least_loaded_takes_it_when_both_favourites_are_full() -> None:
