@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -37,6 +37,7 @@ _KOKORO_FRAME: Final = 600
 _PIPER_RATE_HZ: Final = 22_050
 _PIPER_FRAME: Final = 256
 _HIBARI_RATE_HZ: Final = 24_000
+_HIBARI_FRAME_S: Final = 0.0125
 # Where stops, nasals and sibilants sound, against the durations: medians over 300 utterances, with
 # espeak-ng and flite at -10 to 10 ms by the same measure (2026-11).
 _LATE_S: Final = 0.055
@@ -236,6 +237,7 @@ class Throat:
         is_whisper: No voice at all.
         speed: Of speech.
         is_singing: Vowels are held on the notes of a melody.
+        holds_long: Some of them for seconds, as singers do.
     """
 
     pitch: float = 1.0
@@ -245,6 +247,7 @@ class Throat:
     is_whisper: bool = False
     speed: float = 1.0
     is_singing: bool = False
+    holds_long: bool = False
 
 
 class Hibari:
@@ -270,7 +273,11 @@ class Hibari:
         counts = _counts(durations.ravel(), lh.shape[1])
         symbols = ["", *tokens, ""]
         if throat.is_singing:
-            source, counts = _hold_vowels(symbols, counts, rng)
+            if throat.holds_long:
+                loudness = np.where(f0 > 40.0, np.exp(lh).mean(0), 0.0)
+                source, counts = hold_long(symbols, counts, loudness, rng)
+            else:
+                source, counts = _hold_vowels(symbols, counts, rng)
             lh, theta, ln, lr, phi = (a[:, source] for a in (lh, theta, ln, lr, phi))
             f0 = _melody(f0[source], counts, symbols, rng)
         voiced = f0 > 40.0
@@ -323,6 +330,41 @@ def _hold_vowels(
     return np.clip(np.round(joined), 0, counts.sum() - 1).astype(int), held
 
 
+def hold_long(
+    symbols: Sequence[str], counts: np.ndarray, loudness: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same for notes of 0.15 to 4 s, longer than the network hears back.
+
+    Vowels are held where they are loudest, if they are loud: stretched as a whole, what stands
+    around them would be stretched with them.
+
+    Args:
+        symbols: Of the alphabet, [L].
+        counts: int [L], spectral frames of each.
+        loudness: [F], of the voice, 0 where there is none.
+        rng: Which vowels are held, and how long.
+
+    Returns:
+        int [F'], spectral frames to sound in turn, and the new counts.
+    """
+    total = int(counts.sum())
+    around = np.pad(loudness, 1)
+    steady = np.minimum(np.minimum(around[:-2], loudness), around[2:])
+    least = 0.5 * float(np.median(loudness[loudness > 0.0])) if loudness.any() else 0.0
+    starts = np.cumsum(counts) - counts + round(_LATE_S / _HIBARI_FRAME_S)
+    repeats, held = np.ones(total, int), counts.copy()
+    for index, (symbol, start) in enumerate(zip(symbols, starts, strict=True)):
+        own = steady[start : start + counts[index]]
+        if symbol in _SUNG and own.max(initial=0.0) > least and rng.random() < 0.7:
+            length_s = float(np.clip(np.exp(rng.normal(np.log(0.6), 0.8)), 0.15, 4.0))
+            more = max(0, int(length_s / _HIBARI_FRAME_S) - int(counts[index]))
+            repeats[int(start) + int(own.argmax())] += more
+            held[index] += more
+    source = np.repeat(np.arange(total), repeats)
+    moved = np.round(rng.normal(0.0, 0.6, len(source))).astype(int).clip(-1, 1)
+    return np.clip(source + moved * (repeats[source] > 1), 0, total - 1), held
+
+
 def _melody(
     f0: np.ndarray, counts: np.ndarray, symbols: Sequence[str], rng: np.random.Generator
 ) -> np.ndarray:
@@ -349,7 +391,8 @@ class NeuralVoices:
     """Draws speakers of one or several of the engines.
 
     Args:
-        engines: Which of "kokoro", "piper" and "hibari", with their weights.
+        engines: Which of "kokoro", "piper", "hibari" and "song", hibari that sings, with their
+            weights.
 
     Raises:
         EngineMissing: A package is not installed.
@@ -361,7 +404,7 @@ class NeuralVoices:
         self._weights = np.array(list(engines.values()))
         self._kokoro = Kokoro() if "kokoro" in engines else None
         self._piper = Piper() if "piper" in engines else None
-        self._hibari = Hibari() if "hibari" in engines else None
+        self._hibari = Hibari() if {"hibari", "song"} & engines.keys() else None
 
     def draw(self, rng: np.random.Generator) -> Iterator[Speech]:
         """Draw one speaker, who says one thing after another without end."""
@@ -370,6 +413,7 @@ class NeuralVoices:
             "kokoro": self._kokoro_talk,
             "piper": self._piper_talk,
             "hibari": self._hibari_talk,
+            "song": self._song,
         }
         return talks[name](rng)
 
@@ -399,24 +443,21 @@ class NeuralVoices:
             )
 
     def _hibari_talk(self, rng: np.random.Generator) -> Iterator[Speech]:
+        kind = rng.random()
+        throat = replace(_draw_throat(rng), is_whisper=0.22 <= kind < 0.27, is_singing=kind < 0.22)
+        return self._in_throat(throat, 0.25 if throat.is_singing else 0.05, rng)
+
+    def _song(self, rng: np.random.Generator) -> Iterator[Speech]:
+        throat = replace(_draw_throat(rng), is_singing=True, holds_long=True)
+        return self._in_throat(throat, 0.15, rng)
+
+    def _in_throat(
+        self, throat: Throat, without_words: float, rng: np.random.Generator
+    ) -> Iterator[Speech]:
         engine = self._hibari
         assert engine is not None
-        kind = rng.random()
-        is_singing = kind < 0.22
-        formants = float(np.exp(rng.normal(-0.04, 0.11)))
-        # a low voice goes with a long throat
-        pitch = float(np.exp(rng.normal(-0.15, 0.30) + 1.5 * np.log(formants)))
-        throat = Throat(
-            pitch=pitch,
-            pitch_range=float(rng.uniform(0.5, 1.6)),
-            formants=formants,
-            breath=float(abs(rng.normal(0.0, 0.5))),
-            is_whisper=0.22 <= kind < 0.27,
-            speed=float(np.exp(rng.normal(0.0, 0.18))),
-            is_singing=is_singing,
-        )
         while True:
-            if rng.random() < (0.25 if is_singing else 0.05):
+            if rng.random() < without_words:
                 yield engine.speak(_vocalise(rng), throat, rng)
             else:
                 yield engine.speak(self._spelling("en-us", rng), throat, rng)
@@ -429,6 +470,19 @@ class NeuralVoices:
         if language == "en-us":
             return spell(self._espeak.phonemize(pick_phrase("english", rng), language))
         return spell(self._espeak.phonemize(pick_text(language, rng), language))
+
+
+def _draw_throat(rng: np.random.Generator) -> Throat:
+    formants = float(np.exp(rng.normal(-0.04, 0.11)))
+    # a low voice goes with a long throat
+    pitch = float(np.exp(rng.normal(-0.15, 0.30) + 1.5 * np.log(formants)))
+    return Throat(
+        pitch=pitch,
+        pitch_range=float(rng.uniform(0.5, 1.6)),
+        formants=formants,
+        breath=float(abs(rng.normal(0.0, 0.5))),
+        speed=float(np.exp(rng.normal(0.0, 0.18))),
+    )
 
 
 _ONSETS: Final = (*"ppbbbmmmfvtdnslɹkɡwjhθðzʃ", "pl", "bɹ", "sm", "sp", "tɹ", "kl", "ʧ", "ʤ")

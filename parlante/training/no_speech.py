@@ -17,6 +17,14 @@ def no_speech(num_samples: int, rng: np.random.Generator) -> Float32Array:
     return (sound * fade * level / max(1e-6, float(sound.std()))).astype(np.float32)
 
 
+def accompaniment(num_samples: int, rng: np.random.Generator) -> Float32Array:
+    """Draw music to sing to, float32 [num_samples] at 16 kHz, standard deviation of 1."""
+    time_s = np.arange(num_samples) / MODEL_SAMPLE_RATE_HZ
+    maker = _chords if rng.random() < 0.5 else _beat
+    sound = maker(num_samples, time_s, rng)
+    return (sound / max(1e-6, float(sound.std()))).astype(np.float32)
+
+
 def _chords(num_samples: int, time_s: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     sound = np.zeros(num_samples)
     for _ in range(int(rng.integers(2, 6))):

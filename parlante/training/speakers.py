@@ -65,6 +65,7 @@ _POPULATIONS: Final[dict[str, Callable[[], Speakers]]] = {
     "recorded": lambda: RecordedVoices(TRAINING_VOICES),
     "neural": lambda: NeuralVoices({"kokoro": 1.0}),
     "light_neural": lambda: NeuralVoices({"hibari": 3.0, "piper": 2.0}),
+    "sung": lambda: NeuralVoices({"song": 1.0}),
     "held_out": lambda: RecordedVoices(HELD_OUT_VOICES),
 }
 POPULATIONS: Final = tuple(_POPULATIONS)
@@ -74,8 +75,9 @@ def open_speakers(population: str) -> Speakers:
     """Start the engines of a population.
 
     Args:
-        population: "espeak"; "recorded", voices of flite and festival; or "held_out", two of
-            those that training never hears.
+        population: "espeak"; "recorded", voices of flite and festival; "neural" and "light_neural",
+            those of `neural_voices`; "sung", one of them that sings; or "held_out", two recorded
+            ones that training never hears.
 
     Raises:
         ValueError: There is no such population.

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 import soxr
 
-from parlante.training.no_speech import no_speech
+from parlante.training.no_speech import accompaniment, no_speech
 from parlante.training.speakers import Speakers, open_speakers
 from parlante.training.speech import Speech
 from parlante.training.visemes import Phone
@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 CLIP_FRAMES: Final = 800  # 32 s
 CLIP_SAMPLES: Final = CLIP_FRAMES * SAMPLES_PER_FRAME
 VERSION: Final = 5  # of what is drawn; part of the folder's name
+ACCOMPANIED: Final = {"sung": 0.6}  # share of a population's clips with music under the voice
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +48,8 @@ def load_or_record(population: str, num_takes: int, seed: int, cache: Path) -> I
         path = folder / f"{index:05d}.npz"
         if not path.exists():
             speakers = speakers or open_speakers(population)
-            _save(record(speakers, np.random.default_rng((seed, index))), path)
+            rng = np.random.default_rng((seed, index))
+            _save(record(speakers, rng, accompanied=ACCOMPANIED.get(population, 0.0)), path)
             if index % 50 == 49:
                 logger.info("%s: %d of %d takes", population, index + 1, num_takes)
         yield _load(path)
@@ -75,8 +77,14 @@ def _load(path: Path) -> Take:
         return Take(audio, phones, float(stored["amplitude"]))
 
 
-def record(speakers: Speakers, rng: np.random.Generator) -> Take:
-    """Fill one clip with utterances, pauses and sounds that are no speech."""
+def record(speakers: Speakers, rng: np.random.Generator, *, accompanied: float = 0.0) -> Take:
+    """Fill one clip with utterances, pauses and sounds that are no speech.
+
+    Args:
+        speakers: One of them speaks.
+        rng: Of all that is drawn.
+        accompanied: Share of clips with music from begin to end.
+    """
     audio = np.zeros(CLIP_SAMPLES + SAMPLES_PER_FRAME, np.float32)
     phones: list[Phone] = []
     talk = speakers.draw(rng)
@@ -92,6 +100,9 @@ def record(speakers: Speakers, rng: np.random.Generator) -> Take:
         phones += said.phones
         now_s += len(said.audio) / MODEL_SAMPLE_RATE_HZ
         now_s += rng.exponential(0.35) if rng.random() < 0.7 else rng.uniform(0.8, 3.5)
+    if accompanied and phones and rng.random() < accompanied:
+        level = 10 ** (rng.uniform(-26, -6) / 20) * float(audio.std())
+        audio += np.float32(level) * accompaniment(len(audio), rng)
     for start, end in _gaps(phones, len(audio)):
         if rng.random() < 0.30:
             audio[start:end] += no_speech(end - start, rng)

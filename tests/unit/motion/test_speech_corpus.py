@@ -24,7 +24,8 @@ from parlante.training.losses import naming_loss
 from parlante.training.motion import main, read_config
 from parlante.training.no_speech import no_speech
 from parlante.training.precision import multiplies_bfloat16, runs_in_bfloat16
-from parlante.training.takes import CLIP_FRAMES, load_or_record
+from parlante.training.speakers import open_speakers
+from parlante.training.takes import CLIP_FRAMES, load_or_record, record
 from parlante.training.visemes import UNKNOWN_VISEME, Phone, mouth_targets, visemes_of
 
 CLOSE, JAW = MOUTH.index("mouthClose"), MOUTH.index("jawOpen")
@@ -267,6 +268,19 @@ def test_an_interrupted_recording_goes_on_where_it_stopped(tmp_path):
     assert len(again) == 2
     np.testing.assert_array_equal(first[0].audio, again[0].audio)
     assert first[0].phones == again[0].phones
+
+
+def test_music_accompanies_a_clip_from_begin_to_end():
+    speakers = open_speakers("espeak")
+    alone, accompanied = (
+        record(speakers, np.random.default_rng(7), accompanied=share) for share in (0.0, 1.0)
+    )
+    assert alone.phones
+    level = [np.sqrt((take.audio[:8000] ** 2).mean()) for take in (alone, accompanied)]
+    tail = [np.sqrt((take.audio[-1600:] ** 2).mean()) for take in (alone, accompanied)]
+    assert accompanied.audio.std() > alone.audio.std()
+    assert level[1] > level[0]
+    assert tail[1] > tail[0]
 
 
 @pytest.mark.parametrize("seed", range(6))
