@@ -28,7 +28,8 @@ from parlante.evaluation.lips import auc
 from parlante.models.motion_weights import DEFAULT_WEIGHTS
 from parlante.training.espeak import Espeak
 from parlante.training.evaluate import animate, aperture, width
-from parlante.training.neural_voices import Hibari, Throat, spell
+from parlante.training.hibari import Hibari, Throat
+from parlante.training.neural_voices import spell
 from parlante.training.visemes import Phone
 from parlante.types import FRAME_RATE_HZ, MODEL_SAMPLE_RATE_HZ, Float32Array, MotionConfig
 from services.motion.engine import MotionEngine

