@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import grpc.aio
 import numpy as np
@@ -16,6 +16,7 @@ from parlante.triton.layout import (
     DECODER,
     PROBE_KEY,
     STORE,
+    DecoderSize,
     FrameRow,
     RowResult,
     RowStatus,
@@ -25,23 +26,11 @@ from parlante.triton.regions import Region
 from parlante.triton.repository import CHANNEL_OPTIONS, reload, translated
 from parlante.types import MOTION_DIM, Uint8Array
 
-__all__ = ["MAX_CALLS", "MAX_CALL_ROWS", "DecoderSize", "TritonClient", "connect"]
+__all__ = ["MAX_CALLS", "MAX_CALL_ROWS", "TritonClient", "connect"]
 
 # What is in a call waits and fails together, so it is bounded whatever a server would take.
 MAX_CALL_ROWS: Final = 64
 MAX_CALLS: Final = 16  # what is at a server can no longer be dropped
-
-
-class DecoderSize(NamedTuple):
-    """How much a server's decoder takes.
-
-    Attributes:
-        num_rows: Rows of one batch.
-        num_processes: Batches at once: its processes, of all its devices.
-    """
-
-    num_rows: int
-    num_processes: int
 
 
 class TritonClient:

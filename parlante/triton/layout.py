@@ -31,7 +31,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +60,7 @@ __all__ = [
     "PROBE_KEY",
     "REGION",
     "STORE",
+    "DecoderSize",
     "FrameRow",
     "RowResult",
     "RowStatus",
@@ -106,6 +107,18 @@ class RowStatus(enum.IntEnum):
     BAD_MOTION = 4  # not finite, or QUALITY out of range or for a frame with alpha
     FAILED = 5  # a defect; the server's log says more
     BACKDROP_MISSING = 6  # store the backdrop of the look, then ask again
+
+
+class DecoderSize(NamedTuple):
+    """How much a server's decoder takes.
+
+    Attributes:
+        num_rows: Rows of one batch.
+        num_processes: Batches at once: its processes, of all its devices.
+    """
+
+    num_rows: int
+    num_processes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -10,13 +10,13 @@ from typing import Final, Protocol
 import numpy as np
 
 from parlante.aio import cancel_and_wait
-from parlante.triton.client import DecoderSize
 from parlante.triton.faults import Fault, TritonFault
 from parlante.triton.layout import (
     DECODER,
     MAX_ROWS,
     PROBE_KEY,
     STORE,
+    DecoderSize,
     FrameRow,
     RowResult,
 )

@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from parlante.models.motion_batch import BatchGenerator
-from parlante.triton.client import DecoderSize
 from parlante.triton.faults import Fault, TritonFault
-from parlante.triton.layout import MAX_ROWS, FrameRow, RowResult, RowStatus
+from parlante.triton.layout import MAX_ROWS, DecoderSize, FrameRow, RowResult, RowStatus
 from parlante.triton.motion_layout import BlockRow, pad_past
 from parlante.types import Uint8Array
 
