@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import yaml
 from gateway.config import GatewayConfig
 from parlante.rpc.server import ServerConfig
 from parlante.settings import load
+from parlante.triton.tuning import DecoderTuning
 from services.encoder.config import EncoderServiceConfig
 from services.motion.config import MotionServiceConfig
 from services.renderer.config import RendererServiceConfig
@@ -112,11 +114,21 @@ def test_triton_image_copies_what_is_there() -> None:
             assert (ROOT / source).exists(), source
 
 
-def test_both_triton_servers_get_the_same_flags() -> None:
-    source = (ROOT / "parlante/triton/server.py").read_text()
-    flags = re.findall(r'"(--(?:model-control|load-model|disable)[^"]*)"', TRITON_DOCKERFILE)
-    assert len(flags) == 4
-    assert all(f'"{flag}"' in source for flag in flags)
+def test_the_triton_container_starts_by_our_module_with_our_models() -> None:
+    """Which gives the server the flags of the bundled one: tests/unit/triton/test_tuning.py."""
+    assert 'CMD ["python3", "-m", "parlante.triton.container"]' in TRITON_DOCKERFILE
+    (repository,) = re.findall(r"PARLANTE_TRITON_REPOSITORY=/app/(\S+)", TRITON_DOCKERFILE)
+    assert (ROOT / repository / "decoder" / "config.pbtxt").is_file()
+
+
+def test_compose_tunes_the_decoder_for_a_gpu() -> None:
+    compose = yaml.safe_load((ROOT / "deploy/compose.triton.yaml").read_text())
+    environment = compose["services"]["triton"]["environment"]
+    tuning = load(DecoderTuning, [], env=environment)
+    assert (tuning.decoder_processes, tuning.decoder_max_batch) == (4, 32)
+    assert tuning.decoder_fuse
+    known = {f"PARLANTE_{field.name.upper()}" for field in fields(DecoderTuning)}
+    assert {name for name in environment if name.startswith("PARLANTE_")} <= known
 
 
 def test_models_have_packages_of_the_suites_versions_but_numpy() -> None:
