@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import grpc.aio
 import numpy as np
@@ -14,6 +14,8 @@ from parlante.triton.faults import Fault, TritonFault, fault_from
 from parlante.triton.frame_call import read_answer, write_request
 from parlante.triton.layout import (
     DECODER,
+    MAX_CALL_ROWS,
+    MAX_PROCESSES,
     PROBE_KEY,
     STORE,
     DecoderSize,
@@ -26,11 +28,7 @@ from parlante.triton.regions import Region
 from parlante.triton.repository import CHANNEL_OPTIONS, reload, translated
 from parlante.types import MOTION_DIM, Uint8Array
 
-__all__ = ["MAX_CALLS", "MAX_CALL_ROWS", "TritonClient", "connect"]
-
-# What is in a call waits and fails together, so it is bounded whatever a server would take.
-MAX_CALL_ROWS: Final = 64
-MAX_CALLS: Final = 16  # what is at a server can no longer be dropped
+__all__ = ["TritonClient", "connect"]
 
 
 class TritonClient:
@@ -112,7 +110,7 @@ class TritonClient:
         num = sum(group.count * max(1, len(group.gpus)) for group in config.instance_group)
         return DecoderSize(
             min(MAX_CALL_ROWS, max(1, int(config.max_batch_size))),
-            min(MAX_CALLS - 1, max(1, int(num))),
+            min(MAX_PROCESSES, max(1, int(num))),
         )
 
     async def reload(self, model: str) -> None:

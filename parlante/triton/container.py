@@ -1,6 +1,6 @@
 """Start the official container's server: ``python3 -m parlante.triton.container FLAGS``.
 
-It serves a copy of our models in which the decoder is set as the variables PARLANTE_DECODER_... say
+It serves our models with the decoder set as the variables PARLANTE_DECODER_... say
 (`parlante.triton.tuning`). Flags of ``tritonserver`` are given through. The process becomes the
 server, so signals reach it.
 """
@@ -17,7 +17,7 @@ from parlante.errors import ParlanteError
 from parlante.settings import load
 from parlante.triton.installation import repository_dir
 from parlante.triton.server import MODEL_FLAGS
-from parlante.triton.tuning import DecoderTuning, write_models
+from parlante.triton.tuning import DecoderTuning, tuned_models
 
 __all__ = ["main"]
 
@@ -39,8 +39,8 @@ def main(
     """
     try:
         tuning = load(DecoderTuning, [], env=env)
-        models = Path(tempfile.mkdtemp(prefix="parlante-models-")) / "models"
-        write_models(repository_dir(), models, tuning)
+        folder = Path(tempfile.mkdtemp(prefix="parlante-models-")) / "models"
+        models = tuned_models(repository_dir(), folder, tuning)
         become(SERVER, [SERVER, f"--model-repository={models}", *MODEL_FLAGS, *argv])
     except (ParlanteError, OSError) as error:
         print(f"parlante-triton: {error}", file=sys.stderr)

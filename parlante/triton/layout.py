@@ -53,8 +53,10 @@ from parlante.types import (
 __all__ = [
     "DECODER",
     "IN_DATA",
+    "MAX_CALL_ROWS",
     "MAX_LATENT_BYTES",
     "MAX_PIXEL_BYTES",
+    "MAX_PROCESSES",
     "MAX_ROWS",
     "MISS",
     "PROBE_KEY",
@@ -78,6 +80,10 @@ __all__ = [
 
 DECODER: Final = "decoder"
 STORE: Final = "avatar_store"
+# What is in a call waits and fails together, and what is at a server can no longer be dropped: so
+# both are bounded, whatever a server would take.
+MAX_CALL_ROWS: Final = 64
+MAX_PROCESSES: Final = 15
 MAX_ROWS: Final = 8  # max_batch_size of the decoder as it is configured here
 # Of the pixels in one call: 8 usual frames with alpha, or one of a whole picture of 1920x1080.
 MAX_PIXEL_BYTES: Final = 8 * FRAME_SIZE_PX * FRAME_SIZE_PX * 4

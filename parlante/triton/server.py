@@ -21,7 +21,7 @@ from typing import Final
 
 from parlante.errors import Unavailable
 from parlante.triton.installation import Installation
-from parlante.triton.tuning import DecoderTuning, write_models
+from parlante.triton.tuning import DecoderTuning, tuned_models
 
 __all__ = ["MODEL_FLAGS", "TritonPorts", "TritonServer", "free_ports"]
 
@@ -73,7 +73,7 @@ class TritonServer:
         options: Further flags of the server.
         limit: Called in the server's process before it starts, e.g. to bound what it may use.
         environment: Variables beside those of this process.
-        tuning: Settings of the decoder; None leaves them as the repository has them.
+        tuning: Settings of the decoder; None changes none.
 
     Attributes:
         ports: Where it listens.
@@ -92,7 +92,7 @@ class TritonServer:
         environment: Mapping[str, str] | None = None,
         tuning: DecoderTuning | None = None,
     ) -> None:
-        self._tuning = tuning
+        self._tuning = tuning or DecoderTuning()
         self._installation = installation
         self._host = host
         self._options = tuple(options)
@@ -155,11 +155,10 @@ class TritonServer:
         backends = self._dir / "backends"
         if not backends.exists():
             self._make_backend_dir(backends / "python")
-        if self._tuning is not None and not self._models.exists():
-            write_models(self._installation.repository, self._models, self._tuning)
+        models = tuned_models(self._installation.repository, self._dir / "models", self._tuning)
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                self._command(backends),
+                self._command(backends, models),
                 env=self._variables(),
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -216,11 +215,11 @@ class TritonServer:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
 
-    def _command(self, backends: Path) -> list[str]:
+    def _command(self, backends: Path, models: Path) -> list[str]:
         ports = self.ports
         return [
             str(self._installation.binary),
-            f"--model-repository={self._models}",
+            f"--model-repository={models}",
             f"--backend-directory={backends}",
             *MODEL_FLAGS,
             *(f"--{name}-address={self._host}" for name in ("grpc", "http", "metrics")),
@@ -231,10 +230,6 @@ class TritonServer:
             f"--exit-timeout-secs={int(_STOP_GRACE_S / 2)}",
             *self._options,
         ]
-
-    @property
-    def _models(self) -> Path:
-        return self._installation.repository if self._tuning is None else self._dir / "models"
 
     def _variables(self) -> dict[str, str]:
         found = self._installation

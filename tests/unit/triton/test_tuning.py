@@ -11,7 +11,7 @@ from parlante.settings import load
 from parlante.triton.container import main
 from parlante.triton.installation import repository_dir
 from parlante.triton.server import MODEL_FLAGS
-from parlante.triton.tuning import DecoderTuning, write_models
+from parlante.triton.tuning import DecoderTuning, tuned_models
 
 
 def config_of(models: Path) -> str:
@@ -19,9 +19,19 @@ def config_of(models: Path) -> str:
 
 
 def test_defaults_change_nothing(tmp_path: Path) -> None:
-    write_models(repository_dir(), tmp_path / "models", DecoderTuning())
-    assert config_of(tmp_path / "models") == config_of(repository_dir())
-    assert (tmp_path / "models" / "avatar_store" / "1" / "model.py").is_file()
+    models = tuned_models(repository_dir(), tmp_path / "models", DecoderTuning())
+    assert config_of(models) == config_of(repository_dir())
+    assert (models / "avatar_store" / "1" / "model.py").is_file()
+
+
+def test_what_is_not_asked_for_stays_as_the_repository_has_it(tmp_path: Path) -> None:
+    own = DecoderTuning(decoder_processes=3, decoder_max_batch=16, decoder_threads=7)
+    edited = tuned_models(repository_dir(), tmp_path / "edited", own)
+    models = tuned_models(edited, tmp_path / "models", DecoderTuning(decoder_fuse=True))
+    expected = config_of(edited).replace(
+        '"FUSE" value { string_value: "0"', '"FUSE" value { string_value: "1"'
+    )
+    assert config_of(models) == expected != config_of(edited)
 
 
 def test_all_settings_are_written(tmp_path: Path) -> None:
@@ -31,8 +41,8 @@ def test_all_settings_are_written(tmp_path: Path) -> None:
         "PARLANTE_DECODER_FUSE": "1",
         "PARLANTE_DECODER_THREADS": "2",
     }
-    write_models(repository_dir(), tmp_path / "models", load(DecoderTuning, [], env=env))
-    text = config_of(tmp_path / "models")
+    tuning = load(DecoderTuning, [], env=env)
+    text = config_of(tuned_models(repository_dir(), tmp_path / "models", tuning))
     assert "instance_group [ { count: 4 } ]" in text
     assert "max_batch_size: 32" in text
     assert text.count("batch_size: 32") == 2
@@ -57,7 +67,7 @@ def test_models_that_are_not_known_are_not_guessed_at(tmp_path: Path) -> None:
     decoder.mkdir(parents=True)
     (decoder / "config.pbtxt").write_text('name: "decoder"\n')
     with pytest.raises(FailedPrecondition) as caught:
-        write_models(tmp_path / "source", tmp_path / "models", DecoderTuning())
+        tuned_models(tmp_path / "source", tmp_path / "models", DecoderTuning(decoder_processes=2))
     assert caught.value.reason == "UNKNOWN_MODELS"
 
 
