@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parlante.models import face_mesh as fm
+from parlante.models.smooth_step import smooth_step
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -259,8 +260,7 @@ def _half_width(lips: LipHandles, face: Float64Array) -> float:
 
 
 def _rise(value: float, none: float, all_: float) -> float:
-    t = min(max((value - none) / (all_ - none), 0.0), 1.0)
-    return t * t * (3.0 - 2.0 * t)
+    return smooth_step((value - none) / (all_ - none))
 
 
 def round_opening(lips: LipHandles, face: Float64Array) -> Float64Array:

@@ -38,6 +38,7 @@ from parlante.models.face_channels import (
 )
 from parlante.models.face_plate import FacePlate
 from parlante.models.jit import kernel
+from parlante.models.smooth_step import smooth_step
 from parlante.types import MOTION_DIM, MOTION_INDEX, Float32Array
 
 Float64Array = npt.NDArray[np.float64]
@@ -251,11 +252,11 @@ def kept_share(motion: Float32Array, gone_by: float) -> float:
         motion: float32 [60].
         gone_by: Motion of jaw or lips that leaves nothing of it.
     """
-    shut = _fade(_shut(motion) / SHUTS_BY)
+    shut = smooth_step(_shut(motion) / SHUTS_BY)
     if shut == 1.0:
         return 0.0
     moves = float(np.abs(motion[_SPEAKING]).max())
-    return (1.0 - shut) * (1.0 - _fade((moves - STILL_MOUTH) / (gone_by - STILL_MOUTH)))
+    return (1.0 - shut) * (1.0 - smooth_step((moves - STILL_MOUTH) / (gone_by - STILL_MOUTH)))
 
 
 def _shut(motion: Float32Array) -> float:
@@ -267,7 +268,7 @@ def _shut(motion: Float32Array) -> float:
 
 def _rolled(motion: Float32Array) -> float:
     """How far a lower lip is rolled to the upper teeth, [0, 1]."""
-    return _fade(float(motion[_ROLL_LOWER]) / LABIODENTAL_ROLL)
+    return smooth_step(float(motion[_ROLL_LOWER]) / LABIODENTAL_ROLL)
 
 
 def labiodental(motion: Float32Array) -> float:
@@ -277,11 +278,6 @@ def labiodental(motion: Float32Array) -> float:
 
 def _rounding(motion: Float32Array) -> float:
     return min(1.0, float(motion[_PUCKER] + motion[_FUNNEL]))
-
-
-def _fade(t: float) -> float:
-    t = min(max(t, 0.0), 1.0)
-    return t * t * (3.0 - 2.0 * t)
 
 
 @kernel

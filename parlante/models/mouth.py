@@ -16,6 +16,7 @@ from parlante.models import face_mesh as fm
 from parlante.models.lip_opening import find_opening, redness_of, sample_colours
 from parlante.models.mouth_shading import shade_mouth
 from parlante.models.photo_teeth import find_teeth
+from parlante.models.smooth_step import smooth_step
 from parlante.models.teeth import (
     LOWER_TOOTH_WIDTHS,
     TOOTH_WIDTHS,
@@ -213,7 +214,7 @@ def mouth_shape(
     if (high <= low).any():
         return None
     gap_iod = gap_px / px_per_iod
-    presence = _fade((gap_iod - UNSEEN_GAP) / _nearer(FADE_IN_GAP, labiodental))
+    presence = smooth_step((gap_iod - UNSEEN_GAP) / _nearer(FADE_IN_GAP, labiodental))
     narrow = 1.0 - width / (px_per_iod * max(mouth.rest_width, 0.1))
     return MouthShape(
         frame=np.array([*first, *along, width], np.float32),
@@ -221,7 +222,7 @@ def mouth_shape(
         lower=lower,
         gap_iod=gap_iod,
         presence=presence if mouth.is_closed else 1.0,
-        opened=_fade(gap_iod / _nearer(SLIT_IOD, labiodental)),
+        opened=smooth_step(gap_iod / _nearer(SLIT_IOD, labiodental)),
         narrow=min(max(narrow / ROUNDED_NARROW, 0.0), 1.0),
         box=np.concatenate([low, high]),
     )
@@ -262,11 +263,6 @@ def render_mouth(
 def _nearer(gap_iod: float, labiodental: float) -> float:
     """A gap, less where teeth stand right behind it: no shadow hides them."""
     return gap_iod * (1.0 - TEETH_IN_GAP * labiodental)
-
-
-def _fade(t: float) -> float:
-    t = min(max(t, 0.0), 1.0)
-    return t * t * (3.0 - 2.0 * t)
 
 
 def _outline(points: Float32Array, width: float) -> Float32Array:

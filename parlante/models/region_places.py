@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from parlante.models import face_mesh as fm
 from parlante.models.frame_geometry import FrameGeometry
+from parlante.models.smooth_step import smooth_step
 from parlante.types import FRAME_SIZE_PX, Float32Array
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def place_mouth(avatar: PreparedAvatar, geometry: FrameGeometry) -> RegionPlace:
         10.0 * float(geometry.jaw[0]), geometry.tongue_out, 10.0 * photo, 10.0 * moved,
         *(3.0 * geometry.angles[:2]), 3.0 * avatar.yaw,
     )  # fmt: skip
-    present = _smooth((gap - SHUT_GAP) / (OPEN_GAP - SHUT_GAP))
+    present = smooth_step((gap - SHUT_GAP) / (OPEN_GAP - SHUT_GAP))
     return RegionPlace(
         to_frame=to_frame,
         to_map=to_map,
@@ -219,11 +220,6 @@ def _moved(
 def _rising(moved: float, scale: float) -> float:
     """0 at rest, 1 for whatever moves far."""
     return 1.0 - math.exp(-((moved / scale) ** 2))
-
-
-def _smooth(t: float) -> float:
-    t = min(max(t, 0.0), 1.0)
-    return t * t * (3.0 - 2.0 * t)
 
 
 def _condition(*values: float) -> Float32Array:

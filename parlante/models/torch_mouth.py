@@ -5,7 +5,6 @@ Axes: E mouths that are drawn, P their pixels.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -31,6 +30,7 @@ from parlante.models.mouth_shading import (
     UPPER_EDGE,
     WET,
 )
+from parlante.models.smooth_step import smooth_step
 from parlante.models.teeth import (
     TEXTURE_BOTTOM,
     TEXTURE_HALF_WIDTH,
@@ -72,7 +72,7 @@ def mouth_numbers(
     return (
         *shape.frame.tolist(), *head.reshape(-1).tolist(), float(jaw[0]), float(jaw[1]),
         tongue_out, shape.presence, shape.opened,
-        _smooth((shape.gap_iod - 0.10) / 0.15), shape.narrow, determinant,
+        smooth_step((shape.gap_iod - 0.10) / 0.15), shape.narrow, determinant,
     )  # fmt: skip
 
 
@@ -211,11 +211,6 @@ def blend_patches(
     seen = bilinear(texels, own, x, y)
     weight = (share * is_there)[:, None] * seen[:, 3:] / 255.0
     return to_levels(base + weight * (seen[:, :3] - base))
-
-
-def _smooth(t: float) -> float:
-    t = min(max(t, 0.0), 1.0)
-    return math.pow(t, 2) * (3.0 - 2.0 * t)
 
 
 def mouth_colours(mouth: MouthLayers) -> Float32Array:
