@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from parlante.errors import FailedPrecondition, InvalidInput
+from parlante.gpu import gpu_index
 
 __all__ = ["AUTO", "FUSE_MODES", "Hardware", "choose_device", "send"]
 
@@ -106,18 +107,18 @@ def choose_device(choice: str = AUTO) -> torch.device:
         choice = "cuda" if torch.cuda.is_available() else "cpu"
     if choice == "cpu":
         return torch.device("cpu")
-    kind, _, index = choice.partition(":")
-    if kind != "cuda" or not (index or "0").isdecimal():
+    index = gpu_index(choice)
+    if index is None:
         raise _bad_option("device", f"{AUTO}, cpu, cuda or cuda:N", choice[:40])
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if int(index or "0") >= found:
+    if index >= found:
         raise FailedPrecondition(
             f"{choice} is wanted and torch {torch.__version__} finds {found} GPUs; install torch "
             "with CUDA and its driver, or train with --device cpu",
             reason="NO_SUCH_DEVICE",
             field="device",
         )
-    return torch.device("cuda", int(index or "0"))
+    return torch.device("cuda", index)
 
 
 def send(arrays: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from parlante.errors import FailedPrecondition
+from parlante.gpu import gpu_index
 
 __all__ = ["AUTO", "DEVICE_VARIABLE", "LOOPS", "MOTION_DEVICE_VARIABLE", "choose_device"]
 
@@ -43,14 +44,14 @@ def choose_device(
         choice = f"cuda:{args['model_instance_device_id']}"
     if choice == "cpu":
         return choice
-    kind, _, index = choice.partition(":")
-    if kind != "cuda" or not (index or "0").isdecimal():
+    index = gpu_index(choice)
+    if index is None:
         raise FailedPrecondition(
             f"a device must be {AUTO!r}, {LOOPS!r}, 'cpu' or 'cuda:N'; got {choice[:40]!r}",
             reason="NO_SUCH_DEVICE",
         )
     found = num_gpus()
-    if int(index or "0") >= found:
+    if index >= found:
         raise FailedPrecondition(
             f"{choice} is wanted and torch finds {found} GPUs; install torch with CUDA, or set the "
             f"device to {LOOPS!r} to decode on the CPU",
