@@ -8,9 +8,8 @@ Axis letters: B batch, T frames, D latents.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from parlante.models.motion_dit import BLOCK_FRAMES, NUM_GROUPS, MotionDiT
 from parlante.models.motion_space import LATENT_DIM
 from parlante.training.batches import Batch
 from parlante.training.losses import LossWeights, denoising_loss, naming_loss, reading_loss
+from parlante.training.precision import products
 
 if TYPE_CHECKING:
     from parlante.training.loop import TrainingConfig
@@ -83,14 +83,13 @@ class Objective:
     def __init__(self, model: MotionDiT, naming_share: float, *, bfloat16: bool) -> None:
         self._model = model
         self._naming_share = naming_share
-        device = next(model.parameters()).device
-        self._weights = LossWeights.on(device)
-        self._device_type = device.type
+        self._device = next(model.parameters()).device
+        self._weights = LossWeights.on(self._device)
         self._bfloat16 = bfloat16
 
     def reading(self, batch: Batch) -> Tensor:
         """Loss of the audio encoder alone."""
-        with self._products():
+        with products(self._device, self._bfloat16):
             _, mouth, scores = self._model.read_audio(batch.features, batch.look)
         naming = naming_loss(scores.float(), batch.visemes, self._weights)
         reading = reading_loss(mouth.float(), batch.latents, self._weights)
@@ -100,7 +99,7 @@ class Objective:
         """Total loss, and the mouth as read from sound [B, T, 9]."""
         past = batch.latents + noise.roughness * noise.on_past
         noised = add_noise(batch.latents, noise.on_latents, noise.levels)
-        with self._products():
+        with products(self._device, self._bfloat16):
             speech, mouth, scores = self._model.read_audio(batch.features, batch.look)
             conditions = self._model.condition(speech, batch.controls, noise.keep)
             predicted = self._model(past, noised, noise.levels, conditions, noise.see_past)
@@ -108,8 +107,3 @@ class Objective:
         reading = reading_loss(mouth.float(), batch.latents, self._weights)
         naming = naming_loss(scores.float(), batch.visemes, self._weights)
         return denoising + reading + self._naming_share * naming, mouth
-
-    def _products(self) -> AbstractContextManager[Any]:
-        if not self._bfloat16:
-            return nullcontext()
-        return torch.autocast(self._device_type, dtype=torch.bfloat16)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -27,7 +29,8 @@ def runs_in_bfloat16(asked: bool | None, device_type: str = "cpu") -> bool:
     return device_type == "cuda" or multiplies_bfloat16()
 
 
-def products(device: torch.device, asked: bool | None) -> torch.autocast:
+def products(device: torch.device, asked: bool | None) -> AbstractContextManager[Any]:
     """Have matrix products on a device run as a config's `bfloat16` asks, within a `with`."""
-    enabled = runs_in_bfloat16(asked, device.type)
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+    if not runs_in_bfloat16(asked, device.type):
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from parlante.models.face_features import PartNet
 from parlante.models.face_net import RegionNet
 from parlante.training.face.batches import RegionBatch
+from parlante.training.precision import products
 
 __all__ = ["LossWeights", "region_loss"]
 
@@ -55,7 +56,7 @@ def region_loss(
         The loss, and the mean error of colour before and after within what may be changed.
     """
     device = batch.answer.device
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
+    with products(device, bfloat16):
         change, mask, shade = net(batch.region, net.look(batch.portrait))
     drawn, answer = batch.region.rgb, batch.answer
     made = drawn + change
@@ -70,7 +71,7 @@ def region_loss(
     held = (is_right * (mask + shade.abs().mean(1, keepdim=True))).sum() / total
     loss = loss + weights.restraint * held
     if parts is not None:
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
+        with products(device, bfloat16):
             apart = parts.distance(made, answer, counts).mean()
         loss = loss + weights.likeness * apart
     if batch.num_twins:
