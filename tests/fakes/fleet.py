@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from parlante.fleet.endpoints import StaticDiscovery
 from parlante.fleet.pool import ReplicaPool
 from tests.fakes.stages import FakeStages, serve_fakes
+from tests.fakes.wire import eventually
 
 
 def fake_pool(stage: str, *replicas: FakeStages) -> ReplicaPool:
@@ -26,3 +27,11 @@ async def serve_fleet(
             replica.encoder = replicas[0].encoder
             await stack.enter_async_context(serve_fakes(replica))
         yield replicas
+
+
+async def until_open(pool: ReplicaPool, num_replicas: int) -> None:
+    """Wait until so many replicas take streams.
+
+    A pool that has not heard of its replicas yet has none that is shut: they are counted.
+    """
+    await eventually(lambda: sum(replica.is_open for replica in pool.replicas) == num_replicas)

@@ -47,8 +47,8 @@ async def exchange(
     return responses, None
 
 
-async def eventually(condition: Callable[[], bool], *, timeout_s: float = 3.0) -> None:
-    """Wait until a condition holds; fails when it does not in time."""
+async def eventually(condition: Callable[[], bool], *, timeout_s: float = 10.0) -> None:
+    """Wait until a condition holds; fails when it does not in time, slow machines counted in."""
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110 (the condition is on the server's side)
             await asyncio.sleep(0.005)

@@ -31,7 +31,7 @@ from parlante.types import (
     RenderedFrame,
 )
 from tests.fakes.encoder import portrait_bytes
-from tests.fakes.fleet import fake_pool, serve_fleet
+from tests.fakes.fleet import fake_pool, serve_fleet, until_open
 from tests.fakes.motion import FakeMotion
 from tests.fakes.renderer import read_marker
 from tests.fakes.stages import FakeStages
@@ -72,7 +72,7 @@ async def _move_once(
 ) -> list[MotionBlock]:
     """Run a stream and disturb the replica that serves it after some blocks."""
     async with fake_pool("motion", *replicas) as pool:
-        await eventually(lambda: all(replica.is_open for replica in pool.replicas))
+        await until_open(pool, len(replicas))
         motion = FleetMotion(pool, patience=PATIENCE)
         blocks: list[MotionBlock] = []
         async with closing(motion.stream(MotionConfig(**config), _speech())) as source:
@@ -166,7 +166,7 @@ async def test_an_error_of_the_inputs_is_the_streams() -> None:
         raise InvalidInput("bad audio", reason="AUDIO_GAP")
 
     async with serve_fleet(2, _stages) as replicas, fake_pool("motion", *replicas) as pool:
-        await eventually(lambda: all(replica.is_open for replica in pool.replicas))
+        await until_open(pool, 2)
         with pytest.raises(InvalidInput) as failed:
             async for _ in FleetMotion(pool).stream(MotionConfig(), broken()):
                 pass
@@ -264,7 +264,7 @@ RENDER_DISTURBANCES = {
 async def test_frames_go_on_as_if_nothing_had_happened(name: str) -> None:
     frames: list[RenderedFrame] = []
     async with serve_fleet(2) as replicas, fake_pool("renderer", *replicas) as pool:
-        await eventually(lambda: all(replica.is_open for replica in pool.replicas))
+        await until_open(pool, 2)
         avatar = await replicas[0].encoder.create(portrait_bytes())
         renderer = FleetRenderer(pool, patience=PATIENCE)
         config = RenderConfig(avatar_key=avatar.key)
@@ -296,7 +296,7 @@ def test_the_render_log_replays_gaps_as_gaps() -> None:
 async def test_those_who_would_go_on_make_the_avatar_ready() -> None:
     async with serve_fleet(3) as replicas, fake_pool("renderer", *replicas) as pool:
         avatar = await replicas[0].encoder.create(portrait_bytes())
-        await eventually(lambda: all(replica.is_open for replica in pool.replicas))
+        await until_open(pool, 3)
         lease = await pool.acquire(avatar.key)
         renderer = FleetRenderer(pool).with_lease(lease)
         names = [one.endpoint.address for one in pool.standbys(avatar.key, lease.replica)]
@@ -313,7 +313,7 @@ async def test_those_who_would_go_on_make_the_avatar_ready() -> None:
 
 async def test_a_full_favourite_is_not_the_only_one_that_makes_ready() -> None:
     async with serve_fleet(3) as replicas, fake_pool("renderer", *replicas) as pool:
-        await eventually(lambda: all(replica.is_open for replica in pool.replicas))
+        await until_open(pool, 3)
         lease = await pool.acquire("avatar")
         (other,) = pool.standbys("avatar", lease.replica)
         favourite = next(r for r in replicas if r.target == other.endpoint.address)
@@ -330,7 +330,7 @@ async def test_a_full_favourite_is_not_the_only_one_that_makes_ready() -> None:
 
 async def test_a_stream_leaves_between_two_outputs_when_the_next_replica_is_ready() -> None:
     async with serve_fleet(2) as replicas, fake_pool("renderer", *replicas) as pool:
-        await eventually(lambda: all(replica.is_open for replica in pool.replicas))
+        await until_open(pool, 2)
         avatar = await replicas[0].encoder.create(portrait_bytes())
         serving_at: list[str] = []
         config = RenderConfig(avatar_key=avatar.key)
@@ -362,7 +362,7 @@ async def test_frames_go_on_while_the_next_replica_makes_the_avatar_ready(
     monkeypatch.setattr(ReplicaPool, "standbys", lambda *_: [])
     monkeypatch.setattr("parlante.rpc.lifecycle.OVERLAP_S", 30.0)
     async with serve_fleet(2) as replicas, fake_pool("renderer", *replicas) as pool:
-        await eventually(lambda: all(replica.is_open for replica in pool.replicas))
+        await until_open(pool, 2)
         avatar = await replicas[0].encoder.create(portrait_bytes())
         num_before, num_meanwhile = 5, 0
         config = RenderConfig(avatar_key=avatar.key)
@@ -397,7 +397,7 @@ class SlowLatents:
 
 async def test_a_stream_stays_for_the_overlap_when_nobody_else_has_room() -> None:
     async with serve_fleet(2, _stages) as replicas, fake_pool("motion", *replicas) as pool:
-        await eventually(lambda: all(replica.is_open for replica in pool.replicas))
+        await until_open(pool, 2)
         motion, blocks = FleetMotion(pool, patience=PATIENCE), 0
         async with closing(motion.stream(MotionConfig(), _speech())) as source:
             async for _ in source:
@@ -413,7 +413,7 @@ async def test_a_stream_stays_for_the_overlap_when_nobody_else_has_room() -> Non
 
 async def test_what_was_leased_for_a_move_is_given_back_when_the_stream_ends() -> None:
     async with serve_fleet(2, _stages) as replicas, fake_pool("motion", *replicas) as pool:
-        await eventually(lambda: all(replica.is_open for replica in pool.replicas))
+        await until_open(pool, 2)
         lease = await pool.acquire()
         successor = Successor(pool, "", None)
         successor.seek(lease)

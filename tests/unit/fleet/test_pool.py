@@ -26,7 +26,7 @@ from parlante.rpc.slots import Slots
 from parlante.telemetry import ATTRIBUTE_REASON, ATTRIBUTE_STAGE
 from parlante.types import AudioChunk, MotionBlock, MotionConfig, MotionInput
 from parlante.v1 import replica_pb2, replica_pb2_grpc
-from tests.fakes.fleet import fake_pool, serve_fleet
+from tests.fakes.fleet import fake_pool, serve_fleet, until_open
 from tests.fakes.metrics import counts, read_metrics
 from tests.fakes.stages import FakeStages, serve_fakes
 from tests.fakes.wire import eventually, forever
@@ -64,7 +64,7 @@ def _two_slots() -> FakeStages:
 
 async def test_leases_go_to_the_favourite_and_then_to_the_rest_until_all_is_full() -> None:
     async with serve_fleet(3, _two_slots) as replicas, fake_pool("renderer", *replicas) as pool:
-        await eventually(lambda: all(replica.is_open for replica in pool.replicas))
+        await until_open(pool, 3)
         order = favourites("anna", [replica.target for replica in replicas], 3)
         got = [(await pool.acquire("anna")).replica.endpoint.address for _ in range(6)]
         assert sorted(got) == sorted(order * 2)
@@ -77,7 +77,7 @@ async def test_leases_go_to_the_favourite_and_then_to_the_rest_until_all_is_full
 
 async def test_many_at_once_never_get_more_than_there_is() -> None:
     async with serve_fleet(3, _two_slots) as replicas, fake_pool("motion", *replicas) as pool:
-        await eventually(lambda: all(replica.is_open for replica in pool.replicas))
+        await until_open(pool, 3)
         results = await asyncio.gather(*(pool.acquire() for _ in range(20)), return_exceptions=True)
         errors = [result for result in results if isinstance(result, BaseException)]
         assert {type(error) for error in errors} == {Overloaded}
@@ -124,13 +124,13 @@ async def test_a_cordoned_replica_is_left_alone_and_says_so() -> None:
         answer = await stub.Cordon(replica_pb2.CordonRequest(cordoned=True))
         assert answer.load.cordoned
         await eventually(lambda: all(replica.load for replica in pool.replicas))
-        await eventually(lambda: sum(replica.is_open for replica in pool.replicas) == 1)
+        await until_open(pool, 1)
         for _ in range(2):
             assert (await pool.acquire()).replica.endpoint.address == second.target
         with pytest.raises(Overloaded):
             await pool.acquire()
         await stub.Cordon(replica_pb2.CordonRequest(cordoned=False))
-        await eventually(lambda: sum(replica.is_open for replica in pool.replicas) == 2)
+        await until_open(pool, 2)
         assert (await pool.acquire()).replica.endpoint.address == first.target
 
 

@@ -26,7 +26,7 @@ from parlante.fleet.scale_guard import COST_ANNOTATION, LEAVES_NOW, ScaleGuard
 from parlante.fleet.scale_in import Policy, fits_without
 from parlante.types import AudioChunk, MotionConfig, MotionInput
 from parlante.v1 import replica_pb2
-from tests.fakes.fleet import serve_fleet
+from tests.fakes.fleet import serve_fleet, until_open
 from tests.fakes.kubernetes_api import (
     FakeKubernetes,
     ReplicaSetController,
@@ -140,7 +140,7 @@ async def _frames(pool: ReplicaPool, num_frames: int) -> list[int]:
 
 async def test_a_replica_too_many_is_emptied_and_then_goes() -> None:
     async with _cluster() as cluster, ReplicaPool("motion", cluster.discover()) as pool:
-        await eventually(lambda: all(replica.is_open for replica in pool.replicas))
+        await until_open(pool, 3)
         controller = ReplicaSetController(
             cluster.kubernetes, DEPLOYMENT, list(cluster.replicas), cluster.delete
         )
