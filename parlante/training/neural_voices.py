@@ -135,7 +135,9 @@ class NeuralVoices:
         mixture = draw_mixture(engine.names, language, rng)
         speed = float(np.exp(rng.normal(0.05, 0.16)))
         while True:
-            yield engine.speak(self._spelling(language, rng), mixture, speed)
+            speech = engine.speak(self._spelling(language, rng), mixture, speed)
+            if speech.phones:  # digits in romanised Japanese have no sound
+                yield speech
 
     def _piper_talk(self, rng: np.random.Generator) -> Iterator[Speech]:
         engine = self._piper
