@@ -1,7 +1,7 @@
 """Head, brows, lids and gaze of synthetic speakers, as stochastic processes.
 
 Only summary statistics of real people enter here (spreads, spectra, rates and correlations of
-head angles, blink rates, brow movement); no recording does. Signs are those of `types.py`.
+head angles, blink rates, brow movement); no recording does. Signs are those of `parlante.types`.
 Axis letters: T frames (25 Hz).
 """
 
