@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -180,7 +180,12 @@ class Studio:
 
     def render(self, motion: Float32Array) -> list[Uint8Array]:
         """Render motion float32 [T, 60] to RGB pictures."""
-        return [self._decoder.render(self._avatar, np.ascontiguousarray(row)) for row in motion]
+        return list(self.draw(motion))
+
+    def draw(self, motion: Float32Array) -> Iterator[Uint8Array]:
+        """Render motion float32 [T, 60], one picture at a time."""
+        for row in motion:
+            yield self._decoder.render(self._avatar, np.ascontiguousarray(row))
 
     def posed_yaw_pitch_roll(self, motion: Float32Array) -> FloatArray:
         """Angles of one frame, rad: of the renderer's own posed mesh, its depth added.
@@ -204,7 +209,7 @@ class Studio:
 
     def track(self, motion: Float32Array) -> list[FaceMeasures]:
         """Render motion and measure the face in every picture that shows one."""
-        faces = self.tracker.track(self.render(motion))
+        faces = self.tracker.track(self.draw(motion))
         return [measure_face(face.points) for face in faces if face is not None]
 
     def face_of(self, picture: Uint8Array) -> Uint8Array:

@@ -25,6 +25,7 @@ __all__ = [
     "FaceCurves",
     "FloatArray",
     "correlation",
+    "measure_landmarks",
     "track_video",
     "tracked_curves",
 ]
@@ -126,7 +127,7 @@ def track_video(path: Path, tracker: FaceTracker) -> FaceCurves:
             times_s.append(frame.time_s)
             yield frame
 
-    rows = [_measure(face) for face in tracker.track(frame.rgb for frame in pictures())]
+    rows = [measure_landmarks(face) for face in tracker.track(frame.rgb for frame in pictures())]
     if sum(row is not None for row in rows) < 2:
         raise InvalidInput(
             f"{path.name} shows no face in {len(rows)} frames; give a video of one talking face",
@@ -164,7 +165,8 @@ def tracked_curves(
     )
 
 
-def _measure(landmarks: FaceLandmarks | None) -> dict[str, float] | None:
+def measure_landmarks(landmarks: FaceLandmarks | None) -> dict[str, float] | None:
+    """Give a value per name in `MEASURES`; None where no face was found."""
     if landmarks is None:
         return None
     face, _ = canonicalize(landmarks.points)
