@@ -17,6 +17,7 @@ import numpy as np
 
 from parlante.models.motion_space import FACE, GAZE_SLICE, LATENT_INDEX, LATENT_SCALE, MOUTH
 from parlante.models.pose_state import (
+    LID_COURSE,
     PoseState,
     accent_now,
     anchor_target,
@@ -66,8 +67,6 @@ SHAPE_GAINS: Final = {
 }
 # Moods are drawn without the wrinkles that make people's plain, so the movement says more.
 MOOD_GAINS: Final = {"browDown": 1.25, "eyeSquint": 1.6, "mouthFrown": 1.6, "noseSneer": 1.5}
-# 0.3 s, closing faster than opening; the tracker sees people's lids down for 0.22 s.
-LID_COURSE: Final = (0.5, 1.0, 1.0, 0.85, 0.6, 0.33, 0.12)
 # Lips that nothing opens rest on each other a little firmer than in the portrait, whose own often
 # leave a slit. All of it up to the first aperture, none from the second on (IOD).
 REST_PRESS: Final = 0.45

@@ -40,6 +40,9 @@ class SamplerConfig:
         mouth_temperature: Scale of the noise that the mouth starts from, [0, 1]; below 1 the lips
             follow the sound more strictly than they follow chance.
         head_temperature: Scale of the noise that head motion starts from; few steps calm it.
+        tilt_by_turn: Correlation of the noise that a tilt starts from with that of a turn, within
+            (-1, 1). People tilt the head against its turn (-0.25 in recordings); few steps forget
+            it.
         face_temperature: Scale of the noise that brows and expression start from.
         blink_temperature: Scale of the noise that blinks start from. They are rare events, which
             few-step sampling makes rarer; above 1 sets their rate right again.
@@ -56,6 +59,7 @@ class SamplerConfig:
     guidance: GuidanceScales = field(default_factory=GuidanceScales)
     mouth_temperature: float = 0.6
     head_temperature: float = 1.9
+    tilt_by_turn: float = -0.45
     face_temperature: float = 1.6
     blink_temperature: float = 1.5
     gaze_temperature: float = 2.0

@@ -6,7 +6,9 @@ Axis letters: T frames, D latents.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +20,16 @@ from parlante.models.motion_sampling import SamplerConfig, denoise_blocks
 from parlante.models.motion_space import (
     FACE_SLICE,
     GAZE_SLICE,
+    HEAD,
     HEAD_SLICE,
     LATENT_DIM,
     LATENT_INDEX,
     MOUTH_SLICE,
 )
 from parlante.types import Float32Array
+
+_YAW: Final = HEAD.index("yaw")
+_ROLL: Final = HEAD.index("roll")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +86,16 @@ def noise_of(place: Place, sampler: SamplerConfig) -> Float32Array:
     draws = [rng.standard_normal(LATENT_DIM, dtype=np.float32) for rng in _frame_rngs(place, 0)]
     noise = np.stack(draws)
     noise[:, MOUTH_SLICE] *= np.float32(sampler.mouth_temperature)
-    noise[:, HEAD_SLICE] *= np.float32(sampler.head_temperature)
+    head = _tilted(noise[:, HEAD_SLICE], sampler.tilt_by_turn)
+    noise[:, HEAD_SLICE] = head * np.float32(sampler.head_temperature)
     noise[:, FACE_SLICE] *= np.float32(sampler.face_temperature)
     noise[:, LATENT_INDEX["blink"]] *= np.float32(sampler.blink_temperature)
     noise[:, GAZE_SLICE] *= np.float32(sampler.gaze_temperature)
     return noise
+
+
+def _tilted(noise: Float32Array, share: float) -> Float32Array:
+    """Make the noise [T, 6] of the head's tilt follow that of its turn, as strong as before."""
+    tilted = noise.copy()
+    tilted[:, _ROLL] = share * noise[:, _YAW] + math.sqrt(1.0 - share**2) * noise[:, _ROLL]
+    return tilted

@@ -15,9 +15,9 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d, median_filter
 
 from parlante.models.eye_state import SQUINT_GAIN, WIDE_GAIN
-from parlante.models.motion_channels import LID_COURSE, VOR_GAIN
+from parlante.models.motion_channels import VOR_GAIN
 from parlante.models.motion_space import FACE, HEAD
-from parlante.models.pose_state import HEAD_GAZE_SHARE, LID_PAUSE_FRAMES
+from parlante.models.pose_state import HEAD_GAZE_SHARE, LID_COURSE, LID_PAUSE_FRAMES
 from parlante.training.videos.calibration import CHANNELS, invert
 from parlante.training.videos.cleaning import Segment
 from parlante.training.videos.lips import change_of, mouth_of, with_dead_zone

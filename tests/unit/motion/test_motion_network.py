@@ -19,6 +19,7 @@ from parlante.models.audio_features import (
 from parlante.models.layers.causal_conv import CONTEXT_HOPS, FRAME_CONTEXT, HOP_CONTEXT
 from parlante.models.motion_channels import to_channels
 from parlante.models.motion_dit import NUM_GROUPS, NUM_READ
+from parlante.models.motion_sampling import SamplerConfig
 from parlante.models.motion_space import (
     CONDITION_DIM,
     HEAD_SLICE,
@@ -28,8 +29,9 @@ from parlante.models.motion_space import (
     head_latents,
 )
 from parlante.models.motion_weights import load_weights, save_weights
-from parlante.models.pose_state import PoseState
+from parlante.models.pose_state import NATURAL_BLINK_SHARE, PoseState
 from parlante.types import MOTION_INDEX, Controls, Driving, HeadPose
+from services.motion.drawing import Place, noise_of
 from services.motion.session import half_encode
 
 LOOK = torch.tensor([1])
@@ -202,6 +204,15 @@ def test_head_latents_come_back_as_motion():
         assert shown.std() == pytest.approx(wanted.std(), rel=0.2)
 
 
+def test_a_tilt_starts_against_its_turn():
+    noises = [noise_of(Place(7, block), SamplerConfig()) for block in range(800)]
+    head = np.concatenate(noises)[:, HEAD_SLICE]
+    yaw, pitch, roll = head[:, :3].T
+    assert np.corrcoef(yaw, roll)[0, 1] == pytest.approx(SamplerConfig().tilt_by_turn, abs=0.06)
+    assert abs(np.corrcoef(yaw, pitch)[0, 1]) < 0.08
+    assert roll.std() == pytest.approx(yaw.std(), rel=0.06)
+
+
 def test_brows_rise_with_stresses_and_rest_in_silence():
     latents = np.zeros((500, LATENT_DIM), np.float32)
     chances = np.random.default_rng(3).random(500).astype(np.float32)
@@ -353,7 +364,8 @@ def test_a_listener_nods_when_the_user_pauses():
 
 def _num_blinks(rate: float) -> int:
     latents = np.zeros((3000, LATENT_DIM), np.float32)
-    latents[::45, LATENT_INDEX["blink"]] = 1.0 / LATENT_SCALE[LATENT_INDEX["blink"]]
+    for frame in range(4):  # a wish lasts as long as lids that are down
+        latents[frame::45, LATENT_INDEX["blink"]] = 1.0 / LATENT_SCALE[LATENT_INDEX["blink"]]
     controls = Controls(blink_rate=rate)
     values, _ = to_channels(latents, controls, PoseState.settled(controls))
     lids = values[:, MOTION_INDEX["eyeBlinkLeft"]]
@@ -362,7 +374,7 @@ def _num_blinks(rate: float) -> int:
 
 def test_blink_rate_scales_the_number_of_blinks():
     natural = _num_blinks(1.0)
-    assert natural == pytest.approx(67, abs=1)
+    assert natural == pytest.approx(67 * NATURAL_BLINK_SHARE, abs=1)
     assert _num_blinks(0.0) == 0
     assert _num_blinks(0.5) == pytest.approx(natural / 2, abs=2)
     assert _num_blinks(2.0) == pytest.approx(2 * natural, rel=0.1)
