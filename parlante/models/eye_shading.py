@@ -20,6 +20,7 @@ FOLD: Final = 0.05  # more is an arc on pale faces, which have the shadow of the
 SHUT_RIM: Final = -0.6  # of the rim's inner side is left when shut: a little less than none
 LASH_LINE: Final = 0.45  # darkness of the line between shut lids
 LASH_LINE_IOD: Final = 0.014
+NO_RIM: Final = 128.0  # level of a rim that is as eyeball and iris are
 OVERHANG: Final = 0.3  # of the eye's width, beyond the corners
 
 
@@ -80,6 +81,7 @@ def shade_eye(
     skin: Uint8Array,
     white: Uint8Array,
     iris: Uint8Array,
+    rims: Uint8Array,
     origin: npt.NDArray[np.int32],
     frame: Float32Array,
     rest_upper: Float32Array,
@@ -100,6 +102,7 @@ def shade_eye(
     ax, ay, width, iod = frame[2], frame[3], frame[4], frame[5]
     rim, lashes = RIM_IOD * iod, LASHES_IOD * iod
     last = rest_upper.shape[0] - 1
+    bx0, by0 = frame[0] - origin[0], frame[1] - origin[1]
     for row in range(box[1], box[3]):
         for column in range(box[0], box[2]):
             px = map_x[row, column] - offset_x
@@ -159,5 +162,14 @@ def shade_eye(
                     matte = _bilinear(iris, bx - shift_x, by - shift_y, 3) / 255.0
                     ball = _bilinear(white, bx, by, channel)
                     ball += matte * (_bilinear(iris, bx - shift_x, by - shift_y, channel) - ball)
+                    if min(inside_upper, inside_lower) < rim:
+                        is_upper = inside_upper < inside_lower
+                        source = source_upper if is_upper else source_lower
+                        sx = bx0 + along * ax - source * ay
+                        sy = by0 + along * ay + source * ax
+                        more = _bilinear(rims, sx, sy, 3) - NO_RIM
+                        sx, sy = sx - shift_x * ax, sy - shift_x * ay
+                        more += _bilinear(rims, sx, sy, channel) - NO_RIM
+                        ball = min(max(ball + (1.0 - blink) * more, 0.0), 255.0)
                     value += weight_ball * ball
                 out[row, column, channel] = np.uint8(value * line + 0.5)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parlante.models import face_mesh as fm
-from parlante.models.eye_shading import LASHES_IOD, RIM_IOD, shade_eye
+from parlante.models.eye_shading import LASHES_IOD, NO_RIM, RIM_IOD, shade_eye
 from parlante.models.eye_state import CURVE_SAMPLES, EyeState, rim_curve
 from parlante.types import MOTION_INDEX, Float32Array, Uint8Array
 
@@ -29,6 +29,10 @@ LID_COLOUR: Final = 0.65
 MAX_LID_GAIN: Final = 1.12
 LEAST_LID_LIGHT: Final = 0.6  # of the skin's below the eye
 HIDDEN_WHITE_GREY: Final = 0.6  # how much less colour than lit skin a white has
+RIM_BLUR: Final = 0.4  # along the eye, in radii of the iris
+IRIS_RIM_ENDS: Final = 1.3  # in radii of the iris
+RIM_DEPTH_IOD: Final = 0.003
+RIM_FADES: Final = 0.85  # from this share of the rim on; the photo is known from there
 MIN_IRIS_IOD: Final = 0.048
 MAX_IRIS_IOD: Final = 0.080
 
@@ -48,6 +52,9 @@ class EyeLayers:
             matte marks white of the eye that the tracker left outside the lids.
         white: uint8 [h, w, 3], the eyeball without iris, complete.
         iris: uint8 [h, w, 4], the iris, complete, with its matte.
+        rim: uint8 [h, w, 4], what the photo shows more than the eyeball along the inner side of
+            the lids, + 128: shadow of lashes and wet line. It moves with the lids; RGB is over
+            the iris and goes along with it from corner to corner, A is over the white.
         iris_centre: float64 [2], middle of the iris in the eye's frame, px.
         bounds: int32, landmarks around the area that the eye changes.
         blink_channel: Index of eyeBlink of this eye in the motion vector.
@@ -63,6 +70,7 @@ class EyeLayers:
     skin: Uint8Array
     white: Uint8Array
     iris: Uint8Array
+    rim: Uint8Array
     iris_centre: npt.NDArray[np.float64]
     bounds: npt.NDArray[np.int32]
     blink_channel: int
@@ -126,9 +134,9 @@ def render_eye(
     if box is None:
         return
     shade_eye(
-        image, eye.skin, eye.white, eye.iris, eye.patch_origin, eye.frame, eye.upper, eye.lower,
-        state.upper, state.lower, eye.zones, state.blink, *state.shift_px, maps[0], maps[1],
-        map_offset[0], map_offset[1], box, out,
+        image, eye.skin, eye.white, eye.iris, eye.rim, eye.patch_origin, eye.frame,
+        eye.upper, eye.lower, state.upper, state.lower, eye.zones, state.blink, *state.shift_px,
+        maps[0], maps[1], map_offset[0], map_offset[1], box, out,
     )  # fmt: skip
 
 
@@ -182,7 +190,7 @@ def _build_eye(
     low = np.clip(np.floor(box.min(0) - margin), 0, np.array(image.shape[1::-1]) - 2).astype(int)
     high = np.clip(np.ceil(box.max(0) + margin), low + 2, image.shape[1::-1]).astype(int)
     patch = np.ascontiguousarray(image[low[1] : high[1], low[0] : high[0]])
-    skin, white, disc = _eyeball(
+    skin, white, disc, rim = _eyeball(
         patch, points[list(iris)] - low, corner - low, axes, upper_y, lower_y, width, iod
     )
     return EyeLayers(
@@ -194,6 +202,7 @@ def _build_eye(
         skin=skin,
         white=white,
         iris=disc,
+        rim=rim,
         iris_centre=to_eye[iris[0]],
         bounds=np.array([*upper, *lower, *above, *below], np.int32),
         blink_channel=MOTION_INDEX[f"eyeBlink{side}"],
@@ -211,8 +220,8 @@ def _eyeball(
     lower: npt.NDArray[np.float64],
     width: float,
     iod: float,
-) -> tuple[Uint8Array, Uint8Array, Uint8Array]:
-    """Skin without lashes, white without iris, and iris with its matte, each complete."""
+) -> tuple[Uint8Array, Uint8Array, Uint8Array, Uint8Array]:
+    """Skin without lashes, white without iris, iris with its matte, each complete, and the rim."""
     height, columns = patch.shape[:2]
     pixels = np.stack(np.meshgrid(np.arange(columns), np.arange(height)), -1).astype(np.float64)
     local = (pixels - corner) @ axes.T
@@ -228,7 +237,10 @@ def _eyeball(
     white = _complete_white(patch, visible & (distance > 1.2))
     disc = _complete_iris(patch, distance, visible)
     alpha = np.clip((1.25 - distance) / 0.25, 0.0, 1.0)
-    alpha = np.rint(255.0 * alpha * alpha * (3.0 - 2.0 * alpha))
+    alpha = np.rint(255.0 * alpha * alpha * (3.0 - 2.0 * alpha)) / 255.0
+    aside = (pixels - iris[0]) @ axes[0] / radius
+    ball = white + alpha[..., None] * (disc.astype(np.float64) - white)
+    more = _rim(patch, ball, aside, (inside_upper, inside_lower), iod)
     lashes = LASHES_IOD * iod
     is_skin = (inside_upper < -lashes) | (inside_lower < -lashes)
     stray = _stray_white(patch, is_skin, (inside_upper > 0) & (inside_lower > 0), iod)
@@ -236,7 +248,42 @@ def _eyeball(
     skin = _without_lashes(patch, is_skin, iod)
     beside = (is_skin & (inside_upper < -lashes), is_skin & (inside_lower < -lashes))
     skin = _with_lid_colour(patch, skin, beside, iod)
-    return np.dstack([skin, stray]), white, np.dstack([disc, alpha.astype(np.uint8)])
+    matte = np.rint(255.0 * alpha).astype(np.uint8)
+    return np.dstack([skin, stray]), white, np.dstack([disc, matte]), more
+
+
+def _rim(
+    patch: Uint8Array,
+    ball: npt.NDArray[np.float64],
+    aside: npt.NDArray[np.float64],
+    inside: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]],
+    iod: float,
+) -> Uint8Array:
+    """What the photo shows more than the eyeball at each lid; see `EyeLayers.rim`.
+
+    Args:
+        patch: The photo.
+        ball: float64 [h, w, 3], the eyeball as it would be drawn at rest.
+        aside: float64 [h, w], way along the eye from the middle of the iris, in its radii.
+        inside: float64 [h, w] each, distance from the upper and from the lower lid, px.
+        iod: Inter-ocular distance, px.
+    """
+    more = patch - ball
+    out = np.zeros((*more.shape[:2], 4))
+    over = np.clip((IRIS_RIM_ENDS - np.abs(aside)) / (IRIS_RIM_ENDS - 1.0), 0.0, 1.0)
+    for own, other in (inside, inside[::-1]):
+        at = (own > 0.0) & (own < RIM_IOD * iod) & (other >= own)
+        beside = over[at] == 0.0
+        if not beside.any():
+            continue
+        x, y = aside[at] / RIM_BLUR, own[at] / (RIM_DEPTH_IOD * iod)
+        apart = (x[:, None] - x[beside]) ** 2 + (y[:, None] - y[beside]) ** 2
+        near = np.exp(-0.5 * (apart - apart.min(1, keepdims=True)))
+        white = near @ more[at][beside].mean(1) / near.sum(1)
+        fade = np.clip((1.0 - own[at] / (RIM_IOD * iod)) / (1.0 - RIM_FADES), 0.0, 1.0)
+        out[at, 3] = fade * white
+        out[at, :3] = (fade * over[at])[:, None] * (more[at] - white[:, None])
+    return np.asarray(np.clip(np.rint(out + NO_RIM), 0, 255), np.uint8)
 
 
 def _stray_white(

@@ -27,16 +27,18 @@ class Picture(enum.IntEnum):
     CANVAS = 0
     BACKGROUND = 1
     IMAGE = 2
-    SKIN = 3  # of the subject's right eye, as the two after it
+    SKIN = 3  # of the subject's right eye, as the three after it
     WHITE = 4
     IRIS = 5
-    LEFT_SKIN = 6
-    LEFT_WHITE = 7
-    LEFT_IRIS = 8
-    UPPER_TEETH = 9
-    LOWER_TEETH = 10
-    OWN_MOUTH = 11
-    PLAIN_CORNERS = 12
+    RIM = 6
+    LEFT_SKIN = 7
+    LEFT_WHITE = 8
+    LEFT_IRIS = 9
+    LEFT_RIM = 10
+    UPPER_TEETH = 11
+    LOWER_TEETH = 12
+    OWN_MOUTH = 13
+    PLAIN_CORNERS = 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -46,7 +48,7 @@ class TorchAvatar:
     Attributes:
         avatar: What it was made from; geometry comes from it.
         texels: int32 [T], all pictures one after the other, RGBA in the bytes of each.
-        pictures: int64 [13, 3], first texel, width and height of each `Picture`.
+        pictures: int64 [15, 3], first texel, width and height of each `Picture`.
         source: float32 [V, 2], as `PreparedAvatar.source`.
         triangles: int64 [M, 3].
         look: What the face network made of the portrait; None without one.
@@ -114,9 +116,11 @@ def _pictures_of(avatar: PreparedAvatar) -> dict[Picture, Uint8Array]:
         Picture.SKIN: right.skin,
         Picture.WHITE: right.white,
         Picture.IRIS: right.iris,
+        Picture.RIM: right.rim,
         Picture.LEFT_SKIN: left.skin,
         Picture.LEFT_WHITE: left.white,
         Picture.LEFT_IRIS: left.iris,
+        Picture.LEFT_RIM: left.rim,
         Picture.UPPER_TEETH: avatar.mouth.upper,
         Picture.LOWER_TEETH: avatar.mouth.lower,
         Picture.OWN_MOUTH: avatar.own_mouth.pixels,
@@ -159,7 +163,7 @@ class Arena:
         self.texels = parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def pictures(self, avatars: Sequence[TorchAvatar]) -> npt.NDArray[np.int64]:
-        """Where pictures of B avatars are, int64 [B, 13, 3]: first texel, width and height."""
+        """Where pictures of B avatars are, int64 [B, 15, 3]: first texel, width and height."""
         tables = np.stack([avatar.pictures for avatar in avatars])
         tables[:, :, 0] += np.array([self._starts[id(avatar)] for avatar in avatars])[:, None]
         return tables

@@ -20,6 +20,7 @@ from parlante.models.eye_shading import (
     LASH_LINE_IOD,
     LASHES_IOD,
     LID_DARKEST,
+    NO_RIM,
     OVERHANG,
     RIM_IOD,
     SHUT_RIM,
@@ -44,6 +45,7 @@ class EyeBatch(NamedTuple):
         skin: Lids.
         white: Eyeballs.
         iris: Irises.
+        rim: What the photo shows more along the lids, + 128.
     """
 
     numbers: Tensor
@@ -52,6 +54,7 @@ class EyeBatch(NamedTuple):
     skin: Pictures
     white: Pictures
     iris: Pictures
+    rim: Pictures
 
 
 def eye_numbers(eye: EyeLayers, state: EyeState, offset: tuple[float, float]) -> Sequence[float]:
@@ -110,11 +113,12 @@ def shade_eyes(
     ends = smooth(4.0 * torch.minimum(position, _LAST - position) / _LAST)
     line = 1.0 - LASH_LINE * smooth(2.0 * blink - 1.0) * torch.exp(-seam * seam) * ends
 
-    image, skin, white, iris = (
-        picture.of(pixels.owner) for picture in (eyes.image, eyes.skin, eyes.white, eyes.iris)
+    image, skin, white, iris, rims = (
+        picture.of(pixels.owner)
+        for picture in (eyes.image, eyes.skin, eyes.white, eyes.iris, eyes.rim)
     )
-    # In one call, as six would be six times as many kernels: skin of the portrait and without
-    # lashes for the upper and for the lower lid, iris and white.
+    # In one call, as eight would be eight times as many kernels: skin of the portrait and without
+    # lashes for the upper and for the lower lid, iris, white, and twice the rim of the nearer lid.
     upper_x, upper_y = (
         corner_x + along * ax - source_upper * ay,
         corner_y + along * ay + source_upper * ax,
@@ -124,18 +128,31 @@ def shade_eyes(
         corner_y + along * ay + source_lower * ax,
     )
     bx, by = px - origin_x, py - origin_y
-    columns = [upper_x, upper_x - origin_x, lower_x, lower_x - origin_x, bx - shift_x, bx]
-    rows = [upper_y, upper_y - origin_y, lower_y, lower_y - origin_y, by - shift_y, by]
-    places = Pictures.joined([image, skin, image, skin, iris, white])
+    is_upper = inside_upper < inside_lower
+    rim_x, rim_y = (
+        torch.where(is_upper, upper_x, lower_x) - origin_x,
+        torch.where(is_upper, upper_y, lower_y) - origin_y,
+    )
+    columns = [
+        upper_x, upper_x - origin_x, lower_x, lower_x - origin_x, bx - shift_x, bx, rim_x,
+        rim_x - shift_x * ax,
+    ]  # fmt: skip
+    rows = [
+        upper_y, upper_y - origin_y, lower_y, lower_y - origin_y, by - shift_y, by, rim_y,
+        rim_y - shift_x * ay,
+    ]  # fmt: skip
+    places = Pictures.joined([image, skin, image, skin, iris, white, rims, rims])
     x, y = torch.stack(columns, -1), torch.stack(rows, -1)
     colours = bilinear(texels, places, x, y, clamp=True)
     is_known = (x >= 0.0) & (y >= 0.0) & (x <= places.width - 1) & (y <= places.height - 1)
     stray = colours[..., 3] / 255.0 * blink.clamp(min=0.0)[:, None] * is_known
-    upper, cover_upper, lower, cover_lower, disc, ball = colours[..., :3].unbind(1)
+    upper, cover_upper, lower, cover_lower, disc, ball, _, more = colours[..., :3].unbind(1)
     upper = upper + plain[:, None] * (cover_upper * lid_light[:, None] - upper)
     upper = upper + stray[:, 1:2] * (cover_upper - upper)
     lower = lower + stray[:, 3:4] * (cover_lower - lower)
     ball = ball + colours[:, 4, 3:] / 255.0 * (disc - ball)
+    has_rim = (torch.minimum(inside_upper, inside_lower) < rim) * (1.0 - blink)
+    ball = (ball + has_rim[:, None] * (more + colours[:, 6, 3:] - 2.0 * NO_RIM)).clamp(0.0, 255.0)
     weight_ball = (1.0 - weight_upper - weight_lower).clamp(min=0.0)
     value = weight_upper[:, None] * upper + weight_lower[:, None] * lower
     value = value + weight_ball[:, None] * ball

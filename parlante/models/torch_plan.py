@@ -35,8 +35,8 @@ from parlante.types import Float32Array
 __all__ = ["BatchPlan", "Part", "plan_batch"]
 
 _EYES: Final = (  # the subject's right and left
-    (Picture.IMAGE, Picture.SKIN, Picture.WHITE, Picture.IRIS),
-    (Picture.IMAGE, Picture.LEFT_SKIN, Picture.LEFT_WHITE, Picture.LEFT_IRIS),
+    (Picture.IMAGE, Picture.SKIN, Picture.WHITE, Picture.IRIS, Picture.RIM),
+    (Picture.IMAGE, Picture.LEFT_SKIN, Picture.LEFT_WHITE, Picture.LEFT_IRIS, Picture.LEFT_RIM),
 )
 _NO_CURVES: Final[Float32Array] = np.zeros((0, 0), np.float32)
 

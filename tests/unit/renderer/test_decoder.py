@@ -10,6 +10,7 @@ import pytest
 
 from parlante.errors import FailedPrecondition, InvalidInput
 from parlante.models import face_mesh as fm
+from parlante.models.eye_shading import NO_RIM
 from parlante.models.eyes import build_eyes
 from services.renderer.engine import clamp_motion
 
@@ -225,3 +226,18 @@ def test_hidden_white_of_an_eye_is_not_lighter_than_the_skin(draw):
     skin = narrow.image[narrow.landmarks[50, 1].astype(int), narrow.landmarks[50, 0].astype(int)]
     for eye in build_eyes(narrow.image, narrow.landmarks):
         assert eye.white.mean() < 1.1 * skin.mean()
+
+
+def test_eye_that_hardly_turns_keeps_the_shadow_of_its_lashes(decoder, draw, latents_of, motion):
+    shaded = draw()
+    for lid in (fm.RIGHT_UPPER_LID, fm.LEFT_UPPER_LID):
+        rim = np.round(shaded.landmarks[list(lid), :2]).astype(np.int32)
+        cv2.polylines(shaded.image, [rim + np.array([0, 1])], False, (60, 50, 45), 2)
+    avatar = decoder.prepare(latents_of(shaded))
+    bare = [replace(eye, rim=np.full_like(eye.rim, NO_RIM)) for eye in avatar.eyes]
+    rest = decoder.render(avatar, motion()).astype(int)
+    turned, without = (
+        np.abs(decoder.render(each, motion(gazePitch=0.004)) - rest).sum()
+        for each in (avatar, replace(avatar, eyes=tuple(bare)))
+    )
+    assert 0 < turned < 0.6 * without
