@@ -20,6 +20,7 @@ from parlante.models import face_mesh as fm
 from parlante.models.decoder_mesh import WarpMesh
 from parlante.models.face_channels import (
     APERTURE_PER_JAW_OPEN,
+    BELOW_BROWS,
     BROWS,
     BUMPS,
     CHIN_DROP_PER_JAW_OPEN,
@@ -31,6 +32,7 @@ from parlante.models.face_channels import (
     STILL_POINTS,
     LipHandles,
     channel_fields,
+    cheeks_lost,
     column_field,
     round_opening,
     smile_lost,
@@ -296,7 +298,9 @@ def build_rig(mesh: WarpMesh) -> FaceRig:
     face = (mesh.vertices - mesh.centre).astype(np.float64) @ axes.T / scale  # IOD
     lips = LipHandles.of(face)
     channels = channel_fields(lips, face)
-    handles = np.array(sorted({*lips.vertices.tolist(), *JAW_LINE_SHARE, *STILL_POINTS, *BROWS}))
+    handles = np.array(
+        sorted({*lips.vertices.tolist(), *JAW_LINE_SHARE, *STILL_POINTS, *BROWS, *BELOW_BROWS})
+    )
     fixed = np.concatenate([handles, np.flatnonzero(mesh.is_far)])
     targets = [field for _, field in channels]
     targets += [round_opening(lips, face), *smile_lost(lips, face)]
@@ -308,6 +312,7 @@ def build_rig(mesh: WarpMesh) -> FaceRig:
     for index, (name, _) in enumerate(channels):
         if name in BUMPS:
             solved[:, index] += BUMPS[name](face)
+    solved[:, len(channels) + 2] += cheeks_lost(lips, face)
     fields = np.ascontiguousarray((solved @ axes * scale).transpose(1, 0, 2), np.float32)
     num = len(channels) + 3
     photo = np.maximum(face[lips.lower_rim, 1] - face[lips.upper_rim, 1], 0.0)

@@ -130,3 +130,16 @@ def test_brows_rise_and_fall_as_calibrated(moved, motion):
     inner = [107, 336]
     assert moved(motion(browInnerUp=1.0))[inner, 1] == pytest.approx(-0.12, abs=0.02)
     assert moved(motion(browDown=1.0))[inner, 1] == pytest.approx(0.08, abs=0.02)
+
+
+def test_a_thick_brow_does_not_get_thin_when_it_falls(avatar, moved, motion):
+    """What is below the tracker's brow goes with it, so does the fold, and nothing tears."""
+    way = moved(motion(browDown=1.0))[:, 1]
+    brow = way[list(fm.RIGHT_BROW)].mean()
+    # The middle of each row: its ends have less room.
+    below, fold = list(fm.RIGHT_BELOW_BROW[2:5]), list(fm.RIGHT_LID_CREASE[2:5])
+    assert way[below].min() > 0.45 * brow
+    assert way[fold].min() > 0.1 * brow
+    assert np.abs(way[list(fm.RIGHT_UPPER_LID)]).max() < 0.005
+    height = avatar.mesh.vertices[:, 1] / avatar.mesh.iod_px + way
+    assert height[below].max() < height[fold].min()
