@@ -34,7 +34,7 @@ def skin_grain(image: Uint8Array, landmarks: Float32Array) -> Float32Array:
 
     Args:
         image: uint8 [S, S, 3], RGB.
-        landmarks: float32 [478, 3], px.
+        landmarks: float32 [>= 468, >= 2], px.
 
     Returns:
         float32 [n, n, 3], levels around 0, periodic; zeros where a picture shows no piece of skin.
