@@ -1,4 +1,4 @@
-"""The ends of a photo's mouth do not stay beside lips that round."""
+"""The ends of a mouth: of a photo's, beside lips that round, and of a drawn opening."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from parlante.models import face_mesh as fm
+from parlante.models.frame_geometry import INNER_LIPS, geometry_from_motion
 from parlante.models.mouth_patches import plain_corners_of
 
 
@@ -34,3 +35,14 @@ def test_the_shade_around_a_dark_corner_leaves_no_ring(draw):
 
 
 _CORNERS = tuple(zip(fm.MOUTH_CORNERS, (-1.0, 1.0), strict=True))
+
+
+def test_thin_ends_of_an_opening_are_no_black_wedges(decoder, avatar, motion):
+    values = motion(jawOpen=0.15)
+    lips = geometry_from_motion(avatar, values).posed[INNER_LIPS]
+    frame = decoder.render(avatar, values)
+    for column in (1, 9):
+        x, y = np.round(0.5 * (lips[column] + lips[11 + column])).astype(int)
+        shown = frame[y, x].astype(float)
+        line = avatar.mouth.line
+        assert shown.sum() > 0.5 * line.sum()
