@@ -8,12 +8,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from parlante.models.eye_state import UPPER_SHARE_OF_BLINK
 from parlante.models.jit import kernel
 from parlante.types import Float32Array, Uint8Array
 
 RIM_IOD: Final = 0.020  # inner side of the rim, with the lashes' roots and the wet line
 LASHES_IOD: Final = 0.030  # outer side of the rim, kept unstretched
-LID_DARKEST: Final = 0.86  # light of a lid at its lashes, against its middle
 FOLD_IOD: Final = 0.03  # above the rim of the open eye
 FOLD_WIDTH_IOD: Final = 0.040
 FOLD: Final = 0.05  # more is an arc on pale faces, which have the shadow of their own fold too
@@ -21,6 +21,12 @@ SHUT_RIM: Final = -0.6  # of the rim's inner side is left when shut: a little le
 LASH_LINE: Final = 0.45  # darkness of the line between shut lids
 LASH_LINE_IOD: Final = 0.014
 NO_RIM: Final = 128.0  # level of a rim that is as eyeball and iris are
+# Shut lashes: how much thinner at the corners, over which share of the eye's width from there; and
+# beyond the corners, over which share they have skin above them.
+END_THINNESS: Final = 1.0
+END_SHARE: Final = 0.2
+WING_SHARE: Final = 0.25
+MAX_STEEP: Final = 2.0  # more would fold what is above the lashes
 OVERHANG: Final = 0.3  # of the eye's width, beyond the corners
 
 
@@ -54,25 +60,16 @@ def _stretched(distance: float, band: float, zone: float, extra: float) -> float
 
 
 @kernel
-def _covered(
-    value: float,
-    skin: Uint8Array,
-    x: float,
-    y: float,
-    origin: npt.NDArray[np.int32],
-    channel: int,
-    blink: float,
+def _stray_at(
+    skin: Uint8Array, x: float, y: float, origin: npt.NDArray[np.int32], blink: float
 ) -> float:
-    """Cover white of the eye that lies outside the tracked lids, as far as the eye is shut."""
-    if blink <= 0.0:
-        return value
+    """Share of white outside the tracked lids that is to be covered, as far as the eye is shut."""
     px, py = x - origin[0], y - origin[1]
-    if px < 0.0 or py < 0.0 or px > skin.shape[1] - 1 or py > skin.shape[0] - 1:
-        return value
-    stray = _bilinear(skin, px, py, 3) / 255.0 * blink
-    if stray <= 0.0:
-        return value
-    return value + stray * (_bilinear(skin, px, py, channel) - value)
+    if blink <= 0.0 or px < 0.0 or py < 0.0:
+        return 0.0
+    if px > skin.shape[1] - 1 or py > skin.shape[0] - 1:
+        return 0.0
+    return float(_bilinear(skin, px, py, 3) / 255.0 * blink)
 
 
 @kernel
@@ -127,36 +124,62 @@ def shade_eye(
             weight_ball = 1.0 - weight_upper - weight_lower
             # Within the eye a shutting lid has only its rim, not the eyeball that was below it.
             within = rim * (1.0 - (1.0 - SHUT_RIM) * blink)
-            source_upper = u0 - _stretched(-min(inside_upper, within), lashes, zones[0], u - u0)
-            # Where the lid is stretched, skin without lashes takes over beyond the rim.
-            plain = _smooth((u - u0) / (0.5 * zones[0])) * _smooth((u - across) / lashes - 0.6)
-            plain *= _smooth((1.2 * zones[0] - u0 + source_upper) / (0.5 * zones[0]))
-            # A lid is round over the eyeball, with a fold where it goes into the socket.
-            height = (u - across) / max(u - u0, 1.0)
-            lid_light = LID_DARKEST + (1.0 - LID_DARKEST) * _smooth(height / 0.5)
+            # A rim that was steep has less height for the same lashes when it lies flat, and shut
+            # lashes end thin at the corners.
+            run = width / last
+            slope_at_rest = (rest_upper[k + 1] - rest_upper[k]) / run
+            slope = (upper[k + 1] - upper[k]) / run
+            steep = math.sqrt((1.0 + slope_at_rest * slope_at_rest) / (1.0 + slope * slope))
+            beyond = max(-along, along - width, 0.0)
+            from_end = _smooth(min(position, last - position) / (END_SHARE * last))
+            squeezed = min(steep, MAX_STEEP) - 1.0 + END_THINNESS * blink * (1.0 - from_end)
+            above = -min(inside_upper, within)
+            wing = 1.0 - _smooth(beyond / (WING_SHARE * width))
+            squeezed *= wing
+            lashes_above = 1.0 + squeezed * (1.0 - _smooth(above / zones[0]))
+            source_upper = u0 - _stretched(lashes_above * above, lashes, zones[0], u - u0)
+            # Where the lid is stretched, skin without lashes takes over beyond the rim, and beyond
+            # the corners where lashes were that now lie below.
+            plain = _smooth(max((u - u0) / (0.5 * zones[0]), 2.0 * blink))
+            plain *= wing
+            plain *= _smooth((1.0 + squeezed) * (u - across) / lashes - 0.6)
+            below_brow = (1.4 * zones[0] - u0 + source_upper) / (0.5 * zones[0])
+            plain *= _smooth(max(below_brow, (across - u0) / lashes + 1.0))
+            # The lid hangs at its rim, where the shut eye has it; further up it is at rest.
+            hanging = UPPER_SHARE_OF_BLINK * (l0 - u0) - (u - u0)
+            hanging *= 1.0 - _smooth((u - across) / (zones[0] + max(u - u0, 0.0)))
+            hung = across + hanging
+            # It has a fold where it goes into the socket.
             fold = math.exp(-((((u0 - across) / iod - FOLD_IOD) / FOLD_WIDTH_IOD) ** 2))
-            lid_light -= FOLD * fold * _smooth(blink)
+            lid_light = 1.0 - FOLD * fold * _smooth(blink)
             source_lower = l0 + _stretched(-min(inside_lower, within), rim, zones[1], l0 - low)
             seam = (across - 0.5 * (u + low)) / (LASH_LINE_IOD * iod)
             line = 1.0 - LASH_LINE * _smooth(2.0 * blink - 1.0) * math.exp(-seam * seam) * _smooth(
                 4.0 * min(position, last - position) / last
             )
+            upper_x = frame[0] + along * ax - source_upper * ay
+            upper_y = frame[1] + along * ay + source_upper * ax
+            lower_x = frame[0] + along * ax - source_lower * ay
+            lower_y = frame[1] + along * ay + source_lower * ax
+            hung_x = frame[0] + along * ax - hung * ay - origin[0]
+            hung_y = frame[1] + along * ay + hung * ax - origin[1]
+            stray = _stray_at(skin, upper_x, upper_y, origin, blink)
+            plain += (1.0 - plain) * stray
+            stray = _stray_at(skin, lower_x, lower_y, origin, blink)
             for channel in range(3):
                 value = 0.0
                 if weight_upper > 0.0:
-                    sx = frame[0] + along * ax - source_upper * ay
-                    sy = frame[1] + along * ay + source_upper * ax
-                    lid = _bilinear(image, sx, sy, channel)
+                    lid = _bilinear(image, upper_x, upper_y, channel)
                     if plain > 0.0:
-                        lash_free = _bilinear(skin, sx - origin[0], sy - origin[1], channel)
-                        lash_free *= lid_light
-                        lid += plain * (lash_free - lid)
-                    value += weight_upper * _covered(lid, skin, sx, sy, origin, channel, blink)
+                        shut = _bilinear(skin, hung_x, hung_y, channel) * lid_light
+                        lid += plain * (shut - lid)
+                    value += weight_upper * lid
                 if weight_lower > 0.0:
-                    sx = frame[0] + along * ax - source_lower * ay
-                    sy = frame[1] + along * ay + source_lower * ax
-                    lid = _bilinear(image, sx, sy, channel)
-                    value += weight_lower * _covered(lid, skin, sx, sy, origin, channel, blink)
+                    lid = _bilinear(image, lower_x, lower_y, channel)
+                    if stray > 0.0:
+                        sx, sy = lower_x - origin[0], lower_y - origin[1]
+                        lid += stray * (_bilinear(skin, sx, sy, channel) - lid)
+                    value += weight_lower * lid
                 if weight_ball > 0.0:
                     bx, by = px - origin[0], py - origin[1]
                     matte = _bilinear(iris, bx - shift_x, by - shift_y, 3) / 255.0

@@ -19,6 +19,7 @@ Float64Array = npt.NDArray[np.float64]
 EYEBALL_RADIUS_IOD: Final = 0.13
 WIDE_GAIN: Final = 0.35
 SQUINT_GAIN: Final = 0.40
+LOWERED_BY_LOST_SMILE: Final = 0.16  # of the eye's height, as a broad smile has it too narrow
 UPPER_SHARE_OF_BLINK: Final = 0.92  # the upper lid does nearly all the way
 # Lids follow the iris: less would show white above a lowered iris, more would look sleepy.
 UPPER_LID_FOLLOW: Final = 0.65
@@ -49,8 +50,15 @@ class EyeState:
     is_at_rest: bool
 
 
-def state_from_motion(eye: EyeLayers, motion: Float32Array) -> EyeState:
-    """State of an eye from motion, float32 [60]."""
+def state_from_motion(eye: EyeLayers, motion: Float32Array, lost_smile: float = 0.0) -> EyeState:
+    """State of an eye from motion.
+
+    Args:
+        eye: The eye.
+        motion: float32 [60].
+        lost_smile: How far a broad smile of the portrait is let go, [0, 1]: its cheeks no longer
+            push the lower lid up.
+    """
     blink, squint, wide = (
         min(max(float(motion[channel]), 0.0), 1.0)
         for channel in (eye.blink_channel, eye.squint_channel, eye.wide_channel)
@@ -58,8 +66,11 @@ def state_from_motion(eye: EyeLayers, motion: Float32Array) -> EyeState:
     ball_px = EYEBALL_RADIUS_IOD * float(eye.frame[5])
     shift_x = ball_px * math.sin(float(motion[MOTION_INDEX["gazeYaw"]]))
     shift_y = ball_px * math.sin(float(motion[MOTION_INDEX["gazePitch"]]))
-    is_at_rest = max(blink, squint, wide) < 1e-3 and max(abs(shift_x), abs(shift_y)) < AT_REST_PX
-    upper, lower = _lid_curves(eye, blink, squint, wide, shift_y)
+    is_at_rest = (
+        max(blink, squint, wide, lost_smile) < 1e-3 and max(abs(shift_x), abs(shift_y)) < AT_REST_PX
+    )
+    raised = SQUINT_GAIN * squint - LOWERED_BY_LOST_SMILE * lost_smile
+    upper, lower = _lid_curves(eye, blink, raised, wide, shift_y)
     return EyeState(
         upper=upper,
         lower=lower,
@@ -118,13 +129,13 @@ def rim_curve(points: Float64Array, width: float) -> Float64Array:
 
 
 def _lid_curves(
-    eye: EyeLayers, blink: float, squint: float, wide: float, shift_y: float
+    eye: EyeLayers, blink: float, raised: float, wide: float, shift_y: float
 ) -> tuple[Float32Array, Float32Array]:
-    """Both rims of this frame in the eye's frame, px."""
+    """Both rims of this frame in the eye's frame, px; `raised`: of the lower, of its height."""
     rest = eye.lower - eye.upper
     open_now = rest * (1.0 + WIDE_GAIN * wide)
     upper = eye.lower - open_now
-    lower = eye.lower - SQUINT_GAIN * squint * rest
+    lower = eye.lower - raised * rest
     bulge = rest / max(float(rest.max()), 1e-6)
     upper = upper + bulge * UPPER_LID_FOLLOW * shift_y
     lower = lower + bulge * LOWER_LID_FOLLOW * (shift_y if shift_y > 0 else 0.5 * shift_y)

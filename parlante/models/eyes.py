@@ -16,18 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from parlante.models import face_mesh as fm
-from parlante.models.eye_shading import LASHES_IOD, NO_RIM, RIM_IOD, shade_eye
+from parlante.models.eye_shading import NO_RIM, RIM_IOD, shade_eye
 from parlante.models.eye_state import CURVE_SAMPLES, EyeState, rim_curve
+from parlante.models.lid_skin import EyeOpening, lid_skin
+from parlante.models.skin_grain import skin_grain, tile_grain
 from parlante.types import MOTION_INDEX, Float32Array, Uint8Array
 
 PATCH_MARGIN_IOD: Final = 0.18
-STRAY_REDNESS: Final = 0.4  # of the skin's; the white of eyes has less
-STRAY_REACH_IOD: Final = 0.09
-UPPER_SKIN_SHARE: Final = 0.75
-LIT_REACH_IOD: Final = 0.09
-LID_COLOUR: Final = 0.65
-MAX_LID_GAIN: Final = 1.12
-LEAST_LID_LIGHT: Final = 0.6  # of the skin's below the eye
 HIDDEN_WHITE_GREY: Final = 0.6  # how much less colour than lit skin a white has
 RIM_BLUR: Final = 0.4  # along the eye, in radii of the iris
 IRIS_RIM_ENDS: Final = 1.3  # in radii of the iris
@@ -48,8 +43,8 @@ class EyeLayers:
         lower: float32 [64], of the lower rim.
         zones: float32 [2], px above the upper and below the lower rim that stretch.
         patch_origin: int32 [2], x and y of the patches in the portrait.
-        skin: uint8 [h, w, 4], the lids without lashes, which would smear when stretched; the
-            matte marks white of the eye that the tracker left outside the lids.
+        skin: uint8 [h, w, 4], the skin of the shut eye, without lashes, which would smear when
+            stretched; the matte marks white of the eye that the tracker left outside the lids.
         white: uint8 [h, w, 3], the eyeball without iris, complete.
         iris: uint8 [h, w, 4], the iris, complete, with its matte.
         rim: uint8 [h, w, 4], what the photo shows more than the eyeball along the inner side of
@@ -85,14 +80,15 @@ def build_eyes(image: Uint8Array, landmarks: Float32Array) -> tuple[EyeLayers, E
         image: uint8 [512, 512, 3], RGB.
         landmarks: float32 [478, 3], px.
     """
+    grain = skin_grain(image, landmarks)
     right = _build_eye(
         image, landmarks, (33, *fm.RIGHT_UPPER_LID, 133), (33, *fm.RIGHT_LOWER_LID, 133),
-        fm.RIGHT_BELOW_BROW, fm.RIGHT_BELOW_LID, fm.RIGHT_IRIS, "Right",
+        fm.RIGHT_BELOW_BROW, fm.RIGHT_BELOW_LID, fm.RIGHT_IRIS, "Right", grain,
     )  # fmt: skip
     left = _build_eye(
         image, landmarks, (362, *fm.LEFT_UPPER_LID[::-1], 263),
         (362, *fm.LEFT_LOWER_LID[::-1], 263),
-        fm.LEFT_BELOW_BROW, fm.LEFT_BELOW_LID, fm.LEFT_IRIS, "Left",
+        fm.LEFT_BELOW_BROW, fm.LEFT_BELOW_LID, fm.LEFT_IRIS, "Left", grain,
     )  # fmt: skip
     return right, left
 
@@ -171,6 +167,7 @@ def _build_eye(
     below: tuple[int, ...],
     iris: tuple[int, ...],
     side: str,
+    grain: Float32Array,
 ) -> EyeLayers:
     points = landmarks[:, :2].astype(np.float64)
     iod = fm.inter_ocular_px(landmarks)
@@ -191,7 +188,15 @@ def _build_eye(
     high = np.clip(np.ceil(box.max(0) + margin), low + 2, image.shape[1::-1]).astype(int)
     patch = np.ascontiguousarray(image[low[1] : high[1], low[0] : high[0]])
     skin, white, disc, rim = _eyeball(
-        patch, points[list(iris)] - low, corner - low, axes, upper_y, lower_y, width, iod
+        patch,
+        points[list(iris)] - low,
+        corner - low,
+        axes,
+        upper_y,
+        lower_y,
+        width,
+        iod,
+        grain,
     )
     return EyeLayers(
         frame=np.array([*corner, *along, width, iod], np.float32),
@@ -220,6 +225,7 @@ def _eyeball(
     lower: npt.NDArray[np.float64],
     width: float,
     iod: float,
+    grain: Float32Array,
 ) -> tuple[Uint8Array, Uint8Array, Uint8Array, Uint8Array]:
     """Skin without lashes, white without iris, iris with its matte, each complete, and the rim."""
     height, columns = patch.shape[:2]
@@ -241,15 +247,10 @@ def _eyeball(
     aside = (pixels - iris[0]) @ axes[0] / radius
     ball = white + alpha[..., None] * (disc.astype(np.float64) - white)
     more = _rim(patch, ball, aside, (inside_upper, inside_lower), iod)
-    lashes = LASHES_IOD * iod
-    is_skin = (inside_upper < -lashes) | (inside_lower < -lashes)
-    stray = _stray_white(patch, is_skin, (inside_upper > 0) & (inside_lower > 0), iod)
-    is_skin &= stray < 64
-    skin = _without_lashes(patch, is_skin, iod)
-    beside = (is_skin & (inside_upper < -lashes), is_skin & (inside_lower < -lashes))
-    skin = _with_lid_colour(patch, skin, beside, iod)
+    opening = EyeOpening(below_upper=inside_upper, above_lower=inside_lower, iod_px=iod)
+    skin = lid_skin(patch, opening, tile_grain(grain, patch.shape[:2]))
     matte = np.rint(255.0 * alpha).astype(np.uint8)
-    return np.dstack([skin, stray]), white, np.dstack([disc, matte]), more
+    return skin, white, np.dstack([disc, matte]), more
 
 
 def _rim(
@@ -284,78 +285,6 @@ def _rim(
         out[at, 3] = fade * white
         out[at, :3] = (fade * over[at])[:, None] * (more[at] - white[:, None])
     return np.asarray(np.clip(np.rint(out + NO_RIM), 0, 255), np.uint8)
-
-
-def _stray_white(
-    patch: Uint8Array,
-    is_skin: npt.NDArray[np.bool_],
-    is_open: npt.NDArray[np.bool_],
-    iod: float,
-) -> Uint8Array:
-    """Matte of white around the eye: light without the red of skin (paintings, turned heads)."""
-    colours = patch.astype(np.float32)
-    total = np.maximum(colours.sum(-1), 1.0)
-    redness = (colours[..., 0] - colours[..., 1]) / total
-    if not is_skin.any():
-        return np.zeros(patch.shape[:2], np.uint8)
-    is_white = redness < STRAY_REDNESS * np.median(redness[is_skin])
-    is_white &= total > 0.7 * np.median(total[is_skin])
-    reach = 2 * round(STRAY_REACH_IOD * iod) + 1
-    near = cv2.dilate(
-        is_open.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
-    )
-    stray = cv2.dilate((is_white & (near > 0)).astype(np.uint8) * 255, np.ones((3, 3), np.uint8))
-    return np.asarray(cv2.GaussianBlur(stray, (0, 0), 1.0), np.uint8)
-
-
-def _without_lashes(patch: Uint8Array, is_skin: npt.NDArray[np.bool_], iod: float) -> Uint8Array:
-    """Fill thin dark strokes, and the eye itself, with the skin around them."""
-    size = max(3, 2 * round(0.03 * iod) + 1)
-    shape = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-    closed = cv2.morphologyEx(patch, cv2.MORPH_CLOSE, shape).astype(np.float32)
-    light = closed.sum(-1)
-    if is_skin.any():  # brows, lashes and what the tracker left of the iris are no skin
-        is_skin = is_skin & (light > 0.5 * np.median(light[is_skin]))
-    weight = is_skin.astype(np.float32) + 1e-4
-    blurred = cv2.GaussianBlur(closed * weight[..., None], (0, 0), 0.025 * iod)
-    total = cv2.GaussianBlur(weight, (0, 0), 0.025 * iod)
-    return np.asarray(np.clip(blurred / total[..., None], 0, 255), np.uint8)
-
-
-def _with_lid_colour(
-    patch: Uint8Array,
-    skin: Uint8Array,
-    beside: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]],
-    iod: float,
-) -> Uint8Array:
-    """Give lids the colour of lit skin above and below the eye.
-
-    What little is seen of an upper lid lies in the shadow of its fold: stretched over the eye it
-    would look grey and flat.
-    """
-    light = patch.astype(np.float32).sum(-1)
-    below = light[beside[1]]
-    least = LEAST_LID_LIGHT * float(np.median(below)) if len(below) else 0.0  # brows are darker
-    total, weights = np.zeros(patch.shape, np.float32), np.zeros(patch.shape[:2], np.float32)
-    for is_beside, share in zip(beside, (UPPER_SKIN_SHARE, 1.0 - UPPER_SKIN_SHARE), strict=True):
-        if not is_beside.any():
-            continue
-        low, high = np.quantile(light[is_beside], (0.5, 0.95))
-        lit = (is_beside & (light >= max(low, least)) & (light <= high)).astype(np.float32)
-        if not lit.any():
-            continue
-        weight = cv2.GaussianBlur(lit, (0, 0), LIT_REACH_IOD * iod) + 1e-4 * float(lit.mean())
-        mean = patch[lit > 0].mean(0) * 1e-4 * float(lit.mean())
-        colour = cv2.GaussianBlur(patch * lit[..., None], (0, 0), LIT_REACH_IOD * iod) + mean
-        total += share * colour / np.maximum(weight, 1e-9)[..., None]
-        weights += share
-    target = total / np.maximum(weights, 1e-6)[..., None]
-    own = np.maximum(skin.mean(-1, keepdims=True), 1.0)
-    lit_light = np.maximum(target.mean(-1, keepdims=True), 1.0)
-    light = np.minimum(0.7 * own + 0.3 * lit_light, np.maximum(MAX_LID_GAIN * own, least / 3.0))
-    hue = (1.0 - LID_COLOUR) * skin / own + LID_COLOUR * target / lit_light
-    mixed = np.where(weights[..., None] > 0, hue * light, skin)
-    return np.asarray(np.clip(np.rint(mixed), 0, 255), np.uint8)
 
 
 def _complete_white(patch: Uint8Array, known: npt.NDArray[np.bool_]) -> Uint8Array:

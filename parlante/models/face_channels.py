@@ -63,6 +63,7 @@ BROAD_SMILE_RISE: Final = (-0.005, 0.03)
 BROAD_SMILE_WIDTH: Final = (0.31, 0.35)
 MEAN_CORNER_RISE: Final = -0.03
 MEAN_WIDTH: Final = 0.28
+CHEEK_RISE: Final = 0.05  # IOD, by which a broad smile raises cheeks
 
 CHEEKS: Final = (50, 280)  # image left, image right
 NOSE_WINGS: Final = (129, 358)
@@ -251,6 +252,13 @@ def smile_lost(lips: LipHandles, face: Float64Array) -> tuple[Float64Array, Floa
     return sideways, lips.field(n, y=share * drop * np.abs(lips.u) ** 1.6)
 
 
+def cheeks_lost(lips: LipHandles, face: Float64Array) -> Float64Array:
+    """What lowers the cheeks that a broad smile has raised: [N, 3]."""
+    fall = (0.0, CHEEK_RISE * smile_share(lips, face), 0.0)
+    right, left = (_bump(face, cheek, 0.25, fall) for cheek in CHEEKS)
+    return right + left
+
+
 def _corner_rise(lips: LipHandles, face: Float64Array) -> float:
     return float(lips.centre[1] - face[list(fm.MOUTH_CORNERS), 1].mean())
 
@@ -308,6 +316,16 @@ def _chin_up(lips: LipHandles, num_vertices: int) -> Float64Array:
 # --- brows, cheeks, nose -----------------------------------------------------------------------
 
 BROWS: Final = (*fm.RIGHT_BROW, *fm.LEFT_BROW)
+# Thick brows reach further down than the tracker's: what is below goes with them, or they get thin.
+BELOW_BROWS: Final = (*fm.RIGHT_BELOW_BROW, *fm.LEFT_BELOW_BROW)
+BELOW_BROW_SHARE: Final = 0.65
+BELOW_RAISED_BROW_SHARE: Final = 0.42
+FOLD_SHARE: Final = 0.35
+MAX_LID_SQUEEZE: Final = 0.5  # of the skin between brow and fold, and of that between fold and eye
+_BROW_ROWS: Final = (
+    (fm.RIGHT_BROW, fm.RIGHT_BELOW_BROW, fm.RIGHT_LID_CREASE, fm.RIGHT_UPPER_LID),
+    (fm.LEFT_BROW, fm.LEFT_BELOW_BROW, fm.LEFT_LID_CREASE, fm.LEFT_UPPER_LID),
+)
 
 
 def _brow_channels(face: Float64Array) -> list[tuple[str, Float64Array]]:
@@ -325,7 +343,33 @@ def _brow_channels(face: Float64Array) -> list[tuple[str, Float64Array]]:
         lowered[points, 1] = down * (1.0 - 0.35 * t)
         lowered[points, 0] = 0.03 * inwards * (1.0 - t)
         out += [(f"browOuterUp{name}", outer), (f"browDown{name}", lowered)]
-    return [*out, ("browInnerUp", inner)]
+    out.append(("browInnerUp", inner))
+    for _, field in out:
+        _take_below_along(field, face)
+    return out
+
+
+def _take_below_along(field: Float64Array, face: Float64Array) -> None:
+    """Have the skin below brows go with them, fold and all, but not into the eyes; in place."""
+    for brow, below, crease, lid in _BROW_ROWS:
+        rows, under, fold, rim = list(brow), list(below), list(crease), list(lid)
+        x = face[under, 0]
+        moved = np.stack([_along(face[rows, 0], field[rows, k], x) for k in (0, 1)], 1)
+        # Lashes would be drawn out by a fold that rises.
+        falls = moved[:, 1:] > 0.0
+        field[under, :2] = np.where(falls, BELOW_BROW_SHARE, BELOW_RAISED_BROW_SHARE) * moved
+        field[fold, :2] = np.where(falls, FOLD_SHARE, 0.0) * moved
+        lid_y = _along(face[rim, 0], face[rim, 1], face[fold, 0])
+        room = MAX_LID_SQUEEZE * np.maximum(lid_y - face[fold, 1], 0.0)
+        field[fold, 1] = np.minimum(field[fold, 1], room)
+        room = MAX_LID_SQUEEZE * np.maximum(face[fold, 1] - face[under, 1], 0.0) + field[fold, 1]
+        field[under, 1] = np.minimum(field[under, 1], room)
+
+
+def _along(x: Float64Array, values: Float64Array, wanted_x: Float64Array) -> Float64Array:
+    """Values of a row of landmarks, in any order, at other places along it."""
+    order = np.argsort(x)
+    return np.asarray(np.interp(wanted_x, x[order], values[order]))
 
 
 def _bump(

@@ -20,6 +20,7 @@ from parlante.models import face_mesh as fm
 from parlante.models.decoder_mesh import WarpMesh
 from parlante.models.face_channels import (
     APERTURE_PER_JAW_OPEN,
+    BELOW_BROWS,
     BROWS,
     BUMPS,
     CHIN_DROP_PER_JAW_OPEN,
@@ -31,6 +32,7 @@ from parlante.models.face_channels import (
     STILL_POINTS,
     LipHandles,
     channel_fields,
+    cheeks_lost,
     column_field,
     round_opening,
     smile_lost,
@@ -55,6 +57,12 @@ HIDDEN_BY_ROUNDING: Final = 0.08  # IOD of the lower teeth
 LABIODENTAL_RISE: Final = 0.15
 LABIODENTAL_GAP: Final = 0.026
 LABIODENTAL_ROLL: Final = 0.5
+# Rounded lips stay wider over a jaw that drops far: no mouth is a tall slot. How high it may be for
+# its width in the photo once it is narrowed, and the narrowing that is always left to it.
+NARROWED_BY_PUCKER: Final = 0.35
+NARROWED_BY_FUNNEL: Final = 0.20
+MAX_TALLNESS: Final = 0.77
+LEAST_NARROWING: Final = 0.12
 # What moods take of a broad smile, for each unit of a channel: a face does not beam while it
 # frowns. Brows and eyes that speech lifts leave it.
 SMILE_LOST: Final = {"mouthFrown": 2.0, "noseSneer": 1.6, "mouthSmile": -1.0}
@@ -122,7 +130,9 @@ class FaceRig:
         pushed: float32 [9], by which a shut jaw would shut lips more than they were open, IOD.
         arch: float32 [9], how far each lip column opens with the jaw, against the middle.
         jaw_row: Index of jawOpen in `channels`.
+        rounding_rows: int64 [2], of mouthFunnel and mouthPucker.
         smile: How broadly the portrait smiles, [0, 1].
+        mouth_width: Of the portrait, corner to corner, IOD.
         gone_by: Motion by which nothing is left of the shape of the photo's own mouth.
     """
 
@@ -139,7 +149,9 @@ class FaceRig:
     pushed: Float32Array
     arch: Float32Array
     jaw_row: int
+    rounding_rows: npt.NDArray[np.int64]
     smile: float
+    mouth_width: float
     gone_by: float
 
     def displace(self, motion: Float32Array, vertices: Float32Array) -> Float32Array:
@@ -205,6 +217,7 @@ class FaceRig:
         weights = np.zeros(len(self.fields), np.float32)
         weights[:-3] = motion[self.channels]
         weights[self.jaw_row] = jaw
+        weights[self.rounding_rows] *= self._rounding_left(motion, jaw)
         rounding = _rounding(motion)
         weights[-3] = jaw * rounding
         lost = self.lost_smile(motion)
@@ -214,6 +227,17 @@ class FaceRig:
         weights[-2] = lost * (1.0 - rounding)
         weights[-1] = max(lost - SMILE_LOST_PER_JAW_OPEN * jaw - float(_LOST_BY_LIPS @ motion), 0.0)
         return weights
+
+    def _rounding_left(self, motion: Float32Array, jaw: float) -> float:
+        """Share of pucker and funnel that a jaw leaves, which is open by so much."""
+        pucker, funnel = float(motion[_PUCKER]), float(motion[_FUNNEL])
+        narrowed = NARROWED_BY_PUCKER * pucker + NARROWED_BY_FUNNEL * funnel
+        if narrowed <= 0.0 or jaw <= 0.0:
+            return 1.0
+        tall = APERTURE_PER_JAW_OPEN * jaw / (MAX_TALLNESS * self.mouth_width)
+        most = max(1.0 - tall, LEAST_NARROWING)
+        # The smaller of both, smoothly; common rounded vowels keep theirs.
+        return most / float(np.sqrt(np.sqrt(narrowed**4 + most**4)))
 
     def _base(self, kept: float) -> Float32Array:
         """Apertures with the jaw shut: where it shuts more than lips were open, they just touch."""
@@ -296,7 +320,9 @@ def build_rig(mesh: WarpMesh) -> FaceRig:
     face = (mesh.vertices - mesh.centre).astype(np.float64) @ axes.T / scale  # IOD
     lips = LipHandles.of(face)
     channels = channel_fields(lips, face)
-    handles = np.array(sorted({*lips.vertices.tolist(), *JAW_LINE_SHARE, *STILL_POINTS, *BROWS}))
+    handles = np.array(
+        sorted({*lips.vertices.tolist(), *JAW_LINE_SHARE, *STILL_POINTS, *BROWS, *BELOW_BROWS})
+    )
     fixed = np.concatenate([handles, np.flatnonzero(mesh.is_far)])
     targets = [field for _, field in channels]
     targets += [round_opening(lips, face), *smile_lost(lips, face)]
@@ -308,11 +334,13 @@ def build_rig(mesh: WarpMesh) -> FaceRig:
     for index, (name, _) in enumerate(channels):
         if name in BUMPS:
             solved[:, index] += BUMPS[name](face)
+    solved[:, len(channels) + 2] += cheeks_lost(lips, face)
     fields = np.ascontiguousarray((solved @ axes * scale).transpose(1, 0, 2), np.float32)
     num = len(channels) + 3
     photo = np.maximum(face[lips.lower_rim, 1] - face[lips.upper_rim, 1], 0.0)
     opening = np.stack([f[lips.lower_rim, 1] - f[lips.upper_rim, 1] for f in targets[:num]])
-    jaw = next(index for index, (name, _) in enumerate(channels) if name == "jawOpen")
+    names = [name for name, _ in channels]
+    jaw = names.index("jawOpen")
     open_jaw = _open_jaw(photo)
     shut = np.maximum(photo - open_jaw * opening[jaw], 0.0)
     widest = float(photo.max())
@@ -330,6 +358,8 @@ def build_rig(mesh: WarpMesh) -> FaceRig:
         pushed=(shut - (photo - open_jaw * opening[jaw])).astype(np.float32),
         arch=(opening[jaw] / opening[jaw].max()).astype(np.float32),
         jaw_row=jaw,
+        rounding_rows=np.array([names.index("mouthFunnel"), names.index("mouthPucker")]),
+        mouth_width=float(np.ptp(face[list(fm.MOUTH_CORNERS), 0])),
         smile=smile_share(lips, face),
         gone_by=max(SHAPE_GONE_BY * FREE_APERTURE / max(widest, FREE_APERTURE), LEAST_GONE_BY),
     )

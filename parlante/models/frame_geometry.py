@@ -112,6 +112,7 @@ def geometry_from_motion(avatar: PreparedAvatar, motion: Float32Array) -> FrameG
     mesh = avatar.mesh
     pose = HeadPose.from_motion(motion, mesh.iod_px, avatar.yaw)
     gaze = motion[[MOTION_INDEX["gazeYaw"], MOTION_INDEX["gazePitch"]]]
+    lost_smile = avatar.rig.lost_smile(motion)
     return FrameGeometry(
         posed=_held(avatar, project(mesh, pose, avatar.rig.displace(motion, mesh.vertices))),
         rest=_held(avatar, project(mesh, pose, mesh.vertices)),
@@ -121,12 +122,12 @@ def geometry_from_motion(avatar: PreparedAvatar, motion: Float32Array) -> FrameG
         jaw=avatar.rig.jaw_way(motion),
         tongue_out=float(motion[TONGUE_OUT]),
         eyes=(
-            state_from_motion(avatar.eyes[0], motion),
-            state_from_motion(avatar.eyes[1], motion),
+            state_from_motion(avatar.eyes[0], motion, lost_smile),
+            state_from_motion(avatar.eyes[1], motion, lost_smile),
         ),
         gaze=np.asarray(gaze, np.float32),
         own_mouth=avatar.rig.kept_pixels(motion),
-        narrowing=min(_narrowing(motion) + avatar.rig.lost_smile(motion), 1.0),
+        narrowing=min(_narrowing(motion) + lost_smile, 1.0),
         labiodental=labiodental(motion),
     )
 

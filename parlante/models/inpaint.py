@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from parlante.models.strands import before_calm, find_strands
 from parlante.types import Float32Array, Uint8Array
 
 __all__ = ["fill_background", "push_pull"]
@@ -113,22 +114,27 @@ def _without_person(picture: Float32Array, matte: Float32Array) -> Float32Array:
     sure = np.asarray(matte > PERSON_MATTE, np.float32)
     if known.mean() < MIN_KNOWN_SHARE or not sure.any():
         return known
-    behind, before = _continued(picture, known), _continued(picture, sure)
+    away = cv2.distanceTransform(1 - person, cv2.DIST_L2, 5)
+    strands = find_strands(picture, away)
+    # Colours of strands must not pass for colours of the background.
+    plain = np.where(_wider(strands.mask), np.float32(0.0), known)
+    behind, before = _continued(picture, plain), _continued(picture, sure)
+    strands_seen = before_calm(strands, behind)
+    plain = np.where(_wider(strands_seen), np.float32(0.0), known)
     towards = before - behind
     contrast = np.maximum(np.square(towards).sum(-1), SAME_COLOUR**2)
     share = ((picture - behind) * towards).sum(-1) / contrast
-    away = cv2.distanceTransform(1 - person, cv2.DIST_L2, 5)
     limit = np.interp(away, (RIM_PX, SAFETY_PX), SPILL_SHARES)
     share = np.asarray(np.clip(share, 0.0, 1.0), np.float32)
     strokes = cv2.morphologyEx(share, cv2.MORPH_TOPHAT, _disc(HAIR_PX))
-    is_spilt = ((share > limit) | (strokes > HAIR_SHARE)) & ~_like_background(picture, known)
+    is_like = _like_background(picture, plain)
+    is_spilt = ((share > limit) | (strokes > HAIR_SHARE)) & ~is_like
     hairs = _hanging_together(
         (strokes > FAR_HAIR_SHARE) & (away < FAR_HAIR_PX), is_spilt & (away < SAFETY_PX)
     )
-    spilt = cv2.dilate((is_spilt | hairs).astype(np.uint8), _disc(STRAND_PX))
-    kept = (away > RIM_PX) & (spilt == 0)
-    far_hairs = cv2.dilate(hairs.astype(np.uint8), _disc(STRAND_PX)) > 0
-    return np.asarray(np.where(far_hairs, 0.0, np.maximum(known, kept)), np.float32)
+    hairs |= strands_seen & ~is_like
+    kept = (away > RIM_PX) & ~_wider(is_spilt | hairs)
+    return np.asarray(np.where(_wider(hairs), 0.0, np.maximum(known, kept)), np.float32)
 
 
 def _like_background(picture: Float32Array, known: Float32Array) -> npt.NDArray[np.bool_]:
@@ -154,6 +160,11 @@ def _hanging_together(
     is_rooted[np.unique(labels[roots])] = True
     is_rooted[0] = False
     return np.asarray(strokes & is_rooted[labels])
+
+
+def _wider(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """With what is beside it, which has some of it."""
+    return np.asarray(cv2.dilate(mask.astype(np.uint8), _disc(STRAND_PX)) > 0)
 
 
 def _continued(picture: Float32Array, known: Float32Array) -> Float32Array:

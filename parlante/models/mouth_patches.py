@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from parlante.models import face_mesh as fm
 from parlante.models.jit import kernel
+from parlante.models.skin_grain import skin_grain, tile_grain
 from parlante.models.smile_creases import FOLDS, without_creases
 from parlante.types import Float32Array, Uint8Array
 
@@ -28,9 +29,14 @@ LIPS_REACH: Final = 0.25
 LIPS_AND_FOLDS: Final = np.array([*fm.OUTER_LIPS, *FOLDS[0], *FOLDS[1]])
 FOLDS_REACH: Final = 0.15
 FOLDS_IOD: Final = 0.40
-TICK_IOD: Final = 0.10  # around the corners of the mouth
-TICK_DARK: Final = 0.90  # of the light around
+TICK_IOD: Final = 0.13  # around the corners of the mouth
+# Of the light around: what is no lit skin, and over which range it comes to be; and by how much
+# darker than lit skin a pixel is that is covered in full.
+TICK_DARK: Final = 0.92
+TICK_RANGE: Final = 0.06
+TICK_FAINT: Final = 0.05
 TICK_AROUND_IOD: Final = 0.06
+TICK_MARGIN_IOD: Final = 0.20  # of skin around the lips, to know its tone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -85,7 +91,7 @@ def plain_corners_of(skin: Uint8Array, landmarks: Float32Array, smile: float) ->
         smile: How broadly the portrait smiles, [0, 1].
     """
     iod = fm.inter_ocular_px(landmarks)
-    low, cut = _box(skin, landmarks, (FOLDS_IOD if smile > 0.0 else MARGIN_IOD) * iod)
+    low, cut = _box(skin, landmarks, (FOLDS_IOD if smile > 0.0 else TICK_MARGIN_IOD) * iod)
     patch = np.ascontiguousarray(skin[cut])
     y, x = np.mgrid[: patch.shape[0], : patch.shape[1]].astype(np.float32)
     near = np.zeros(patch.shape[:2], np.float32)
@@ -96,14 +102,9 @@ def plain_corners_of(skin: Uint8Array, landmarks: Float32Array, smile: float) ->
         # Only beyond the corner: lips keep their own dark line.
         beyond = np.clip((x - corner[0]) * aside / (0.03 * iod) + 1.0, 0.0, 1.0)
         near = np.maximum(near, _fade(1.5 * away - 0.5) * beyond)
-    light = patch.astype(np.float32).mean(-1)
-    sigma = TICK_AROUND_IOD * iod
-    lit = light > TICK_DARK * cv2.GaussianBlur(light, (0, 0), sigma)
-    weight = lit.astype(np.float32) + np.float32(1e-3)
-    total = cv2.GaussianBlur(weight, (0, 0), sigma)
-    plain = cv2.GaussianBlur(patch * weight[..., None], (0, 0), sigma) / total[..., None]
-    dark = cv2.GaussianBlur(1.0 - lit.astype(np.float32), (0, 0), SOFT_IOD * iod)
-    matte = near * np.clip(2.0 * dark, 0.0, 1.0)
+    plain, dark = _without_shade(patch, TICK_AROUND_IOD * iod)
+    plain += tile_grain(skin_grain(skin, landmarks), plain.shape[:2])
+    matte = near * np.clip(cv2.GaussianBlur(dark, (0, 0), SOFT_IOD * iod), 0.0, 1.0)
     if smile > 0.0:
         moved = landmarks[:, :2] - low.astype(np.float32)
         creaseless, share = without_creases(patch, moved)
@@ -119,6 +120,24 @@ def plain_corners_of(skin: Uint8Array, landmarks: Float32Array, smile: float) ->
         bounds=LIPS_AND_FOLDS if smile > 0.0 else LIPS,
         reach=FOLDS_REACH if smile > 0.0 else LIPS_REACH,
     )
+
+
+def _without_shade(patch: Uint8Array, sigma: float) -> tuple[Float32Array, Float32Array]:
+    """Tone of the lit skin, [h, w, 3], and how surely a pixel is darker than that, [h, w].
+
+    A tick lies in a wider and fainter shade, which would stay around it as a ring.
+    """
+    picture = patch.astype(np.float32)
+    light = picture.mean(-1)
+    around = cv2.GaussianBlur(light, (0, 0), sigma)
+    for _ in range(2):  # what is known of the lit skin tells better what is darker
+        lit = np.clip((light / np.maximum(around, 1.0) - TICK_DARK) / TICK_RANGE, 0.0, 1.0)
+        weight = lit + np.float32(1e-3)
+        total = cv2.GaussianBlur(weight, (0, 0), sigma)
+        plain = cv2.GaussianBlur(picture * weight[..., None], (0, 0), sigma) / total[..., None]
+        around = plain.mean(-1)
+    darker = 1.0 - light / np.maximum(around, 1.0)
+    return plain, np.clip(darker / TICK_FAINT, 0.0, 1.0)
 
 
 def _fade(t: Float32Array) -> Float32Array:

@@ -31,6 +31,8 @@ BACK_DARK: Final = 0.55  # right under the upper teeth, where one looks into the
 TONGUE_ROUND: Final = 5.0  # lost by IOD^2 beside the tongue's middle
 WET: Final = 0.06
 LOWER_TEETH: Final = 0.85
+THIN_IOD: Final = 0.07  # height of the opening below which it is thin
+THIN_FROM: Final = 0.35  # of the way from its middle to its corners
 FLESH_LIGHT: Final = 0.7
 ROUNDED_DARK: Final = 0.22
 ROUNDED_LOWER: Final = 0.42
@@ -146,6 +148,9 @@ def shade_mouth(
             under_upper_lip = 0.82 + 0.18 * _smooth(depth_upper / 0.045)
             over_lower_lip = 0.70 + 0.30 * _smooth(depth_lower / 0.06)
             corners = 1.0 - 0.50 * _smooth((side - 0.50) / 0.50)
+            # In the thin ends of the opening the inner sides of the lips are seen, not the throat.
+            thin = _smooth((side - THIN_FROM) / (1.0 - THIN_FROM))
+            thin *= 1.0 - _smooth((depth_upper + depth_lower) / THIN_IOD)
             # Lips that round stand out before the teeth and keep the light off them.
             lit = 1.0 - ROUNDED_DARK * narrow
             lower_light = LOWER_TEETH * over_lower_lip * lit * (1.0 - ROUNDED_LOWER * narrow)
@@ -163,6 +168,7 @@ def shade_mouth(
                 tooth += (1.0 - upper_light) * FLESH_LIGHT * cavity[channel]
                 value += upper_matte * (tooth - value)
                 value *= corners
+                value += thin * (line[channel] - value)
                 value = line[channel] * (1.0 - opened) + value * opened
                 base = out[py, px, channel]
                 out[py, px, channel] = np.uint8(base + cover * (value - base) + 0.5)

@@ -13,19 +13,22 @@ import torch
 from torch import Tensor
 
 from parlante.models.eye_shading import (
+    END_SHARE,
+    END_THINNESS,
     FOLD,
     FOLD_IOD,
     FOLD_WIDTH_IOD,
     LASH_LINE,
     LASH_LINE_IOD,
     LASHES_IOD,
-    LID_DARKEST,
+    MAX_STEEP,
     NO_RIM,
     OVERHANG,
     RIM_IOD,
     SHUT_RIM,
+    WING_SHARE,
 )
-from parlante.models.eye_state import CURVE_SAMPLES, EyeState
+from parlante.models.eye_state import CURVE_SAMPLES, UPPER_SHARE_OF_BLINK, EyeState
 from parlante.models.eyes import EyeLayers
 from parlante.models.torch_pixels import Pictures, Pixels, bilinear, smooth, to_levels
 from parlante.types import Float32Array
@@ -101,14 +104,27 @@ def shade_eyes(
     weight_upper = 1.0 - smooth(inside_upper / rim)
     weight_lower = (1.0 - smooth(inside_lower / rim)) * (1.0 - weight_upper)
     within = rim * (1.0 - (1.0 - SHUT_RIM) * blink)
-    source_upper = u0 - _stretched(-torch.minimum(inside_upper, within), lashes, zone_above, u - u0)
+    k, run = position.long().clamp(max=_LAST - 1), width / _LAST
+    slope_at_rest, _, slope, _ = (step / run for step in _steps_at(eyes.curves, pixels.owner, k))
+    steep = ((1.0 + slope_at_rest * slope_at_rest) / (1.0 + slope * slope)).sqrt()
+    beyond = torch.maximum(-along, along - width).clamp(min=0.0)
+    wing = 1.0 - smooth(beyond / (WING_SHARE * width))
+    from_end = smooth(torch.minimum(position, _LAST - position) / (END_SHARE * _LAST))
+    squeezed = steep.clamp(max=MAX_STEEP) - 1.0 + END_THINNESS * blink * (1.0 - from_end)
+    squeezed *= wing
+    above = -torch.minimum(inside_upper, within)
+    lashes_above = 1.0 + squeezed * (1.0 - smooth(above / zone_above))
+    source_upper = u0 - _stretched(lashes_above * above, lashes, zone_above, u - u0)
     source_lower = l0 + _stretched(-torch.minimum(inside_lower, within), rim, zone_below, l0 - low)
-    plain = smooth((u - u0) / (0.5 * zone_above)) * smooth((u - across) / lashes - 0.6)
-    plain *= smooth((1.2 * zone_above - u0 + source_upper) / (0.5 * zone_above))
-    height = (u - across) / (u - u0).clamp(min=1.0)
-    lid_light = LID_DARKEST + (1.0 - LID_DARKEST) * smooth(height / 0.5)
+    plain = wing * smooth(torch.maximum((u - u0) / (0.5 * zone_above), 2.0 * blink))
+    plain *= smooth((1.0 + squeezed) * (u - across) / lashes - 0.6)
+    below_brow = (1.4 * zone_above - u0 + source_upper) / (0.5 * zone_above)
+    plain *= smooth(torch.maximum(below_brow, (across - u0) / lashes + 1.0))
+    hanging = UPPER_SHARE_OF_BLINK * (l0 - u0) - (u - u0)
+    hanging *= 1.0 - smooth((u - across) / (zone_above + (u - u0).clamp(min=0.0)))
+    hung = across + hanging
     fold = torch.exp(-((((u0 - across) / iod - FOLD_IOD) / FOLD_WIDTH_IOD) ** 2))
-    lid_light = lid_light - FOLD * fold * smooth(blink)
+    lid_light = 1.0 - FOLD * fold * smooth(blink)
     seam = (across - 0.5 * (u + low)) / (LASH_LINE_IOD * iod)
     ends = smooth(4.0 * torch.minimum(position, _LAST - position) / _LAST)
     line = 1.0 - LASH_LINE * smooth(2.0 * blink - 1.0) * torch.exp(-seam * seam) * ends
@@ -117,8 +133,9 @@ def shade_eyes(
         picture.of(pixels.owner)
         for picture in (eyes.image, eyes.skin, eyes.white, eyes.iris, eyes.rim)
     )
-    # In one call, as eight would be eight times as many kernels: skin of the portrait and without
-    # lashes for the upper and for the lower lid, iris, white, and twice the rim of the nearer lid.
+    # In one call, as nine would be nine times as many kernels: skin of the portrait and of the shut
+    # eye for the upper and for the lower lid, where the upper lid hangs, iris, white, and twice the
+    # rim of the nearer lid.
     upper_x, upper_y = (
         corner_x + along * ax - source_upper * ay,
         corner_y + along * ay + source_upper * ax,
@@ -127,32 +144,35 @@ def shade_eyes(
         corner_x + along * ax - source_lower * ay,
         corner_y + along * ay + source_lower * ax,
     )
+    hung_x, hung_y = corner_x + along * ax - hung * ay, corner_y + along * ay + hung * ax
     bx, by = px - origin_x, py - origin_y
     is_upper = inside_upper < inside_lower
     rim_x, rim_y = (
         torch.where(is_upper, upper_x, lower_x) - origin_x,
         torch.where(is_upper, upper_y, lower_y) - origin_y,
     )
+    shut_x, shut_y = upper_x - origin_x, upper_y - origin_y
+    below_x, below_y = lower_x - origin_x, lower_y - origin_y
     columns = [
-        upper_x, upper_x - origin_x, lower_x, lower_x - origin_x, bx - shift_x, bx, rim_x,
+        upper_x, shut_x, hung_x - origin_x, lower_x, below_x, bx - shift_x, bx, rim_x,
         rim_x - shift_x * ax,
     ]  # fmt: skip
     rows = [
-        upper_y, upper_y - origin_y, lower_y, lower_y - origin_y, by - shift_y, by, rim_y,
+        upper_y, shut_y, hung_y - origin_y, lower_y, below_y, by - shift_y, by, rim_y,
         rim_y - shift_x * ay,
     ]  # fmt: skip
-    places = Pictures.joined([image, skin, image, skin, iris, white, rims, rims])
+    places = Pictures.joined([image, skin, skin, image, skin, iris, white, rims, rims])
     x, y = torch.stack(columns, -1), torch.stack(rows, -1)
     colours = bilinear(texels, places, x, y, clamp=True)
     is_known = (x >= 0.0) & (y >= 0.0) & (x <= places.width - 1) & (y <= places.height - 1)
     stray = colours[..., 3] / 255.0 * blink.clamp(min=0.0)[:, None] * is_known
-    upper, cover_upper, lower, cover_lower, disc, ball, _, more = colours[..., :3].unbind(1)
-    upper = upper + plain[:, None] * (cover_upper * lid_light[:, None] - upper)
-    upper = upper + stray[:, 1:2] * (cover_upper - upper)
-    lower = lower + stray[:, 3:4] * (cover_lower - lower)
-    ball = ball + colours[:, 4, 3:] / 255.0 * (disc - ball)
+    upper, _, shut, lower, cover_lower, disc, ball, _, more = colours[..., :3].unbind(1)
+    plain = plain + (1.0 - plain) * stray[:, 1]
+    upper = upper + plain[:, None] * (shut * lid_light[:, None] - upper)
+    lower = lower + stray[:, 4:5] * (cover_lower - lower)
+    ball = ball + colours[:, 5, 3:] / 255.0 * (disc - ball)
     has_rim = (torch.minimum(inside_upper, inside_lower) < rim) * (1.0 - blink)
-    ball = (ball + has_rim[:, None] * (more + colours[:, 6, 3:] - 2.0 * NO_RIM)).clamp(0.0, 255.0)
+    ball = (ball + has_rim[:, None] * (more + colours[:, 7, 3:] - 2.0 * NO_RIM)).clamp(0.0, 255.0)
     weight_ball = (1.0 - weight_upper - weight_lower).clamp(min=0.0)
     value = weight_upper[:, None] * upper + weight_lower[:, None] * lower
     value = value + weight_ball[:, None] * ball
@@ -165,6 +185,12 @@ def _curves_at(curves: Tensor, owner: Tensor, position: Tensor) -> tuple[Tensor,
     f = (position - k)[:, None]
     samples = curves.transpose(1, 2)  # [E, 64, 4]
     return torch.lerp(samples[owner, k], samples[owner, k + 1], f).unbind(1)
+
+
+def _steps_at(curves: Tensor, owner: Tensor, k: Tensor) -> tuple[Tensor, ...]:
+    """How much all curves of an eye fall from one sample to the next: four of [P]."""
+    samples = curves.transpose(1, 2)  # [E, 64, 4]
+    return (samples[owner, k + 1] - samples[owner, k]).unbind(1)
 
 
 def _stretched(distance: Tensor, band: Tensor, zone: Tensor, extra: Tensor) -> Tensor:

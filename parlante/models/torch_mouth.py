@@ -25,6 +25,8 @@ from parlante.models.mouth_shading import (
     ROUNDED_LOWER,
     SHADOW,
     SHADOW_IOD,
+    THIN_FROM,
+    THIN_IOD,
     TIP_IOD,
     TONGUE_ROUND,
     UPPER_EDGE,
@@ -132,7 +134,10 @@ def shade_mouths(texels: Tensor, mouths: MouthBatch, pixels: Pixels, base: Tenso
     value = value + on_tongue[:, None] * (flesh - value) + shine[:, None] * tongue
     value = _with_teeth(value, lower_teeth, lower_light, cavity)
     value = _with_teeth(value, upper_teeth, under_upper_lip * lit, cavity)
-    value = torch.lerp(line, value * corners[:, None], opened[:, None])
+    thin = smooth((side - THIN_FROM) / (1.0 - THIN_FROM))
+    thin = thin * (1.0 - smooth((depth_upper + depth_lower) / THIN_IOD))
+    value = torch.lerp(value * corners[:, None], line, thin[:, None])
+    value = torch.lerp(line, value, opened[:, None])
     return to_levels(shaded + cover * (value - shaded))
 
 

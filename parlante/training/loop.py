@@ -61,6 +61,9 @@ class TrainingConfig:
         drop_condition: Probability of dropping each condition but the past.
         hide_past: Probability that a sequence's blocks see no past.
         past_noise: Upper end of the noise added to the past, so that errors do not add up.
+        past_drift: Upper end of what the past's expression and brows are off as a whole, in every
+            second sequence: the controls say which mood it is, not the mood it has been. Without
+            it an avatar that is to be neutral fell into a smile and kept it.
         checkpoint_steps: How often state is written.
         seed: Of everything after the corpus.
         bfloat16: Whether matrix products run in bfloat16; None: on a GPU, and where the processor
@@ -84,6 +87,7 @@ class TrainingConfig:
     drop_condition: float = 0.1
     hide_past: float = 0.15
     past_noise: float = 0.3
+    past_drift: float = 3.0
     checkpoint_steps: int = 250
     seed: int = 0
     bfloat16: bool | None = None

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from parlante.diffusion.schedule import add_noise, draw_times
 from parlante.models.motion_dit import BLOCK_FRAMES, NUM_GROUPS, MotionDiT
-from parlante.models.motion_space import LATENT_DIM
+from parlante.models.motion_space import FACE_SLICE, LATENT_DIM
 from parlante.training.batches import Batch
 from parlante.training.losses import LossWeights, denoising_loss, naming_loss, reading_loss
 from parlante.training.precision import products
@@ -39,6 +39,7 @@ class Noise:
         on_past: Standard normal, [B, T, D].
         on_latents: Standard normal, [B, T, D].
         see_past: bool [B].
+        drift: How far expression and brows of the whole past are off, [B, 1, D].
     """
 
     keep: Tensor
@@ -47,6 +48,7 @@ class Noise:
     on_past: Tensor
     on_latents: Tensor
     see_past: Tensor
+    drift: Tensor
 
 
 def draw_noise(
@@ -67,7 +69,12 @@ def draw_noise(
     roughness = config.past_noise * (uniform(B, 1, 1) * 1.33 - 0.33).clamp(min=0.0)
     on_past, on_latents = normal(), normal()
     see_past = uniform(B) >= config.hide_past
-    parts = (keep, levels, roughness, on_past, on_latents, see_past)
+    drift = torch.zeros(B, 1, LATENT_DIM)
+    amount = config.past_drift * (uniform(B, 1, 1) * 2.0 - 1.0).clamp(min=0.0)  # every second
+    drift[..., FACE_SLICE] = amount * torch.randn(
+        (B, 1, FACE_SLICE.stop - FACE_SLICE.start), generator=generator
+    )
+    parts = (keep, levels, roughness, on_past, on_latents, see_past, drift)
     return tuple(part.numpy() for part in parts)
 
 
@@ -97,7 +104,7 @@ class Objective:
 
     def whole(self, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor]:
         """Total loss, and the mouth as read from sound [B, T, 9]."""
-        past = batch.latents + noise.roughness * noise.on_past
+        past = batch.latents + noise.roughness * noise.on_past + noise.drift
         noised = add_noise(batch.latents, noise.on_latents, noise.levels)
         with products(self._device, self._bfloat16):
             speech, mouth, scores = self._model.read_audio(batch.features, batch.look)

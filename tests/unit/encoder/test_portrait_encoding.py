@@ -334,3 +334,34 @@ def test_background_loses_ends_of_hair_that_have_its_colours_too() -> None:
     filled = fill_background(rgb, matte).astype(int)
     assert filled[100:112, 192:198].min() > 140
     assert filled[60:200, 216:224].max() < 90  # the post stays
+
+
+def _light_head() -> tuple[Uint8Array, np.ndarray]:
+    """A face with a strand beside it that is darker than the wall, and than skin, and hangs far."""
+    rgb = np.full((320, 320, 3), 130, np.uint8)
+    cv2.circle(rgb, (130, 130), 60, (215, 175, 155), -1, cv2.LINE_AA)
+    matte = np.zeros((320, 320), np.float32)
+    cv2.circle(matte, (130, 130), 60, 1.0, -1, cv2.LINE_AA)
+    cv2.line(rgb, (180, 130), (215, 195), (60, 40, 30), 5, cv2.LINE_AA)
+    return rgb, matte
+
+
+def test_background_loses_a_strand_that_is_darker_than_the_face_beside_it() -> None:
+    background = fill_background(*_light_head()).astype(int)
+    assert np.abs(background[160:200, 196:222] - 130).max() < 20
+
+
+def test_background_keeps_a_thin_line_that_goes_on_beyond_any_hair() -> None:
+    rgb, matte = _light_head()
+    cv2.line(rgb, (180, 110), (319, 90), (60, 40, 30), 3, cv2.LINE_AA)
+    background = fill_background(rgb, matte)
+    assert background[88:106, 225:].min(0).max() < 90
+
+
+def test_background_keeps_thin_structure_that_has_another_structure_beside_it() -> None:
+    rgb, matte = _light_head()
+    cv2.rectangle(rgb, (185, 60), (240, 120), (150, 80, 20), -1)  # a board with a line on it
+    cv2.circle(rgb, (130, 130), 60, (215, 175, 155), -1, cv2.LINE_AA)
+    cv2.line(rgb, (185, 90), (235, 90), (40, 30, 20), 3, cv2.LINE_AA)
+    background = fill_background(rgb, matte).astype(int)
+    assert np.abs(background[88:93, 215:232] - rgb[88:93, 215:232]).max() < 12

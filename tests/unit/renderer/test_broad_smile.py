@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from parlante.models import face_mesh as fm
+from parlante.models.face_channels import CHEEKS
+from parlante.models.frame_geometry import geometry_from_motion
 from parlante.models.smile_creases import FOLDS, without_creases
 
 SAD = {"mouthFrown": 0.8, "mouthPress": 0.3}
@@ -89,3 +91,17 @@ def test_creases_are_sought_in_cheeks_alone(beaming):
     assert share[y, x].max() < 0.05
     near = share > 0.5
     assert (changed[near].mean() - beaming.image[near].mean()) > 5
+
+
+def test_cheeks_and_lower_lids_fall_with_the_smile(avatar, beaming_avatar, motion):
+    def fallen(of):
+        calm, sad = (geometry_from_motion(of, motion(**values)) for values in (SILENT, SAD))
+        cheek = (sad.posed - calm.posed)[list(CHEEKS), 1].min() / of.mesh.iod_px
+        height = (of.eyes[0].lower - of.eyes[0].upper).max()
+        lid = (sad.eyes[0].lower - calm.eyes[0].lower).max() / height
+        return cheek, lid
+
+    cheek, lid = fallen(beaming_avatar)
+    assert cheek > fallen(avatar)[0] + 0.03
+    assert lid > 0.1
+    assert fallen(avatar)[1] == 0.0

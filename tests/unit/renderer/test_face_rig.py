@@ -130,3 +130,33 @@ def test_brows_rise_and_fall_as_calibrated(moved, motion):
     inner = [107, 336]
     assert moved(motion(browInnerUp=1.0))[inner, 1] == pytest.approx(-0.12, abs=0.02)
     assert moved(motion(browDown=1.0))[inner, 1] == pytest.approx(0.08, abs=0.02)
+
+
+def test_a_thick_brow_does_not_get_thin_when_it_falls(avatar, moved, motion):
+    """What is below the tracker's brow goes with it, so does the fold, and nothing tears."""
+    way = moved(motion(browDown=1.0))[:, 1]
+    brow = way[list(fm.RIGHT_BROW)].mean()
+    # The middle of each row: its ends have less room.
+    below, fold = list(fm.RIGHT_BELOW_BROW[2:5]), list(fm.RIGHT_LID_CREASE[2:5])
+    assert way[below].min() > 0.45 * brow
+    assert way[fold].min() > 0.1 * brow
+    assert np.abs(way[list(fm.RIGHT_UPPER_LID)]).max() < 0.005
+    height = avatar.mesh.vertices[:, 1] / avatar.mesh.iod_px + way
+    assert height[below].max() < height[fold].min()
+
+
+@pytest.mark.parametrize("jaw", [0.6, 0.8, 1.0])
+def test_rounded_lips_over_a_wide_open_jaw_are_no_slot(avatar, motion, jaw):
+    values = motion(jawOpen=jaw, mouthPucker=1.0, mouthFunnel=0.6)
+    points = avatar.rig.displace(values, avatar.mesh.vertices)
+    right, left = list(fm.MOUTH_CORNERS)
+    width = (points[left, 0] - points[right, 0]) / avatar.mesh.iod_px
+    assert width > 0.8 * avatar.rig.apertures(values)[MIDDLE]
+
+
+def test_a_common_rounded_vowel_is_as_narrow_as_calibrated(moved, motion):
+    narrow = moved(motion(mouthPucker=0.6, mouthFunnel=0.55))
+    vowel = moved(motion(jawOpen=0.38, mouthPucker=0.6, mouthFunnel=0.55))
+    plain = moved(motion(jawOpen=0.38))
+    corner = fm.MOUTH_CORNERS[1]
+    assert vowel[corner, 0] - plain[corner, 0] == pytest.approx(narrow[corner, 0], rel=0.06)

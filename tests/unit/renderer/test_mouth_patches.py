@@ -1,0 +1,48 @@
+"""The ends of a mouth: of a photo's, beside lips that round, and of a drawn opening."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from parlante.models import face_mesh as fm
+from parlante.models.frame_geometry import INNER_LIPS, geometry_from_motion
+from parlante.models.mouth_patches import plain_corners_of
+
+
+def test_the_shade_around_a_dark_corner_leaves_no_ring(draw):
+    portrait = draw()
+    points, iod = portrait.landmarks, portrait.iod_px
+    plain = np.full((512, 512, 3), (200.0, 165.0, 145.0), np.float32)
+    y, x = np.mgrid[:512, :512]
+    shaded = plain.copy()
+    places = [points[corner, :2] + [side * 0.02 * iod, 0.0] for corner, side in _CORNERS]
+    for place in places:
+        away = np.hypot(x - place[0], y - place[1]) / iod
+        shaded *= 1.0 - 0.15 * np.exp(-((away / 0.05) ** 2))[..., None]
+        shaded *= 1.0 - 0.5 * np.exp(-((away / 0.015) ** 2))[..., None]
+    patch = plain_corners_of(shaded.astype(np.uint8), points, 0.0)
+    left, top = patch.origin
+    height, width = patch.pixels.shape[:2]
+    cut = np.s_[top : top + height, left : left + width]
+    share = patch.pixels[..., 3:] / 255.0
+    shown = shaded[cut] + share * (patch.pixels[..., :3] - shaded[cut])
+    darker = cv2.GaussianBlur((plain[cut] - shown).mean(-1), (0, 0), 1.0)
+    for place, (_, side) in zip(places, _CORNERS, strict=True):
+        away = np.hypot(x[cut] - place[0], y[cut] - place[1]) / iod
+        beside = (away < 0.08) & ((x[cut] - place[0]) * side > 0.02 * iod)
+        assert darker[beside].max() < 0.06 * plain.mean()
+
+
+_CORNERS = tuple(zip(fm.MOUTH_CORNERS, (-1.0, 1.0), strict=True))
+
+
+def test_thin_ends_of_an_opening_are_no_black_wedges(decoder, avatar, motion):
+    values = motion(jawOpen=0.15)
+    lips = geometry_from_motion(avatar, values).posed[INNER_LIPS]
+    frame = decoder.render(avatar, values)
+    for column in (1, 9):
+        x, y = np.round(0.5 * (lips[column] + lips[11 + column])).astype(int)
+        shown = frame[y, x].astype(float)
+        line = avatar.mouth.line
+        assert shown.sum() > 0.5 * line.sum()
