@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from parlante.errors import FailedPrecondition, InvalidInput
 from parlante.models.layers.causal_conv import CONTEXT_HOPS, AudioEncoder
 from parlante.models.motion_dit import MotionDiT, MotionDiTConfig
-from parlante.models.motion_space import CONDITION_DIM, LATENT_DIM
+from parlante.models.motion_space import CONDITION_DIM, FACE_SLICE, LATENT_DIM
 from parlante.models.motion_weights import load_weights
 from parlante.training.batches import Batch
 from parlante.training.checkpoint import Checkpoint, follow, load_checkpoint
@@ -94,6 +94,23 @@ class _StaysOn(TorchDispatchMode):
                 assert value.device.type == self._device, f"{func} on {value.device}"
         self.num += 1
         return made
+
+
+def test_every_second_past_is_of_another_mood() -> None:
+    generator = torch.Generator().manual_seed(0)
+    config = replace(TINY, past_drift=2.0)
+    drift = Noise(*map(torch.from_numpy, draw_noise(config, 400, generator))).drift
+    is_off = drift.abs().sum(dim=(1, 2)) > 0
+    assert 0.4 < is_off.float().mean() < 0.6
+    assert drift.shape[1] == 1  # the whole past is off by the same
+    of_face = drift[is_off][:, 0, FACE_SLICE]
+    assert 0.8 < of_face.std() < 1.6
+    rest = drift.clone()
+    rest[..., FACE_SLICE] = 0.0
+    assert not rest.any()
+    assert not Noise(
+        *map(torch.from_numpy, draw_noise(replace(TINY, past_drift=0.0), 9, generator))
+    ).drift.any()
 
 
 def test_a_step_stays_on_the_device_and_never_waits_for_it() -> None:
