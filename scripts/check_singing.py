@@ -17,21 +17,28 @@ import asyncio
 import itertools
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import soxr
 import torch
+from motion_lips import lips_of, span_of
 
-from parlante.evaluation.lips import auc
+from parlante.evaluation.lips import PhoneTally, tally_phones
 from parlante.models.motion_weights import DEFAULT_WEIGHTS
 from parlante.training.espeak import Espeak
-from parlante.training.evaluate import animate, aperture, width
+from parlante.training.evaluate import animate
 from parlante.training.hibari import Hibari, Throat
 from parlante.training.neural_voices import spell
 from parlante.training.visemes import Phone
-from parlante.types import FRAME_RATE_HZ, MODEL_SAMPLE_RATE_HZ, Float32Array, MotionConfig
+from parlante.types import (
+    BURST_DELAY_BUDGET_MS,
+    FRAME_RATE_HZ,
+    MODEL_SAMPLE_RATE_HZ,
+    Float32Array,
+    MotionConfig,
+)
 from services.motion.engine import MotionEngine
 
 LINES = (
@@ -49,10 +56,8 @@ CHORDS_HZ = ((220, 277, 330), (196, 247, 294), (174, 220, 262), (165, 208, 247))
 CHORD_S = 0.9
 CHORD_SHARE = 0.35  # of the voice's peak
 PAUSE_S = 0.4
-OPEN_FROM = 0.02  # aperture, IOD
-BILABIALS = frozenset("pbm")
-OPEN, ROUNDED = {"ɑ", "æ", "aɪ", "aʊ"}, {"u", "w", "oʊ", "ʊ"}
-SPREAD = {"i", "eɪ", "ɛ"}
+OPEN_FROM = 0.02  # aperture, IOD, of held notes
+VOWELS = "aæɑɐɒɔəɚɛɜiɪoøœuʊʉye"
 SHIFTS = (9, -9, 13, -13)  # frames
 HELD_S = (0.35, 0.8, 1.5, 9.0)
 
@@ -108,48 +113,32 @@ def _chords(num_samples: int) -> Float32Array:
 class Tally:
     """What was seen, of all songs."""
 
-    shut: list[bool]
-    by_chance: list[bool]
-    low: list[float]
-    high: list[float]
-    rounded: list[float]
-    spread: list[float]
-    held: list[tuple[float, float]]  # seconds, share of frames open
+    phones: PhoneTally = field(default_factory=PhoneTally)
+    control: PhoneTally = field(default_factory=PhoneTally)
+    held: list[tuple[float, float]] = field(default_factory=list)  # seconds, share of frames open
 
 
 def judge(song: Song, values: Float32Array, tally: Tally) -> None:
     """Add a song to the tally."""
-    opening, wide = aperture(values), width(values)
+    lips, spans = lips_of(values), [span_of(phone) for phone in song.phones]
+    tally.phones += tally_phones(lips, spans)
+    for shift in SHIFTS:
+        tally.control += tally_phones(lips, spans, shift)
     for phone in song.phones:
         begin, end = (round(t * FRAME_RATE_HZ) for t in (phone.start_s, phone.end_s))
-        own = slice(begin, max(end, begin + 1))
-        if own.stop > len(opening):
-            continue
-        if phone.ipa in BILABIALS:
-            tally.low.append(float(opening[own].min()))
-            tally.shut.append(tally.low[-1] < OPEN_FROM)
-            for shift in SHIFTS:
-                moved = opening[max(0, own.start + shift) : max(1, own.stop + shift)]
-                tally.by_chance += [bool(moved.min() < OPEN_FROM)] if len(moved) else []
-        elif phone.ipa in OPEN:
-            tally.high.append(float(opening[own].mean()))
-        if phone.ipa in ROUNDED:
-            tally.rounded.append(float(wide[own].mean()))
-        elif phone.ipa in SPREAD:
-            tally.spread.append(float(wide[own].mean()))
-        is_vowel = phone.ipa[0] in "aæɑɐɒɔəɚɛɜiɪoøœuʊʉye"
-        if is_vowel and phone.end_s - phone.start_s >= HELD_S[0] and own.stop - own.start > 6:
-            inner = opening[own.start + 2 : own.stop - 2]
+        is_held = phone.ipa[0] in VOWELS and phone.end_s - phone.start_s >= HELD_S[0]
+        if is_held and end - begin > 6 and end <= lips.num_frames:
+            inner = lips.aperture[begin + 2 : end - 2]
             tally.held.append((phone.end_s - phone.start_s, float((inner > OPEN_FROM).mean())))
 
 
 def report(tally: Tally) -> dict[str, float]:
     """Sum up."""
     found = {
-        "bilabials_shut": float(np.mean(tally.shut)),
-        "by_chance": float(np.mean(tally.by_chance)),
-        "auc_aperture": auc(tally.low, tally.high),
-        "auc_width": auc(tally.rounded, tally.spread),
+        "bilabials_shut": tally.phones.shut_share or 0.0,
+        "by_chance": tally.control.shut_share or 0.0,
+        "auc_aperture": tally.phones.auc_aperture or 0.0,
+        "auc_width": tally.phones.auc_width or 0.0,
     }
     for low_s, high_s in itertools.pairwise(HELD_S):
         shares = [share for held_s, share in tally.held if low_s <= held_s < high_s]
@@ -168,11 +157,13 @@ def main() -> None:
     engine = MotionEngine.load(args.weights)
     found = {}
     for name in ("alone", "with chords"):
-        tally = Tally([], [], [], [], [], [], [])
+        tally = Tally()
         for seed, song in enumerate(songs(args.songs, accompanied=name != "alone")):
             samples = np.round(np.clip(song.audio, -1.0, 1.0) * 32767.0).astype(np.int16)
             config = MotionConfig(
-                sample_rate_hz=MODEL_SAMPLE_RATE_HZ, seed=seed, delay_budget_ms=320
+                sample_rate_hz=MODEL_SAMPLE_RATE_HZ,
+                seed=seed,
+                delay_budget_ms=BURST_DELAY_BUDGET_MS,
             )
             judge(song, asyncio.run(animate(engine, samples, config)), tally)
         found[name] = report(tally)

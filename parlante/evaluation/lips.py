@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from parlante.types import FRAME_RATE_HZ
 __all__ = [
     "CONTROL_SHIFTS_FRAMES",
     "Closure",
+    "Lips",
     "PhoneTally",
     "auc",
     "closures",
@@ -31,6 +32,30 @@ LEAD_S: Final = 0.04
 SLOWEST_ARTICULATION_HZ: Final = 0.5
 # 0.7 to 2.1 s, no two at the same distance, so that no rhythm of speech survives them.
 CONTROL_SHIFTS_FRAMES: Final = (17, -23, 29, -37, 43, -53)
+
+
+class Lips(Protocol):
+    """What phones are compared with: lips as a tracker sees them, or as motion has them."""
+
+    @property
+    def aperture(self) -> FloatArray:
+        """Distance of the inner lips [T], IOD."""
+        ...
+
+    @property
+    def mouth_width(self) -> FloatArray:
+        """Distance of the mouth's corners [T], in any unit."""
+        ...
+
+    @property
+    def num_frames(self) -> int:
+        """T."""
+        ...
+
+    @property
+    def tracked(self) -> npt.NDArray[np.bool_]:
+        """False [T] where lips were not seen."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +153,7 @@ def shut_below(aperture: FloatArray) -> float:
     return max(SHUT_SHARE_OF_P95 * float(np.percentile(aperture, 95)), TRACKER_FLOOR)
 
 
-def closures(curves: FaceCurves, phones: list[PhoneSpan]) -> list[Closure]:
+def closures(curves: Lips, phones: list[PhoneSpan]) -> list[Closure]:
     """Look at every P, B and M."""
     limit = shut_below(curves.aperture)
     found = []
@@ -151,7 +176,7 @@ class _Seen:
     spread: list[float] = field(default_factory=list)
 
 
-def tally_phones(curves: FaceCurves, phones: list[PhoneSpan], shift_frames: int = 0) -> PhoneTally:
+def tally_phones(curves: Lips, phones: list[PhoneSpan], shift_frames: int = 0) -> PhoneTally:
     """Compare lips at phones.
 
     A phone's frames reach from 40 ms before its start to its end. P, B and M are shut when the
@@ -159,7 +184,7 @@ def tally_phones(curves: FaceCurves, phones: list[PhoneSpan], shift_frames: int 
     with the mean over its frames. Phones during which the face was lost do not count.
 
     Args:
-        curves: The face.
+        curves: The lips.
         phones: In time.
         shift_frames: Move the face against the phones, around the end of the video: a control,
             which must fall to chance.
@@ -205,7 +230,7 @@ def _wins(low: list[float], high: list[float]) -> float:
     return float(np.sum((difference > 0) + 0.5 * (difference == 0)))
 
 
-def _frames(phone: PhoneSpan, curves: FaceCurves) -> slice | None:
+def _frames(phone: PhoneSpan, curves: Lips) -> slice | None:
     """Frames in which a phone shows; None outside the video and where the face was lost."""
     first = max(int(np.floor((phone.start_s - LEAD_S) * FRAME_RATE_HZ)), 0)
     last = min(int(np.ceil(phone.end_s * FRAME_RATE_HZ)), curves.num_frames)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from parlante.errors import InvalidInput
 
-__all__ = ["BILABIALS", "OPEN_VOWELS", "ROUNDED", "SPREAD", "PhoneSpan", "load_phones"]
+__all__ = ["BILABIALS", "MARKS", "OPEN_VOWELS", "ROUNDED", "SPREAD", "PhoneSpan", "load_phones"]
 
 # ARPAbet in capitals, IPA in small letters: no symbol is in both with another meaning.
 BILABIALS: Final = frozenset({"P", "B", "M", "p", "b", "m", "ɓ"})
@@ -22,7 +22,8 @@ ROUNDED: Final = frozenset(
 )
 SPREAD: Final = frozenset({"IY", "EY", "IH", "S", "Z", "AE", *("i", "e", "eɪ", "ɪ", "s", "z")})
 _SILENCES: Final = frozenset({"", "SIL", "<SIL>", "SP", "SPN", "+SPN+", "+NSN+", "PAU", "_"})
-_MARKS: Final = str.maketrans("", "", "0123456789ˈˌːˑʰ")
+# Of stress, tone, length and breath: they change no symbol.
+MARKS: Final = str.maketrans("", "", "0123456789ˈˌːˑʰ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,4 +64,4 @@ def _phone(item: Any) -> PhoneSpan:
     symbol, start_s, end_s = item
     if not (math.isfinite(start_s) and math.isfinite(end_s) and 0 <= start_s <= end_s):
         raise ValueError(f"got {item!r}")
-    return PhoneSpan(str(symbol).translate(_MARKS), float(start_s), float(end_s))
+    return PhoneSpan(str(symbol).translate(MARKS), float(start_s), float(end_s))
