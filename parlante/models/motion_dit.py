@@ -171,6 +171,11 @@ class MotionDiT(nn.Module):
         assert isinstance(self.audio_encoder, AudioEncoder)
         return self.audio_encoder
 
+    @property
+    def reading_parts(self) -> tuple[nn.Module, ...]:
+        """What reads the mouth and the names of visemes off sound."""
+        return self.audio_encoder, self.mouth_reader, self.namer
+
     # --- conditions ---------------------------------------------------------------------------
 
     def read_audio(self, features: Tensor, look: Tensor) -> tuple[Tensor, Tensor, Tensor]:

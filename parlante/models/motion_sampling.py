@@ -58,8 +58,8 @@ class SamplerConfig:
     times: tuple[float, ...] = (1.0, 0.5)
     guidance: GuidanceScales = field(default_factory=GuidanceScales)
     mouth_temperature: float = 0.6
-    head_temperature: float = 1.9
-    tilt_by_turn: float = -0.45
+    head_temperature: float = 2.05
+    tilt_by_turn: float = -0.34
     face_temperature: float = 1.6
     blink_temperature: float = 1.5
     gaze_temperature: float = 2.0

@@ -35,6 +35,7 @@ from parlante.training.muon import MuonAndAdamW, cosine_with_warmup
 from parlante.training.objective import Noise, Objective, draw_noise
 from parlante.training.precision import runs_in_bfloat16
 from parlante.training.prefetch import Arrays, drawn
+from parlante.training.run_config import bad_config
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,8 @@ class TrainingConfig:
         num_frames: T of a crop; a multiple of the block.
         learning_rate: Peak, reached after `warmup_steps`, then falling as a cosine.
         warmup_steps: See above; the fall begins anew after the reading steps.
+        keep_reading: Whether the reading of sound stays as it is in the weights to start with; then
+            there are no `reading_steps`.
         naming_share: Weight of naming visemes from sound, a training aid.
         average_decay: Of the moving average of weights that is served.
         drop_condition: Probability of dropping each condition but the past.
@@ -70,7 +73,7 @@ class TrainingConfig:
             has it. There it is 1.5 to 2 times faster, elsewhere ten times slower.
 
     Raises:
-        InvalidInput: The speech encoder is not frozen.
+        InvalidInput: The speech encoder is not frozen, or what is kept is to be trained.
     """
 
     corpora: tuple[CorpusConfig, ...] = (CorpusConfig(),)
@@ -82,6 +85,7 @@ class TrainingConfig:
     num_frames: int = 96
     learning_rate: float = 1e-3
     warmup_steps: int = 200
+    keep_reading: bool = False
     naming_share: float = 0.3
     average_decay: float = 0.998
     drop_condition: float = 0.1
@@ -100,6 +104,8 @@ class TrainingConfig:
                 reason="BAD_SPEECH_ENCODER",
                 field="frozen",
             )
+        if self.keep_reading and self.reading_steps:
+            raise bad_config("reading_steps", "0 where keep_reading is true", self.reading_steps)
 
     def load_speech_encoder(self) -> SpeechEncoder | None:
         """Load the encoder that the run needs, if it needs one."""
@@ -187,6 +193,9 @@ class Run:
         self._model = MotionDiT(config.model, speech_encoder)
         if start is not None:
             load_matching(self._model, start)
+        if config.keep_reading:
+            for part in self._model.reading_parts:
+                part.requires_grad_(False)
         self._model.to(self._device)
         self._optimizer = MuonAndAdamW(self._model, config.learning_rate)
         self._weights = self._model.state_dict()  # the tensors themselves, which steps change

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -24,10 +25,13 @@ from parlante.models.motion_space import (
     HEAD_SLICE,
     LATENT_DIM,
     LATENT_INDEX,
+    LATENT_SCALE,
     MOUTH_SLICE,
 )
 from parlante.types import Float32Array
 
+MOST_CHANGE: Final = 0.16  # blendshape weight per frame: a whole smile takes 0.15 s
+_MOST_CHANGE: Final = np.float32(MOST_CHANGE) / LATENT_SCALE[FACE_SLICE]
 _YAW: Final = HEAD.index("yaw")
 _ROLL: Final = HEAD.index("roll")
 
@@ -92,6 +96,24 @@ def noise_of(place: Place, sampler: SamplerConfig) -> Float32Array:
     noise[:, LATENT_INDEX["blink"]] *= np.float32(sampler.blink_temperature)
     noise[:, GAZE_SLICE] *= np.float32(sampler.gaze_temperature)
     return noise
+
+
+def unhurried(
+    latents: npt.NDArray[np.float16], past: npt.NDArray[np.float16]
+) -> npt.NDArray[np.float16]:
+    """Let expression and brows change no faster than faces do, however fast a mood is asked for.
+
+    Args:
+        latents: Of a block, float16 [T, D].
+        past: Of the frames before, float16 [P, D]; P may be 0.
+    """
+    calm = latents.copy()
+    rows = [*past[-1:], *calm]
+    for before, row in pairwise(rows):
+        last = before[FACE_SLICE].astype(np.float32)
+        change = row[FACE_SLICE].astype(np.float32) - last
+        row[FACE_SLICE] = last + np.clip(change, -_MOST_CHANGE, _MOST_CHANGE)
+    return calm
 
 
 def _tilted(noise: Float32Array, share: float) -> Float32Array:

@@ -56,7 +56,7 @@ from parlante.types import (
     MotionBlock,
     MotionConfig,
 )
-from services.motion.drawing import Place, chances, draw
+from services.motion.drawing import Place, chances, draw, unhurried
 
 BLOCK_SAMPLES: Final = BLOCK_FRAMES * SAMPLES_PER_FRAME
 BLOCK_HOPS: Final = BLOCK_FRAMES * HOPS_PER_FRAME
@@ -331,6 +331,7 @@ def finish(
     draft: Draft, latents: npt.NDArray[np.float16], state: SessionState, model: MotionDiT
 ) -> tuple[MotionBlock, SessionState]:
     """Turn a draft's latents, float16 [T, D], into motion, and remember them."""
+    latents = unhurried(latents, state.latents)
     attention = draft.controls[0, :, LISTENING_SLICE].numpy()
     values, pose = to_channels(
         latents.astype(np.float32), state.controls, state.pose, chances(draft.place), attention

@@ -22,6 +22,7 @@ from parlante.models.motion_dit import NUM_GROUPS, NUM_READ
 from parlante.models.motion_sampling import SamplerConfig
 from parlante.models.motion_space import (
     CONDITION_DIM,
+    FACE_SLICE,
     HEAD_SLICE,
     LATENT_DIM,
     LATENT_INDEX,
@@ -31,7 +32,7 @@ from parlante.models.motion_space import (
 from parlante.models.motion_weights import load_weights, save_weights
 from parlante.models.pose_state import NATURAL_BLINK_SHARE, PoseState
 from parlante.types import MOTION_INDEX, Controls, Driving, HeadPose
-from services.motion.drawing import Place, noise_of
+from services.motion.drawing import MOST_CHANGE, Place, noise_of, unhurried
 from services.motion.session import half_encode
 
 LOOK = torch.tensor([1])
@@ -211,6 +212,22 @@ def test_a_tilt_starts_against_its_turn():
     assert np.corrcoef(yaw, roll)[0, 1] == pytest.approx(SamplerConfig().tilt_by_turn, abs=0.06)
     assert abs(np.corrcoef(yaw, pitch)[0, 1]) < 0.08
     assert roll.std() == pytest.approx(yaw.std(), rel=0.06)
+
+
+def test_faces_change_no_faster_than_faces_do():
+    rng = np.random.default_rng(2)
+    past = np.zeros((4, LATENT_DIM), np.float16)
+    block = (9.0 * rng.normal(size=(2, LATENT_DIM))).astype(np.float16)
+    calm = unhurried(block, past)
+    steps = np.diff(np.concatenate([past[-1:], calm]).astype(np.float32), axis=0)
+    steps *= LATENT_SCALE
+    assert np.abs(steps[:, FACE_SLICE]).max() <= MOST_CHANGE * 1.01
+    rest = np.ones(LATENT_DIM, bool)
+    rest[FACE_SLICE] = False
+    np.testing.assert_array_equal(calm[:, rest], block[:, rest])
+    small = (0.02 * block).astype(np.float16)
+    np.testing.assert_array_equal(unhurried(small, small[:1]), small)
+    np.testing.assert_array_equal(unhurried(block[:1], past[:0]), block[:1])
 
 
 def test_brows_rise_with_stresses_and_rest_in_silence():

@@ -56,6 +56,30 @@ async def test_silence_still_lives(engine, feed, run):
     assert np.degrees(values[:, :3]).std(axis=0).max() > 0.5
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+async def test_a_neutral_face_stays_neutral(engine, feed, run, seed):
+    """A generator that follows its own past can fall into a mood that nobody asked for."""
+    values = await run(engine, feed(np.zeros(16_000 * 20, np.int16), []), MotionConfig(seed=seed))
+    for name in ("mouthSmileLeft", "mouthFrownLeft", "browDownLeft", "noseSneerLeft"):
+        assert values[50:, MOTION_INDEX[name]].mean() < 0.25, name
+
+
+async def test_a_mood_ends_when_it_is_no_longer_asked_for(engine, run):
+    second = np.zeros(16_000, np.int16)
+
+    async def happy_then_neutral():
+        yield ControlUpdate(controls=Controls(emotion={"happy": 1.0}))
+        for number in range(10):
+            if number == 5:
+                yield ControlUpdate(controls=Controls())
+            yield AudioChunk(start_sample=16_000 * number, samples=second)
+
+    values = await run(engine, happy_then_neutral(), MotionConfig(seed=1))
+    smile = values[:, MOTION_INDEX["mouthSmileLeft"]]
+    assert smile[75:120].mean() > 0.5
+    assert smile[175:].mean() < 0.25
+
+
 async def test_mouth_shuts_again_after_speech(engine, espeak):
     samples, rate_hz = _say(espeak, "Hello, how are you today?", variant="f3")
     samples = np.concatenate([samples, np.zeros(rate_hz, np.int16)])

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -229,6 +230,20 @@ def test_a_run_cut_off_with_workers_ends_as_one_unbroken_without(
         assert torch.equal(cut.average[name], tensor)
         assert torch.equal(cut.model[name], whole.model[name])
     assert load_weights(tmp_path / "cut" / "motion.safetensors")[0].config == TINY.model
+
+
+def test_what_is_heard_can_be_kept(corpus: Corpus, tmp_path: Path) -> None:
+    first = train(TINY, corpus, tmp_path / "first")
+    config = replace(TINY, reading_steps=0, keep_reading=True, average_decay=0.5)
+    second = train(config, corpus, tmp_path / "second", first)
+    before, after = load_file(first), load_file(second)
+    reading = ("audio_encoder.", "mouth_reader.", "namer.")
+    for name, tensor in before.items():
+        is_kept = torch.equal(tensor, after[name])
+        assert is_kept or not name.startswith(reading), name
+    assert not torch.equal(before["head.weight"], after["head.weight"])
+    with pytest.raises(InvalidInput, match="keep_reading"):
+        replace(TINY, keep_reading=True)
 
 
 def test_auto_takes_the_cpu_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
