@@ -21,9 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import cv2
 import numpy as np
-from motion_studio import Sound, Studio
+from motion_studio import Sound, Studio, decode_portrait
 
 from parlante.evaluation.motion import Judgement, judge
 from parlante.evaluation.plots import draw_all
@@ -33,7 +32,7 @@ from parlante.evaluation.sync import SyncModel, load_reference_model
 from parlante.evaluation.tracking import measure_landmarks, tracked_curves
 from parlante.media.audio_file import read_recording
 from parlante.models.motion_dit import BLOCK_FRAMES
-from parlante.types import FRAME_RATE_HZ, MODEL_SAMPLE_RATE_HZ, Float32Array, Uint8Array
+from parlante.types import FRAME_RATE_HZ, MODEL_SAMPLE_RATE_HZ, Float32Array
 
 SUFFIXES: Final = (".wav", ".flac", ".ogg", ".mp3", ".opus")
 
@@ -44,14 +43,6 @@ def voices_in(folder: Path) -> list[Path]:
     if not found:
         raise SystemExit(f"{folder}: no recordings ({', '.join(SUFFIXES)})")
     return found
-
-
-def read_portrait(path: Path) -> Uint8Array:
-    """Read a picture as RGB."""
-    pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise SystemExit(f"{path}: not a picture that OpenCV reads")
-    return np.ascontiguousarray(pixels[..., ::-1])
 
 
 def phones_of(voice: Path, sound: Float32Array, language: str) -> SpokenPhones:
@@ -84,7 +75,7 @@ def judge_all(
         for path, sound in sounds.items()
     }
     for seed, portrait in enumerate(portraits):
-        studio = Studio(read_portrait(portrait), weights)
+        studio = Studio(decode_portrait(portrait.read_bytes(), portrait.name), weights)
         for voice in voices:
             name = voice.with_name(f"{voice.stem} on {portrait.stem}")
             yield perform(studio, name, sounds[voice], seed, model, phones[voice])

@@ -19,7 +19,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-import cv2
 import numpy as np
 from control_table import DEFINITIONS, TABLE
 from motion_studio import (
@@ -29,6 +28,7 @@ from motion_studio import (
     SENTENCE,
     USER,
     Studio,
+    decode_portrait,
     frame_at,
     gaze_controls,
     pose_controls,
@@ -248,11 +248,9 @@ def main() -> None:
     parser.add_argument("--sheet", action="append", choices=tuple(SHEETS), help="only these")
     arguments = parser.parse_args()
     data = arguments.portrait.read_bytes() if arguments.portrait else sample_portrait()
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise SystemExit(f"{arguments.portrait}: not a picture that OpenCV reads")
+    portrait = decode_portrait(data, str(arguments.portrait))
     arguments.output.mkdir(parents=True, exist_ok=True)
-    studio = Studio(np.ascontiguousarray(pixels[..., ::-1]), arguments.weights)
+    studio = Studio(portrait, arguments.weights)
     start_s = time.perf_counter()
 
     def tell(what: str) -> None:

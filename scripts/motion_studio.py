@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import cv2
 import numpy as np
 
 from parlante.evaluation.tracking import FloatArray
@@ -103,6 +104,14 @@ def say_for(seconds: float, voice: Voice | None = None) -> Sound:
     story = say(STORY, voice=voice, gap_s=0.3, tail_s=0.3).samples
     num_wanted = round(seconds * MODEL_SAMPLE_RATE_HZ)
     return Sound(np.tile(story, -(-num_wanted // len(story)))[:num_wanted])
+
+
+def decode_portrait(data: bytes, name: str) -> Uint8Array:
+    """Decode a picture to RGB; ends the program where it is none."""
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise SystemExit(f"{name}: not a picture that OpenCV reads")
+    return np.ascontiguousarray(pixels[..., ::-1])
 
 
 # --- controls ----------------------------------------------------------------------------
