@@ -25,8 +25,8 @@ import numpy as np
 from motion_studio import Sound, Studio, decode_portrait
 
 from parlante.evaluation.motion import Judgement, judge
-from parlante.evaluation.plots import draw_all
-from parlante.evaluation.report import make_report, table_lines, write_json, write_markdown
+from parlante.evaluation.plots import write_report
+from parlante.evaluation.report import make_report, table_lines
 from parlante.evaluation.speech_source import SpeechSource, SpokenPhones, find_phones
 from parlante.evaluation.sync import SyncModel, load_reference_model
 from parlante.evaluation.tracking import measure_landmarks, tracked_curves
@@ -77,7 +77,7 @@ def judge_all(
     for seed, portrait in enumerate(portraits):
         studio = Studio(decode_portrait(portrait.read_bytes(), portrait.name), weights)
         for voice in voices:
-            name = voice.with_name(f"{voice.stem} on {portrait.stem}")
+            name = voice.with_name(f"{voice.stem}-{portrait.stem}")
             yield perform(studio, name, sounds[voice], seed, model, phones[voice])
             now_s = time.perf_counter() - begun_s
             print(f"{now_s:5.0f} s  {name.name}", file=sys.stderr)
@@ -105,9 +105,7 @@ def main() -> None:
     print("\n".join(table_lines(report)))
     if arguments.output is not None:
         arguments.output.mkdir(parents=True, exist_ok=True)
-        write_json(report, arguments.output / "report.json")
-        pictures = draw_all(judgements, report, arguments.output)
-        write_markdown(report, arguments.output / "report.md", pictures)
+        print(f"report: {write_report(judgements, report, arguments.output)}")
     print(json.dumps({"pooled": report["pooled"], "control": report["control"]}))
 
 

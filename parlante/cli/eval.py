@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from parlante.cli.eval_encoders import configure_encoders, judge_encoders
 from parlante.cli.eval_face import configure_face, judge_faces
@@ -24,7 +24,7 @@ from parlante.errors import InvalidInput
 from parlante.evaluation.clip import find_videos
 from parlante.evaluation.head_sound import fit_head_sound
 from parlante.evaluation.motion import Judgement, judge_video
-from parlante.evaluation.report import make_report, table_lines, write_json, write_markdown
+from parlante.evaluation.report import make_report, table_lines
 from parlante.evaluation.speech_source import SpeechSource
 from parlante.evaluation.sync import SyncModel, load_reference_model
 from parlante.evaluation.sync_fit import (
@@ -150,18 +150,12 @@ def _judge_motion(args: argparse.Namespace) -> int:
     report = make_report(judgements, sync_model, block_frames=args.block_frames, refused=refused)
     print("\n".join(table_lines(report)))
     if args.output is not None:
-        _write(args.output, judgements, report)
+        from parlante.evaluation.plots import write_report
+
+        print(f"report: {write_report(judgements, report, args.output)}")
     if args.json:
         print(json.dumps(report))
     return 0
-
-
-def _write(folder: Path, judgements: list[Judgement], report: dict[str, Any]) -> None:
-    from parlante.evaluation.plots import draw_all
-
-    write_json(report, folder / "report.json")
-    write_markdown(report, folder / "report.md", draw_all(judgements, report, folder))
-    print(f"report: {folder / 'report.md'}")
 
 
 def _sources(args: argparse.Namespace, num_videos: int) -> list[SpeechSource]:

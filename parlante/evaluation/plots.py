@@ -14,11 +14,12 @@ from parlante.evaluation.clip import read_frames
 from parlante.evaluation.lips import shut_below
 from parlante.evaluation.motion import Judgement
 from parlante.evaluation.phones import BILABIALS
+from parlante.evaluation.report import write_json, write_markdown
 from parlante.evaluation.sync import MAX_LAG_FRAMES, SYNC_MEASURES, measured_mouth
 from parlante.evaluation.tracking import FloatArray
 from parlante.types import FRAME_RATE_HZ, Uint8Array
 
-__all__ = ["draw_all"]
+__all__ = ["write_report"]
 
 _ROW_S: Final = 7.0
 _MAX_ROWS: Final = 12  # 84 s; longer videos are drawn to there
@@ -31,7 +32,15 @@ _MEASURE_COLOURS: Final = dict(
 )
 
 
-def draw_all(judgements: list[Judgement], report: dict[str, Any], folder: Path) -> list[Path]:
+def write_report(judgements: list[Judgement], report: dict[str, Any], folder: Path) -> Path:
+    """Write report.json, report.md and all pictures into a folder; gives the page's path."""
+    page = folder / "report.md"
+    write_json(report, folder / "report.json")
+    write_markdown(report, page, _draw_all(judgements, report, folder))
+    return page
+
+
+def _draw_all(judgements: list[Judgement], report: dict[str, Any], folder: Path) -> list[Path]:
     """Write the pictures of all videos; gives their paths."""
     pictures = [_save(_overview(report), folder / "overview.png")]
     for judgement in judgements:
@@ -40,8 +49,9 @@ def draw_all(judgements: list[Judgement], report: dict[str, Any], folder: Path) 
             _save(_lips(judgement), folder / f"{name}_lips.png"),
             _save(_sync(judgement), folder / f"{name}_sync.png"),
             _save(_head(judgement), folder / f"{name}_head.png"),
-            _save(_sheet(judgement), folder / f"{name}_sheet.png"),
         ]
+        if judgement.path.is_file():  # frames that were judged as they were made are gone
+            pictures.append(_save(_sheet(judgement), folder / f"{name}_sheet.png"))
     return pictures
 
 

@@ -74,3 +74,10 @@ def test_what_is_seen_is_judged(
     assert judgement.aligned.bilabials == 10
     assert judgement.aligned.shut_share == 1.0
     assert judgement.aligned.auc_aperture == 1.0
+    # There is no video to take pictures from, and a report all the same.
+    report = script.make_report([judgement], load_reference_model(), block_frames=2, refused={})
+    page = script.write_report([judgement], report, tmp_path)
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written >= {"report.json", "overview.png", "a on b_lips.png", "a on b_head.png"}
+    assert "a on b_sheet.png" not in written
+    assert "a on b" in page.read_text()
