@@ -30,21 +30,18 @@ from motion_lips import lips_of, span_of
 from parlante.evaluation.lips import CONTROL_SHIFTS_FRAMES, PhoneTally, tally_phones
 from parlante.evaluation.sync import peak_of
 from parlante.evaluation.tracking import FloatArray, correlation
-from parlante.media.audio_file import read_recording
+from parlante.media.audio_file import Recording, read_recording
 from parlante.models.motion_dit import MotionDiT
-from parlante.models.motion_space import MOUTH
 from parlante.models.motion_weights import DEFAULT_WEIGHTS, load_weights
 from parlante.models.viseme_names import VISEMES
 from parlante.training.espeak import Espeak, Voice
-from parlante.training.evaluate import animate, aperture, width
+from parlante.training.evaluate import animate, aperture, asked_of, width
 from parlante.training.realign import EMISSION_SHARE, FLOOR, HOP_S, name_hops
-from parlante.training.visemes import Phone, mouth_targets, visemes_of
+from parlante.training.visemes import Phone, visemes_of
 from parlante.types import (
     BURST_DELAY_BUDGET_MS,
     FRAME_RATE_HZ,
     MODEL_SAMPLE_RATE_HZ,
-    MOTION_DIM,
-    MOTION_INDEX,
     Float32Array,
     MotionConfig,
 )
@@ -96,7 +93,7 @@ def texts(code: str) -> dict[str, str]:
 def prompts(code: str, seconds: float, reader: MotionDiT) -> list[Prompt]:
     """Give prompts of a language in a random order that is always the same."""
     folder, voice = LANGUAGES[code]
-    words = texts(code)
+    words, espeak = texts(code), Espeak()
     found: list[Prompt] = []
     for name in np.random.default_rng(5).permutation(sorted(words)):
         path = SOUNDS / folder / f"{name}.g722"
@@ -105,8 +102,8 @@ def prompts(code: str, seconds: float, reader: MotionDiT) -> list[Prompt]:
         pcm = read_recording(path).pcm16(MODEL_SAMPLE_RATE_HZ)
         if SPOKEN_S[0] <= len(pcm) / MODEL_SAMPLE_RATE_HZ <= SPOKEN_S[1]:
             audio = pcm.astype(np.float32) / np.float32(32768.0)
-            found.append(align(audio, Espeak().speak(words[name], Voice(language=voice)).phones,
-                               reader))  # fmt: skip
+            spoken = espeak.speak(words[name], Voice(language=voice)).phones
+            found.append(align(audio, spoken, reader))
         if sum(len(prompt.audio) for prompt in found) > seconds * MODEL_SAMPLE_RATE_HZ:
             break
     limit = np.quantile([prompt.fit for prompt in found], WORST_SHARE)
@@ -172,9 +169,7 @@ def judge(values: Float32Array, phones: list[Phone]) -> dict[str, float | None]:
     spans, lips = [span_of(phone) for phone in phones], lips_of(values)
     tally = tally_phones(lips, spans)
     control = sum((tally_phones(lips, spans, s) for s in CONTROL_SHIFTS_FRAMES), PhoneTally())
-    asked = np.zeros((len(values), MOTION_DIM), np.float32)
-    columns = [MOTION_INDEX.get(name, MOTION_INDEX.get(f"{name}Left", -1)) for name in MOUTH]
-    asked[:, columns] = mouth_targets(phones, len(values))
+    asked = asked_of(phones, len(values))
     opened, wanted = aperture(values), aperture(asked)
     lags = range(-MAX_LAG_FRAMES, MAX_LAG_FRAMES + 1)
     curve = [correlation(np.roll(opened, -lag), wanted) or 0.0 for lag in lags]
@@ -195,7 +190,8 @@ def judge_language(
     engine: MotionEngine, audio: Float32Array, phones: list[Phone], num_seeds: int
 ) -> Iterator[dict[str, float | None]]:
     """Judge one language, once for each seed."""
-    samples = np.round(np.clip(audio, -1.0, 1.0) * 32767.0).astype(np.int16)
+    recording = Recording(samples=audio, sample_rate_hz=MODEL_SAMPLE_RATE_HZ)
+    samples = recording.pcm16(MODEL_SAMPLE_RATE_HZ)
     for seed in range(num_seeds):
         config = MotionConfig(
             sample_rate_hz=MODEL_SAMPLE_RATE_HZ, seed=seed, delay_budget_ms=BURST_DELAY_BUDGET_MS

@@ -26,6 +26,7 @@ import torch
 from motion_lips import lips_of, span_of
 
 from parlante.evaluation.lips import PhoneTally, tally_phones
+from parlante.media.audio_file import Recording
 from parlante.models.motion_weights import DEFAULT_WEIGHTS
 from parlante.training.espeak import Espeak
 from parlante.training.evaluate import animate
@@ -159,7 +160,8 @@ def main() -> None:
     for name in ("alone", "with chords"):
         tally = Tally()
         for seed, song in enumerate(songs(args.songs, accompanied=name != "alone")):
-            samples = np.round(np.clip(song.audio, -1.0, 1.0) * 32767.0).astype(np.int16)
+            recording = Recording(samples=song.audio, sample_rate_hz=MODEL_SAMPLE_RATE_HZ)
+            samples = recording.pcm16(MODEL_SAMPLE_RATE_HZ)
             config = MotionConfig(
                 sample_rate_hz=MODEL_SAMPLE_RATE_HZ,
                 seed=seed,

@@ -21,12 +21,14 @@ import numpy as np
 
 from parlante.models.audio_features import Float64Array
 from parlante.models.motion_dit import BLOCK_FRAMES
+from parlante.models.motion_space import MOUTH
 from parlante.ports import Motion
 from parlante.training.speakers import POPULATIONS, open_speakers
 from parlante.training.takes import CLIP_FRAMES, record
-from parlante.training.visemes import mouth_targets
+from parlante.training.visemes import Phone, mouth_targets
 from parlante.types import (
     FRAME_RATE_HZ,
+    MOTION_DIM,
     MOTION_INDEX,
     AudioChunk,
     Float32Array,
@@ -147,8 +149,7 @@ async def judge_synthetic(
             continue
         samples = (take.audio * 32767).astype(np.int16)[: CLIP_FRAMES * 640]
         values = await animate(engine, samples, MotionConfig(seed=index))
-        truth = np.zeros_like(values)
-        truth[:, _mouth_columns()] = mouth_targets(take.phones, CLIP_FRAMES, take.amplitude)
+        truth = asked_of(take.phones, CLIP_FRAMES, take.amplitude)
         opened, wanted = aperture(values), aperture(truth)
         closed = truth[:, MOTION_INDEX["mouthClose"]] > 0.95
         parted = wanted > 0.06
@@ -165,10 +166,12 @@ async def judge_synthetic(
     return {key: round(float(np.mean([r[key] for r in rows])), 3) for key in rows[0]}
 
 
-def _mouth_columns() -> list[int]:
-    from parlante.models.motion_space import MOUTH
-
-    return [MOTION_INDEX.get(n, MOTION_INDEX.get(n + "Left", -1)) for n in MOUTH]
+def asked_of(phones: list[Phone], num_frames: int, amplitude: float = 1.0) -> Float32Array:
+    """Motion [T, 60] in which the mouth, and nothing else, is what phonemes ask for."""
+    motion = np.zeros((num_frames, MOTION_DIM), np.float32)
+    columns = [MOTION_INDEX.get(n, MOTION_INDEX.get(n + "Left", -1)) for n in MOUTH]
+    motion[:, columns] = mouth_targets(phones, num_frames, amplitude)
+    return motion
 
 
 async def judge_recordings(engine: Motion, paths: list[Path]) -> dict[str, Any]:

@@ -27,11 +27,11 @@ from parlante.training.voice_networks import (
 )
 from parlante.types import Float32Array
 
-__all__ = ["MAX_TOKENS", "Kokoro", "draw_mixture", "extract_speakers", "speakers_path"]
+__all__ = ["Kokoro", "draw_mixture", "extract_speakers", "speakers_path"]
 
 _RATE_HZ: Final = 24_000
 _FRAME: Final = 600
-MAX_TOKENS: Final = 400
+_MAX_TOKENS: Final = 400
 _STYLE_WIDTH: Final = 256
 # First letters of the names of a language's own speakers; the others speak it with an accent.
 _NATIVES: Final = {
@@ -124,7 +124,7 @@ class Kokoro:
 
     def speak(self, spelling: str, mixture: Float32Array, speed: float) -> Speech:
         """Say phonemes of Kokoro's alphabet with a mixture [V] of its speakers."""
-        tokens = [c for c in spelling if c in self._vocabulary][:MAX_TOKENS]
+        tokens = [c for c in spelling if c in self._vocabulary][:_MAX_TOKENS]
         ids = [0, *(self._vocabulary[c] for c in tokens), 0]
         style = np.tensordot(mixture, self._styles[:, len(tokens)], axes=1)[None]
         audio, durations = self._network.run(
