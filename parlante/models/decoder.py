@@ -55,6 +55,7 @@ from parlante.models.mouth_patches import (
     show_patch,
 )
 from parlante.models.portrait_layers import Layers, cut_out, unmix
+from parlante.models.skin_grain import skin_grain
 from parlante.models.warp import blend_over, raster_flow
 from parlante.types import (
     AVATAR_SPACE,
@@ -181,14 +182,15 @@ class Decoder:
         zoom = image.shape[0] / FRAME_SIZE_PX
         mesh = scale_mesh(build_mesh(landmarks), zoom)
         landmarks = landmarks * np.float32(zoom)
-        eyes = build_eyes(image, landmarks)
+        grain = skin_grain(image, landmarks)
+        eyes = build_eyes(image, landmarks, grain)
         axes = face_axes(mesh)
         mouth = build_mouth(image, mesh.vertices, axes, white_of(eyes))
         source, triangles = with_flaps(mesh)
         skin = image if mouth.is_closed else fill_opening(image, mesh.vertices)
         own_mouth = own_mouth_of(image, skin, mesh.vertices)
         rig = build_rig(mesh)
-        plain_corners = plain_corners_of(skin, mesh.vertices, rig.smile)
+        plain_corners = plain_corners_of(skin, mesh.vertices, grain, rig.smile)
         if look.keeps_background:
             skin, alpha = unmix(replace(layers, image=skin), soften_matte(layers.matte))
         else:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from parlante.models.portrait_layers import resize_square
+from parlante.models.smooth_step import smooth_steps
 from parlante.types import FRAME_SIZE_PX, Float32Array, Uint8Array
 
 PAD_TOP_PX: Final = 48
@@ -115,8 +116,7 @@ def soften_matte(matte: Uint8Array) -> Uint8Array:
     they do not show, and hair ends in its own colours instead of in a halo.
     """
     smooth = cv2.GaussianBlur(matte, (0, 0), 2.0).astype(np.float32) / 255.0
-    alpha = np.clip((smooth - 0.06) / 0.5, 0.0, 1.0)
-    alpha = alpha * alpha * (3.0 - 2.0 * alpha)
+    alpha = smooth_steps((smooth - 0.06) / 0.5)
     return np.asarray(np.rint(alpha * 255.0), np.uint8)
 
 

@@ -19,7 +19,7 @@ from parlante.models import face_mesh as fm
 from parlante.models.eye_shading import NO_RIM, RIM_IOD, shade_eye
 from parlante.models.eye_state import CURVE_SAMPLES, EyeState, rim_curve
 from parlante.models.lid_skin import EyeOpening, lid_skin
-from parlante.models.skin_grain import skin_grain, tile_grain
+from parlante.models.skin_grain import tile_grain
 from parlante.types import MOTION_INDEX, Float32Array, Uint8Array
 
 PATCH_MARGIN_IOD: Final = 0.18
@@ -73,14 +73,16 @@ class EyeLayers:
     wide_channel: int
 
 
-def build_eyes(image: Uint8Array, landmarks: Float32Array) -> tuple[EyeLayers, EyeLayers]:
+def build_eyes(
+    image: Uint8Array, landmarks: Float32Array, grain: Float32Array
+) -> tuple[EyeLayers, EyeLayers]:
     """Prepare both eyes of a portrait: the subject's right, then left.
 
     Args:
         image: uint8 [512, 512, 3], RGB.
         landmarks: float32 [478, 3], px.
+        grain: float32 [n, n, 3], of `skin_grain`.
     """
-    grain = skin_grain(image, landmarks)
     right = _build_eye(
         image, landmarks, (33, *fm.RIGHT_UPPER_LID, 133), (33, *fm.RIGHT_LOWER_LID, 133),
         fm.RIGHT_BELOW_BROW, fm.RIGHT_BELOW_LID, fm.RIGHT_IRIS, "Right", grain,
@@ -243,14 +245,13 @@ def _eyeball(
     white = _complete_white(patch, visible & (distance > 1.2))
     disc = _complete_iris(patch, distance, visible)
     alpha = np.clip((1.25 - distance) / 0.25, 0.0, 1.0)
-    alpha = np.rint(255.0 * alpha * alpha * (3.0 - 2.0 * alpha)) / 255.0
+    matte = np.rint(255.0 * alpha * alpha * (3.0 - 2.0 * alpha))
     aside = (pixels - iris[0]) @ axes[0] / radius
-    ball = white + alpha[..., None] * (disc.astype(np.float64) - white)
+    ball = white + (matte / 255.0)[..., None] * (disc.astype(np.float64) - white)
     more = _rim(patch, ball, aside, (inside_upper, inside_lower), iod)
     opening = EyeOpening(below_upper=inside_upper, above_lower=inside_lower, iod_px=iod)
     skin = lid_skin(patch, opening, tile_grain(grain, patch.shape[:2]))
-    matte = np.rint(255.0 * alpha).astype(np.uint8)
-    return skin, white, np.dstack([disc, matte]), more
+    return skin, white, np.dstack([disc, matte.astype(np.uint8)]), more
 
 
 def _rim(

@@ -29,6 +29,7 @@ from parlante.models.region_places import (
     place_frame,
     place_mouth,
 )
+from parlante.models.smooth_step import smooth_steps
 from parlante.types import FRAME_SIZE_PX, Float32Array, Uint8Array
 
 if TYPE_CHECKING:
@@ -214,8 +215,7 @@ def _band(distance: Float32Array, full: float, none: float) -> Float32Array:
 
 
 def _smooth_array(t: Float32Array) -> Float32Array:
-    t = np.clip(t, 0.0, 1.0)
-    return np.asarray(t * t * (3.0 - 2.0 * t), np.float32)
+    return np.asarray(smooth_steps(t), np.float32)
 
 
 def _window(side: int) -> Float32Array:

@@ -16,6 +16,7 @@ from parlante.errors import InvalidInput
 from parlante.models.alignment import CropPlan, sample_square
 from parlante.models.decoder_mesh import WarpMesh
 from parlante.models.portrait_layers import Layers, fine_over, size_layers
+from parlante.models.smooth_step import smooth_steps
 from parlante.triton.layout import backdrop_key_of
 from parlante.types import (
     FRAME_SIZE_PX,
@@ -266,8 +267,7 @@ class Stage:
         edges = (x, y, size - x, size - y)
         for fades, distance in zip(self.fades, edges, strict=True):
             if fades:
-                t = np.clip(distance / (FADE_SHARE * size), 0.0, 1.0)
-                out *= t * t * (3.0 - 2.0 * t)
+                out *= smooth_steps(distance / (FADE_SHARE * size))
         return out
 
 

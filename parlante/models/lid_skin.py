@@ -18,6 +18,7 @@ from parlante.models.eye_shading import LASHES_IOD
 from parlante.models.eye_state import UPPER_SHARE_OF_BLINK
 from parlante.models.inpaint import push_pull
 from parlante.models.skin_grain import GRAIN_BLUR_IOD
+from parlante.models.smooth_step import smooth_steps
 from parlante.types import Float32Array, Uint8Array
 
 __all__ = ["EyeOpening", "lid_skin"]
@@ -169,7 +170,6 @@ def _light(opening: EyeOpening) -> Float32Array:
     widest = max(float(gap.max()), 1.0)
     above_rim = UPPER_SHARE_OF_BLINK * gap - opening.below_upper
     height = np.clip(above_rim / np.maximum(gap, 1.0), -1.0, 3.0)
-    rise = np.clip(height / TOP_PLACE, 0.0, 1.0)
-    shade = (1.0 - LASHES_LIGHT) * (1.0 - rise * rise * (3.0 - 2.0 * rise))
+    shade = (1.0 - LASHES_LIGHT) * (1.0 - smooth_steps(height / TOP_PLACE))
     shine = (TOP_LIGHT - 1.0) * np.exp(-(((height - TOP_PLACE) / TOP_WIDTH) ** 2))
     return np.asarray(1.0 + gap / widest * (shine - shade), np.float32)

@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from parlante.models import face_mesh as fm
 from parlante.models.jit import kernel
-from parlante.models.skin_grain import skin_grain, tile_grain
+from parlante.models.skin_grain import tile_grain
 from parlante.models.smile_creases import FOLDS, without_creases
+from parlante.models.smooth_step import smooth_steps
 from parlante.types import Float32Array, Uint8Array
 
 REACH_IOD: Final = 0.06  # around the opening: as far as the drawn mouth casts its shadow
@@ -80,7 +81,9 @@ def own_mouth_of(image: Uint8Array, skin: Uint8Array, landmarks: Float32Array) -
     return MouthPatch(pixels=pixels, origin=origin, bounds=LIPS, reach=LIPS_REACH)
 
 
-def plain_corners_of(skin: Uint8Array, landmarks: Float32Array, smile: float) -> MouthPatch:
+def plain_corners_of(
+    skin: Uint8Array, landmarks: Float32Array, grain: Float32Array, smile: float
+) -> MouthPatch:
     """Continue the cheeks over the dark ends of a photo's mouth, beyond its inner corners.
 
     Of a smile the folds beside it go as well.
@@ -88,6 +91,7 @@ def plain_corners_of(skin: Uint8Array, landmarks: Float32Array, smile: float) ->
     Args:
         skin: uint8 [S, S, 3], RGB, with lips continued over the opening.
         landmarks: float32 [>= 468, >= 2], px, with rims where the photo has them.
+        grain: float32 [n, n, 3], of `skin_grain`.
         smile: How broadly the portrait smiles, [0, 1].
     """
     iod = fm.inter_ocular_px(landmarks)
@@ -103,7 +107,7 @@ def plain_corners_of(skin: Uint8Array, landmarks: Float32Array, smile: float) ->
         beyond = np.clip((x - corner[0]) * aside / (0.03 * iod) + 1.0, 0.0, 1.0)
         near = np.maximum(near, _fade(1.5 * away - 0.5) * beyond)
     plain, dark = _without_shade(patch, TICK_AROUND_IOD * iod)
-    plain += tile_grain(skin_grain(skin, landmarks), plain.shape[:2])
+    plain += tile_grain(grain, plain.shape[:2])
     matte = near * np.clip(cv2.GaussianBlur(dark, (0, 0), SOFT_IOD * iod), 0.0, 1.0)
     if smile > 0.0:
         moved = landmarks[:, :2] - low.astype(np.float32)
@@ -141,8 +145,7 @@ def _without_shade(patch: Uint8Array, sigma: float) -> tuple[Float32Array, Float
 
 
 def _fade(t: Float32Array) -> Float32Array:
-    t = np.clip(t, 0.0, 1.0)
-    return np.asarray(1.0 - t * t * (3.0 - 2.0 * t), np.float32)
+    return np.asarray(1.0 - smooth_steps(t), np.float32)
 
 
 def _box(

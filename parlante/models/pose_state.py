@@ -67,6 +67,8 @@ class PoseState:
         intensity: float64 [4], head motion, expression, mouth and blink rate as smoothed so far.
         lid_phase: Frames since the last blink began, at most `MAX_LID_PHASE`.
         lid_debt: Blinks that the rate asks for and that were not made yet; below 0, spare ones.
+            It begins at a half, so that the first wish is neither lost at the natural rate nor
+            granted at any.
         accent: float64 [3], a brow's movement with a stress: frames since it began, a third of its
             length in frames, and its size; below 0 the brow goes down.
         nod: float64 [3], a listener's nod: frames since it began, its size in rad, and whether the

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parlante.models import face_mesh as fm
+from parlante.models.median_spread import median_spread
 from parlante.types import Float32Array, Uint8Array
 
 __all__ = ["GRAIN_BLUR_IOD", "skin_grain", "tile_grain"]
@@ -23,8 +24,7 @@ PIECE_IOD: Final = 0.26
 LEAST_PIECE_PX: Final = 8
 # From the middle of an eye towards the chin: cheek and forehead.
 PIECE_PLACES_IOD: Final = (0.42, -0.55)
-# The grain's own spread is told by the median, so that a hair or a spot does not count.
-SPREAD_OF_MEDIAN: Final = 1.4826
+# Of the grain's own spread, told by the median, so that a hair or a spot does not count.
 MAX_SPREADS: Final = 3.0
 SEED: Final = 5
 
@@ -45,7 +45,7 @@ def skin_grain(image: Uint8Array, landmarks: Float32Array) -> Float32Array:
     if not pieces:
         return np.zeros((size, size, 3), np.float32)
     # Hair or the rim of glasses make a piece coarse, a gleam makes it plain.
-    pieces.sort(key=_spread)
+    pieces.sort(key=median_spread)
     return _with_random_phases(pieces[(len(pieces) - 1) // 2])
 
 
@@ -80,14 +80,10 @@ def _detail(piece: Uint8Array, blur_px: float) -> Float32Array:
     return np.asarray(piece - tone, np.float32)
 
 
-def _spread(piece: Float32Array) -> float:
-    return SPREAD_OF_MEDIAN * float(np.median(np.abs(piece - np.median(piece))))
-
-
 def _with_random_phases(piece: Float32Array) -> Float32Array:
     """Noise of a piece's spectrum and of the spread that its median tells."""
     size = piece.shape[0]
-    spread = _spread(piece)
+    spread = median_spread(piece)
     piece = np.clip(piece, -MAX_SPREADS * spread, MAX_SPREADS * spread)
     window = np.hanning(size + 2)[1:-1]
     shape: npt.NDArray[np.float64] = np.outer(window, window)[..., None]

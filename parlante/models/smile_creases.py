@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from parlante.models import face_mesh as fm
+from parlante.models.smooth_step import smooth_steps
 from parlante.types import Float32Array, Uint8Array
 
 FOLDS: Final = ((203, 206, 216, 212, 202), (423, 426, 436, 432, 422))  # landmarks, nose to chin
@@ -71,8 +72,8 @@ def _near_folds(landmarks: Float32Array, iod: float, shape: tuple[int, ...]) -> 
     for fold in FOLDS:
         points = np.rint(landmarks[list(fold), :2] * 16).astype(np.int32)
         cv2.polylines(apart, [points], False, 0, 1, cv2.LINE_8, 4)
-    t = np.clip(2.0 - 2.0 * _distance(apart) / (REACH_IOD * iod), 0.0, 1.0)
-    return np.asarray(t * t * (3.0 - 2.0 * t), np.float32)
+    near = smooth_steps(2.0 - 2.0 * _distance(apart) / (REACH_IOD * iod))
+    return np.asarray(near, np.float32)
 
 
 def _filled(

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from parlante.models.median_spread import median_spread
 from parlante.types import Float32Array, Uint8Array
 
 __all__ = ["Strands", "before_calm", "find_strands"]
@@ -26,7 +27,6 @@ CALM_PX: Final = 1.0
 # such differences in the background, of which few are strands.
 LEAST_LEVELS: Final = 5.0
 NUM_SPREADS: Final = 5.0
-SPREAD_OF_MEDIAN: Final = 1.4826
 FAINT_SHARE: Final = 0.5  # of that difference is enough beside a sure part of a strand
 GAP_PX: Final = 2  # over which a strand goes on
 ROOT_PX: Final = 6.0  # from the person
@@ -71,8 +71,7 @@ def find_strands(picture: Float32Array, away: Float32Array) -> Strands:
     if not len(outside):
         return Strands(np.zeros(away.shape, np.int32), beside, is_clear)
     middle = float(np.median(outside))
-    spread = SPREAD_OF_MEDIAN * float(np.median(np.abs(outside - middle)))
-    least = max(LEAST_LEVELS, middle + NUM_SPREADS * spread)
+    least = max(LEAST_LEVELS, middle + NUM_SPREADS * median_spread(outside, middle))
     sure, faint = contrast > least, contrast > FAINT_SHARE * least
     size = 2 * GAP_PX + 1
     joined = cv2.dilate(faint.astype(np.uint8), np.ones((size, size), np.uint8))

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from parlante.models.smooth_step import smooth_steps
 from parlante.types import Uint8Array
 
 Float64Array = npt.NDArray[np.float64]
@@ -42,14 +43,14 @@ def teeth_texture(
         drop = (0.0, 0.007, 0.001, 0.007, 0.009)[index] if is_upper else 0.003 * index
         rise = 0.35 * away**2 if is_upper else 0.15 * away**2
         edge = -drop - rise - round_off * np.clip(np.abs(t), 0, 1) ** 5
-        tooth = _ramp((edge - yy) / 0.012)
+        tooth = smooth_steps((edge - yy) / 0.012)
         crown = np.where(inside, tooth, crown)
         shade = 1.0 - 0.20 * np.clip(np.abs(t), 0, 1) ** 6 - 0.04 * np.clip(t, 0, 1)
         relief = np.where(inside, shade, relief)
         left = right
     crown = np.where(away < left, crown, 0.0)
     root = -TOOTH_HEIGHT * (1.0 if is_upper else 0.85) + 0.10 * away**2
-    on_gum = _ramp((root - yy) / 0.02)
+    on_gum = smooth_steps((root - yy) / 0.02)
     along = np.clip(-yy / TOOTH_HEIGHT, 0.0, 1.0)
     light = relief * (1.0 - 0.45 * np.clip(away / 0.34, 0, 1) ** 2.0) * (1.0 - 0.12 * along)
     # The edge of an incisor lets the dark shine through and looks a little blue-grey.
@@ -61,8 +62,3 @@ def teeth_texture(
     rgba = cv2.GaussianBlur(rgba, (0, 0), 0.9)
     texture = np.clip(np.rint(rgba), 0, 255).astype(np.uint8)
     return np.ascontiguousarray(texture if is_upper else texture[::-1])
-
-
-def _ramp(t: Float64Array) -> Float64Array:
-    t = np.clip(t, 0.0, 1.0)
-    return np.asarray(t * t * (3.0 - 2.0 * t))

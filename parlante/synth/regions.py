@@ -16,6 +16,7 @@ import scipy.sparse
 import scipy.sparse.csgraph
 
 from parlante.models import face_mesh
+from parlante.models.smooth_step import smooth_steps
 from parlante.synth.assets import Float64Array, HeadPack, Int32Array
 from parlante.synth.head_mesh import SkinTopology
 from parlante.synth.landmarks import LandmarkMap
@@ -109,8 +110,7 @@ def _single(values: npt.NDArray[np.floating]) -> Float32Array:
 
 def _step(low: float, high: float, x: Float64Array) -> Float64Array:
     """0 at `low`, 1 at `high`, smooth between; `high` may be the smaller one."""
-    t = np.clip((x - low) / (high - low), 0.0, 1.0)
-    return np.asarray(t * t * (3.0 - 2.0 * t))
+    return smooth_steps((x - low) / (high - low))
 
 
 def _inside(uv: Float32Array, outline: Float32Array, edge: float) -> Float64Array:

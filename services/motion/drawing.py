@@ -31,7 +31,7 @@ from parlante.models.motion_space import (
 from parlante.types import Float32Array
 
 MOST_CHANGE: Final = 0.16  # blendshape weight per frame: a whole smile takes 0.15 s
-_MOST_CHANGE: Final = np.float32(MOST_CHANGE) / LATENT_SCALE[FACE_SLICE]
+_MOST_LATENTS_CHANGE: Final = np.float32(MOST_CHANGE) / LATENT_SCALE[FACE_SLICE]
 _YAW: Final = HEAD.index("yaw")
 _ROLL: Final = HEAD.index("roll")
 
@@ -112,7 +112,7 @@ def unhurried(
     for before, row in pairwise(rows):
         last = before[FACE_SLICE].astype(np.float32)
         change = row[FACE_SLICE].astype(np.float32) - last
-        row[FACE_SLICE] = last + np.clip(change, -_MOST_CHANGE, _MOST_CHANGE)
+        row[FACE_SLICE] = last + np.clip(change, -_MOST_LATENTS_CHANGE, _MOST_LATENTS_CHANGE)
     return calm
 
 

@@ -12,6 +12,7 @@ from parlante.errors import FailedPrecondition, InvalidInput
 from parlante.models import face_mesh as fm
 from parlante.models.eye_shading import NO_RIM
 from parlante.models.eyes import build_eyes
+from parlante.models.skin_grain import skin_grain
 from services.renderer.engine import clamp_motion
 
 
@@ -224,7 +225,8 @@ def test_hidden_white_of_an_eye_is_not_lighter_than_the_skin(draw):
     x = narrow.landmarks[33, 0].astype(int)
     narrow.image[:, : x - 8] = 255  # a bright window behind the head
     skin = narrow.image[narrow.landmarks[50, 1].astype(int), narrow.landmarks[50, 0].astype(int)]
-    for eye in build_eyes(narrow.image, narrow.landmarks):
+    grain = skin_grain(narrow.image, narrow.landmarks)
+    for eye in build_eyes(narrow.image, narrow.landmarks, grain):
         assert eye.white.mean() < 1.1 * skin.mean()
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from parlante.models import face_mesh as fm
 from parlante.models.frame_geometry import INNER_LIPS, geometry_from_motion
 from parlante.models.mouth_patches import plain_corners_of
+from parlante.models.skin_grain import skin_grain
 
 
 def test_the_shade_around_a_dark_corner_leaves_no_ring(draw):
@@ -21,7 +22,8 @@ def test_the_shade_around_a_dark_corner_leaves_no_ring(draw):
         away = np.hypot(x - place[0], y - place[1]) / iod
         shaded *= 1.0 - 0.15 * np.exp(-((away / 0.05) ** 2))[..., None]
         shaded *= 1.0 - 0.5 * np.exp(-((away / 0.015) ** 2))[..., None]
-    patch = plain_corners_of(shaded.astype(np.uint8), points, 0.0)
+    face = shaded.astype(np.uint8)
+    patch = plain_corners_of(face, points, skin_grain(face, points), 0.0)
     left, top = patch.origin
     height, width = patch.pixels.shape[:2]
     cut = np.s_[top : top + height, left : left + width]
