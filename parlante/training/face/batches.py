@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -116,15 +116,14 @@ def draw_batch(
 def take_batch(data: RegionData, rows: npt.NDArray[np.int64], *, num_twins: int = 0) -> RegionBatch:
     """Take samples as they are."""
     arrays, looks = data.arrays, data.portrait[rows]
-    maps = _floats(arrays["maps"][rows])
-    condition = _floats(arrays["condition"][rows])
-    allow = _floats(arrays["allow"][rows]).div_(255.0)
-    region = RegionInput(_colours(arrays["rgb"][rows]), maps, allow, condition)
-    look_maps = _floats(arrays["look_maps"][looks])
-    portrait = RegionInput(_colours(arrays["look_rgb"][looks]), look_maps, allow, condition)
-    answer = _colours(arrays["answer"][rows])
-    labels = torch.from_numpy(np.array(arrays["labels"][rows]))
-    return RegionBatch(region, portrait, answer, labels, num_twins)
+    maps = _taken(arrays["maps"], rows).float()
+    condition = _taken(arrays["condition"], rows).float()
+    allow = _taken(arrays["allow"], rows).float().div_(255.0)
+    region = RegionInput(_colours(arrays["rgb"], rows), maps, allow, condition)
+    look_maps = _taken(arrays["look_maps"], looks).float()
+    portrait = RegionInput(_colours(arrays["look_rgb"], looks), look_maps, allow, condition)
+    answer = _colours(arrays["answer"], rows)
+    return RegionBatch(region, portrait, answer, _taken(arrays["labels"], rows), num_twins)
 
 
 def held_out_rows(data: RegionData, every: int) -> npt.NDArray[np.bool_]:
@@ -150,13 +149,16 @@ def held_out_rows(data: RegionData, every: int) -> npt.NDArray[np.bool_]:
     return held_out
 
 
-def _floats(array: npt.NDArray[np.generic]) -> Tensor:
-    return torch.from_numpy(np.asarray(array, np.float32))
+def _taken(array: npt.NDArray[Any] | Tensor, rows: npt.NDArray[np.int64]) -> Tensor:
+    """A copy of some rows, on the device where the array is."""
+    if isinstance(array, Tensor):
+        return array[torch.from_numpy(rows).to(array.device)]
+    return torch.from_numpy(np.array(array[rows]))
 
 
-def _colours(array: npt.NDArray[np.uint8]) -> Tensor:
-    """uint8 [B, S, S, 3] -> [B, 3, S, S] in [0, 1], channels last in memory."""
-    return torch.from_numpy(np.array(array)).permute(0, 3, 1, 2).float().div_(255.0)
+def _colours(array: npt.NDArray[Any] | Tensor, rows: npt.NDArray[np.int64]) -> Tensor:
+    """Rows of uint8 [N, S, S, 3] -> [B, 3, S, S] in [0, 1], channels last in memory."""
+    return _taken(array, rows).permute(0, 3, 1, 2).float().div_(255.0)
 
 
 def _recoloured(
@@ -172,8 +174,9 @@ def _recoloured(
     luma = np.array([0.299, 0.587, 0.114])
     matrix = saturation[:, None, None] * np.eye(3) + (1 - saturation)[:, None, None] * luma
     matrix = gain[:, :, None] * matrix
-    mix = torch.from_numpy(matrix.astype(np.float32))
-    power = torch.from_numpy(gamma.astype(np.float32))[..., None, None]
+    device = batch.answer.device
+    mix = torch.from_numpy(matrix.astype(np.float32)).to(device)
+    power = torch.from_numpy(gamma.astype(np.float32)).to(device)[..., None, None]
 
     def change(rgb: Tensor) -> Tensor:
         bent = rgb.clamp(1e-4, 1.0).pow(power)

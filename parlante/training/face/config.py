@@ -25,6 +25,8 @@ class FaceTrainingConfig:
         model: Size of the network.
         losses: Weights of the parts of the loss.
         num_steps: Optimiser steps; each sees a batch of every region.
+        max_minutes: Of training by the clock; the rate of learning then falls by the clock where
+            that is faster than by steps. None: only steps count, and a run can be repeated.
         mouth_batch: Samples of the mouth per step.
         eye_batch: Of single eyes.
         frame_batch: Of whole frames.
@@ -50,6 +52,7 @@ class FaceTrainingConfig:
     model: FaceNetConfig = field(default_factory=FaceNetConfig)
     losses: LossWeights = field(default_factory=LossWeights)
     num_steps: int = 6000
+    max_minutes: float | None = None
     mouth_batch: int = 12
     eye_batch: int = 16
     frame_batch: int = 3
@@ -71,6 +74,8 @@ class FaceTrainingConfig:
         for name in ("num_steps", "mouth_batch", "eye_batch", "frame_batch", "num_portraits"):
             if getattr(self, name) < 1:
                 raise bad_config(name, "at least 1", getattr(self, name))
+        if self.max_minutes is not None and self.max_minutes <= 0.0:
+            raise bad_config("max_minutes", "above 0", self.max_minutes)
         if self.held_out < 2:
             raise bad_config("held_out", "at least 2", self.held_out)
         for name in ("twins", "photo_share", "average_decay"):

@@ -42,7 +42,7 @@ def region_loss(
     weights: LossWeights,
     *,
     bfloat16: bool = False,
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Tensor, Tensor]:
     """Loss of one region.
 
     Args:
@@ -53,7 +53,7 @@ def region_loss(
         bfloat16: Whether the networks' convolutions run in bfloat16; losses are float32.
 
     Returns:
-        The loss, and the mean error of colour before and after within what may be changed.
+        The loss, and the mean error of colour before and after within what may be changed, [2].
     """
     device = batch.answer.device
     with products(device, bfloat16):
@@ -80,9 +80,7 @@ def region_loss(
             loss
             + weights.twins * (counts[: 2 * batch.num_twins : 2] * (first - second)).abs().mean()
         )
-    with torch.no_grad():
-        values = torch.stack([(counts * before).sum() / total, colour]).tolist()
-        report = dict(zip(("before", "after"), values, strict=True))
+    report = torch.stack([(counts * before).sum() / total, colour]).detach()
     return loss, report
 
 
