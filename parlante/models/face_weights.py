@@ -20,7 +20,7 @@ from parlante.models.face_regions import REGIONS_VERSION
 
 __all__ = ["load_face_net", "save_face_net"]
 
-ARCHITECTURE: Final = "1"  # raised when old weights no longer fit
+ARCHITECTURE: Final = "2"  # raised when old weights no longer fit
 
 
 def save_face_net(state: Mapping[str, Tensor], config: FaceNetConfig, path: Path) -> None:

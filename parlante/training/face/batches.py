@@ -17,7 +17,7 @@ from torch import Tensor
 
 from parlante.errors import InvalidInput
 from parlante.models.face_net import RegionInput
-from parlante.models.face_regions import FRAME_SIGNED, MOUTH_SIGNED
+from parlante.models.face_regions import FRAME_SIGNED, MOUTH_SIGNED, PALETTE_AT, PALETTE_SIZE
 from parlante.training.device import send
 from parlante.training.face.cache import RegionData
 
@@ -107,7 +107,7 @@ def draw_batch(
     groups = np.arange(size)
     groups[1 : 2 * num_twins : 2] -= 1  # twins have one colour and one side
     batch = take_batch(data, rows, num_twins=num_twins)
-    batch = _recoloured(batch, groups, rng)
+    batch = _recoloured(batch, groups, rng, has_palette=name == "mouth")
     if name in SIGNED and rng.random() < 0.5:
         batch = _mirrored(batch, *SIGNED[name])
     return batch
@@ -162,7 +162,11 @@ def _colours(array: npt.NDArray[Any] | Tensor, rows: npt.NDArray[np.int64]) -> T
 
 
 def _recoloured(
-    batch: RegionBatch, groups: npt.NDArray[np.int64], rng: np.random.Generator
+    batch: RegionBatch,
+    groups: npt.NDArray[np.int64],
+    rng: np.random.Generator,
+    *,
+    has_palette: bool,
 ) -> RegionBatch:
     """Another exposure, contrast, colour of light and saturation per sample."""
     size = len(groups)
@@ -183,9 +187,14 @@ def _recoloured(
         mixed = torch.einsum("bij,bjhw->bihw", mix, bent)
         return mixed.clamp(0.0, 1.0).contiguous(memory_format=torch.channels_last)
 
+    condition = batch.region.condition
+    if has_palette:
+        palette = condition[:, PALETTE_AT:].reshape(-1, PALETTE_SIZE, 3)  # [B, N, 3]
+        palette = change(palette.transpose(1, 2)[..., None])[..., 0].transpose(1, 2)
+        condition = torch.cat([condition[:, :PALETTE_AT], palette.flatten(1)], 1)
     return RegionBatch(
-        batch.region._replace(rgb=change(batch.region.rgb)),
-        batch.portrait._replace(rgb=change(batch.portrait.rgb)),
+        batch.region._replace(rgb=change(batch.region.rgb), condition=condition),
+        batch.portrait._replace(rgb=change(batch.portrait.rgb), condition=condition),
         change(batch.answer),
         batch.labels,
         batch.num_twins,

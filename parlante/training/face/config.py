@@ -36,6 +36,8 @@ class FaceTrainingConfig:
         average_decay: Of the moving average of weights that is kept.
         part_steps: Steps that train the network which sees likeness, before the rest.
         likeness_every: Likeness is part of every so many steps.
+        judged_from: Share of the run after which judges of patches begin, if `losses` has any.
+        judge_rate: Their rate of learning.
         num_portraits: Portraits per subject; see `make_pairs`.
         twins: Share of pairs that come twice, with other noise of the landmarks.
         photo_share: Share of a batch that photos give, when there are any.
@@ -62,6 +64,8 @@ class FaceTrainingConfig:
     average_decay: float = 0.998
     part_steps: int = 400
     likeness_every: int = 3
+    judged_from: float = 0.3
+    judge_rate: float = 4e-4
     num_portraits: int = 2
     twins: float = 0.35
     photo_share: float = 0.15
@@ -78,7 +82,7 @@ class FaceTrainingConfig:
             raise bad_config("max_minutes", "above 0", self.max_minutes)
         if self.held_out < 2:
             raise bad_config("held_out", "at least 2", self.held_out)
-        for name in ("twins", "photo_share", "average_decay"):
+        for name in ("twins", "photo_share", "average_decay", "judged_from"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise bad_config(name, "in [0, 1)", getattr(self, name))
 

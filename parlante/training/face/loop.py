@@ -26,6 +26,7 @@ from parlante.training.face.batches import RegionBatch, draw_batch, take_batch
 from parlante.training.face.cache import REGIONS, RegionData
 from parlante.training.face.config import FaceTrainingConfig, read_face_config
 from parlante.training.face.feed import Batches, FaceData, Split, feed, held_by_gpu, split_data
+from parlante.training.face.judges import Judges
 from parlante.training.face.losses import region_loss
 from parlante.training.face.sources import NO_LABEL
 from parlante.training.muon import MuonAndAdamW, cosine_with_warmup
@@ -37,6 +38,8 @@ __all__ = ["FEATURES", "FaceData", "train_face"]
 logger = logging.getLogger(__name__)
 
 FEATURES: Final = "features.safetensors"  # the network of likeness, in a run's folder
+JUDGES: Final = "judges.pt"
+JUDGE_RISE: Final = 0.05  # of a run, over which judges come to count in full
 TEST_SAMPLES: Final = 48
 _LEAST_SIDE: Final = 24  # of kernels that Muon moves
 
@@ -83,11 +86,12 @@ def train_face(
         torch.manual_seed(config.seed)
         part_net = _part_net(config, data, out / FEATURES, parts, hardware.device)
         net, optimizer, average = _begin(config, start, stored, hardware.device)
+        judges = _judges(config, out / JUDGES, hardware.device)
         started = time.monotonic()
         for step, batch in zip(steps, batches, strict=True):
             likeness = part_net if step % config.likeness_every == 0 else None
             place = clock.place(step)
-            _step(net, optimizer, config, batch, likeness, place, reports)
+            _step(net, optimizer, config, batch, likeness, judges, place, reports)
             follow(average, net.state_dict(), step, config.average_decay)
             is_last = step + 1 == config.num_steps or place + 1 >= config.num_steps
             if (step + 1) % 50 == 0:
@@ -96,6 +100,8 @@ def train_face(
             if (step + 1) % config.checkpoint_steps == 0 or is_last:
                 state = Checkpoint(step + 1, net.state_dict(), average, optimizer.state_dict())
                 save_checkpoint(state, out / "checkpoint.pt")
+                if judges is not None:
+                    judges.save(out / JUDGES)
                 save_face_net(moved(average, "cpu"), config.model, path)
                 result = _test(config, average, splits, hardware.device)
                 logger.info("step %d held out: %s", step + 1, result)
@@ -104,6 +110,14 @@ def train_face(
     if not path.exists():
         save_face_net(moved(average, "cpu"), config.model, path)
     return path
+
+
+def _judges(config: FaceTrainingConfig, path: Path, device: torch.device) -> Judges | None:
+    if config.losses.truth <= 0.0:
+        return None
+    judges = Judges(device, config.judge_rate)
+    judges.load(path)
+    return judges
 
 
 class _Clock:
@@ -155,18 +169,24 @@ def _step(
     config: FaceTrainingConfig,
     batches: Batches,
     part_net: PartNet | None,
+    judges: Judges | None,
     place: int,
     reports: Reports,
 ) -> None:
     share = cosine_with_warmup(place, config.num_steps, config.warmup_steps)
     optimizer.set_lr(config.learning_rate * share)
+    late = place / config.num_steps - config.judged_from
+    truth = config.losses.truth * min(max(late / JUDGE_RISE, 0.0), 1.0)
     optimizer.zero_grad()
     device = next(net.parameters()).device
     bfloat16 = runs_in_bfloat16(config.bfloat16, device.type)
     for name, region_net in _region_nets(net).items():
         batch = batches[name]
         seen_by = None if name == "frame" else part_net
-        loss, report = region_loss(region_net, batch, seen_by, config.losses, bfloat16=bfloat16)
+        pull = None if judges is None or not truth else judges.judge(name, batch, truth)
+        loss, report = region_loss(
+            region_net, batch, seen_by, config.losses, pull=pull, bfloat16=bfloat16
+        )
         loss.backward()  # type: ignore[no-untyped-call]
         reports[name].append(report)
         torch.nn.utils.clip_grad_norm_(region_net.parameters(), 1.0)
