@@ -87,7 +87,7 @@ def feed(
     names = [name for name in REGIONS if name != "frame" or config.model.frame is not None]
     chosen = {name: splits[name] for name in names}
     num_bytes = sum(split.data.num_bytes for parts in chosen.values() for split in parts)
-    if hardware.device.type == "cuda" and num_bytes <= MAX_HELD_BYTES:
+    if can_hold(hardware.device) and num_bytes <= MAX_HELD_BYTES:
         hardware.prepare()
         logger.info("the GPU holds the pairs, %.1f GB", num_bytes * 1e-9)
         held = {
@@ -102,12 +102,17 @@ def feed(
         yield (_unpacked(names, each, hardware.device) for each in arrays)
 
 
+def can_hold(device: torch.device) -> bool:
+    """Whether a device has memory of its own: a processor reads pairs where they are."""
+    return device.type == "cuda"
+
+
 def held_by_gpu(
     regions: Mapping[str, RegionData], device: torch.device
 ) -> Mapping[str, RegionData]:
     """The same regions in the memory of a GPU; as they are for a processor, or if too large."""
     num_bytes = sum(region.num_bytes for region in regions.values())
-    if device.type != "cuda" or num_bytes > MAX_HELD_BYTES:
+    if not can_hold(device) or num_bytes > MAX_HELD_BYTES:
         return regions
     return {name: region.held_by(device) for name, region in regions.items()}
 

@@ -280,7 +280,8 @@ def _train_parts(
             rng = np.random.default_rng((config.seed, 11 + index, step))
             source = sources[int(rng.integers(len(sources)))][name]
             batch = draw_batch(source, name, np.arange(len(source)), 12, rng, twins=0.0)
-            batch = RegionBatch.of(batch.to_arrays(), device)
+            if batch.answer.device != device:
+                batch = RegionBatch.of(batch.to_arrays(), device)
             with products(device, config.bfloat16):
                 scores = net(batch.answer)
             labels = batch.labels[:, ::2, ::2].long()

@@ -20,7 +20,14 @@ from parlante.models.face_weights import load_face_net
 from parlante.models.frame_geometry import geometry_from_motion
 from parlante.training.checkpoint import load_checkpoint
 from parlante.training.face.batches import draw_batch, take_batch
-from parlante.training.face.cache import is_made, join_shards, mark, open_cache, write_shard
+from parlante.training.face.cache import (
+    RegionData,
+    is_made,
+    join_shards,
+    mark,
+    open_cache,
+    write_shard,
+)
 from parlante.training.face.config import FaceTrainingConfig, read_face_config
 from parlante.training.face.judges import Judges, lean
 from parlante.training.face.loop import FaceData, train_face
@@ -237,6 +244,18 @@ def test_run_that_was_cut_off_goes_on_as_if_it_never_was(tmp_path, regions, monk
     second = load_face_net(train_face(TINY, data, tmp_path / "cut"))[0].state_dict()
     for name, tensor in first.items():
         assert torch.allclose(tensor, second[name], atol=1e-3), name
+
+
+def test_pairs_that_a_device_holds_give_the_same_run(tmp_path, regions, monkeypatch):
+    drawn = load_face_net(train_face(TINY, FaceData([regions]), tmp_path / "drawn"))[0]
+    held = []
+    real = RegionData.held_by
+    monkeypatch.setattr("parlante.training.face.feed.can_hold", lambda device: True)
+    monkeypatch.setattr(RegionData, "held_by", lambda *args: held.append(1) or real(*args))
+    same = load_face_net(train_face(TINY, FaceData([regions]), tmp_path / "held"))[0]
+    assert held
+    for name, tensor in drawn.state_dict().items():
+        assert torch.allclose(tensor, same.state_dict()[name], atol=1e-3), name
 
 
 def test_part_network_tells_unlike_pictures(tmp_path):
