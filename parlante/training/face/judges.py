@@ -36,7 +36,7 @@ LEAST_NORM: Final = 1e-8
 class Judge(nn.Module):
     """Scores patches of crops, high for true ones."""
 
-    def __init__(self, num_maps: int, width: int = 48) -> None:
+    def __init__(self, num_maps: int, width: int = 32) -> None:
         super().__init__()
         sizes = [  # channels in and out, stride, reach
             (3 + 1 + num_maps, width, 2, 1),
