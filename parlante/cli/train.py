@@ -79,7 +79,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--fuse",
         choices=("none", "kernels", "graphs"),
         default="none",
-        help="compile the losses into fewer kernels, or replay them as CUDA graphs "
+        help="compile the losses into fewer kernels, or, on a GPU, replay steps as CUDA graphs "
         "(default: %(default)s)",
     )
     _configure_face(targets.add_parser("face", help="the network that retouches frames"))

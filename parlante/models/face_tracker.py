@@ -78,7 +78,8 @@ class _Region:
 class FaceTracker:
     """Finds faces, their meshes and the person's matte; safe for use from several threads.
 
-    Calls are serialised: make one tracker per thread to run them side by side.
+    Calls of the same kind (detecting, fitting, segmenting) are serialised: make one tracker per
+    thread to run them side by side.
 
     Args:
         directory: Folder of the tracker's files; the default is `tracker_dir()`.
@@ -89,7 +90,7 @@ class FaceTracker:
 
     def __init__(self, directory: Path | None = None) -> None:
         directory = require_tracker_files(directory)
-        self._lock = threading.Lock()
+        self._detecting, self._fitting, self._segmenting = (threading.Lock() for _ in range(3))
         self._detector = FaceDetector(directory)
         self._mesh = TfliteNetwork(directory / "face_landmark.tflite")
         self._iris = TfliteNetwork(directory / "iris_landmark.tflite")
@@ -102,7 +103,7 @@ class FaceTracker:
             rgb: uint8 [H, W, 3].
             min_score: Confidence below which a face is dropped, [0, 1].
         """
-        with self._lock:
+        with self._detecting:
             return self._detector.detect(rgb, min_score=min_score)
 
     def landmarks(
@@ -118,7 +119,7 @@ class FaceTracker:
         """
         region = _find_region(face)
         num_passes = num_passes or (2 if isinstance(face, FaceDetection) else 1)
-        with self._lock:
+        with self._fitting:
             for _ in range(num_passes):
                 mesh, presence = self._fit_mesh(rgb, region)
                 region = _region_of_mesh(mesh)
@@ -160,7 +161,7 @@ class FaceTracker:
         """
         size = self._person.input_size_px
         small = cv2.resize(rgb, (size, size), interpolation=cv2.INTER_AREA)
-        with self._lock:
+        with self._segmenting:
             coarse = self._person(small.astype(np.float32) / np.float32(255.0))[size * size]
         height, width = rgb.shape[:2]
         matte = cv2.resize(coarse.reshape(size, size), (width, height))

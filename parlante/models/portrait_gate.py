@@ -23,7 +23,13 @@ from parlante.models.face_tracker import FaceLandmarks, FaceTracker
 from parlante.models.identity import encode_identity
 from parlante.types import FaceChoice, FaceSelection, Float32Array, Uint8Array
 
-__all__ = ["choose_face", "find_faces", "measure_sharpness", "measure_stability"]
+__all__ = [
+    "check_seen",
+    "find_faces",
+    "measure_sharpness",
+    "measure_stability",
+    "select_face",
+]
 
 MIN_DETECTION_SCORE: Final = 0.4
 MIN_PRESENCE: Final = 0.5
@@ -69,8 +75,8 @@ _RIGHT_EYE: Final = (33, 133, 159, 145, *face_mesh.RIGHT_IRIS)
 _LEFT_EYE: Final = (263, 362, 386, 374, *face_mesh.LEFT_IRIS)
 
 
-def choose_face(tracker: FaceTracker, rgb: Uint8Array, selection: FaceSelection) -> FaceLandmarks:
-    """Find the one usable face.
+def select_face(tracker: FaceTracker, rgb: Uint8Array, selection: FaceSelection) -> FaceLandmarks:
+    """Find the face that is meant, and see how it lies in the picture.
 
     Args:
         tracker: Runs the networks.
@@ -79,16 +85,31 @@ def choose_face(tracker: FaceTracker, rgb: Uint8Array, selection: FaceSelection)
 
     Raises:
         PortraitRejected: With reason ``NO_FACE``, ``NOT_HUMAN``, ``SEVERAL_FACES``,
-            ``FACE_INDEX_OUT_OF_RANGE``, ``FACE_TOO_SMALL``, ``FACE_PROFILE``, ``FACE_CUT_OFF``,
-            ``EYES_HIDDEN``, ``MOUTH_HIDDEN`` or ``BLURRY``.
+            ``FACE_INDEX_OUT_OF_RANGE``, ``FACE_TOO_SMALL``, ``FACE_CUT_OFF`` or ``FACE_PROFILE``.
         InvalidInput: The index is negative.
     """
-    faces = find_faces(tracker, rgb)
-    face = _select(faces, selection)
+    face = _select(find_faces(tracker, rgb), selection)
     _check_size(face)
     _check_inside(face, rgb.shape[1], rgb.shape[0])
+    _check_pose(measure_face(face.points).yaw_rad)
+    return face
+
+
+def check_seen(tracker: FaceTracker, rgb: Uint8Array, face: FaceLandmarks) -> None:
+    """Refuse a selected face that is not human, blurred or hidden.
+
+    Comes after `select_face`, as the far eye of a profile is hidden too.
+
+    Args:
+        tracker: Runs the networks.
+        rgb: uint8 [H, W, 3].
+        face: Of `select_face`.
+
+    Raises:
+        PortraitRejected: With reason ``NOT_HUMAN``, ``BLURRY``, ``EYES_HIDDEN`` or
+            ``MOUTH_HIDDEN``.
+    """
     yaw = measure_face(face.points).yaw_rad
-    _check_pose(yaw)  # first, as the far eye of a profile is hidden too
     mouth, right_eye, left_eye = measure_stability(tracker, rgb, face)
     _check_human(face, mouth, min(right_eye, left_eye))
     slack = 1.0 / math.cos(yaw) ** 2  # the far side is seen foreshortened
@@ -97,7 +118,6 @@ def choose_face(tracker: FaceTracker, rgb: Uint8Array, selection: FaceSelection)
     sharpness = measure_sharpness(rgb, _box(face))
     _check_sharp(sharpness, MAX_BLURRED_SHARPNESS if eyes_hidden or mouth_hidden else MIN_SHARPNESS)
     _check_visible(eyes_hidden=eyes_hidden, mouth_hidden=mouth_hidden)
-    return face
 
 
 def find_faces(tracker: FaceTracker, rgb: Uint8Array) -> list[FaceLandmarks]:

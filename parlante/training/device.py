@@ -21,7 +21,6 @@ logger = logging.getLogger(__name__)
 
 AUTO: Final = "auto"
 FUSE_MODES: Final = ("none", "kernels", "graphs")
-_COMPILE_MODES: Final = {"kernels": "default", "graphs": "reduce-overhead"}
 MAX_WORKERS: Final = 12  # a batch of 16 takes one core 25 to 60 ms to draw, and a GPU less to use
 _SPARE_CORES: Final = 2  # for the process that feeds the GPU
 
@@ -36,7 +35,7 @@ class Hardware:
         device: Of model, optimiser and batches.
         num_workers: Processes that draw batches ahead; 0 draws between steps.
         fuse: One of `FUSE_MODES`: losses as plain operations, compiled into fewer kernels, or
-            these replayed as CUDA graphs.
+            recorded with their gradients as CUDA graphs (`replay`).
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -62,6 +61,8 @@ class Hardware:
         if num_workers is not None and num_workers < 0:
             raise _bad_option("num_workers", "at least 0", num_workers)
         chosen = choose_device(device)
+        if fuse == "graphs" and chosen.type == "cpu":
+            raise _bad_option("fuse", "none or kernels where no GPU trains", fuse)
         if num_workers is None:
             num_workers = 0 if chosen.type == "cpu" else _workers_beside_a_gpu()
         return cls(device=chosen, num_workers=num_workers, fuse=fuse)
@@ -79,16 +80,11 @@ class Hardware:
         name = torch.cuda.get_device_name(self.device)
         logger.info("training on %s, batches drawn by %d processes", name, self.num_workers)
 
-    def begin_step(self) -> None:
-        """Tell CUDA graphs that what the step before gave is no longer needed."""
-        if self.fuse == "graphs":
-            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-
     def fused(self, function: Function) -> Function:
-        """Compile a function of tensors of ever the same shapes, if the run is to be fused."""
-        if self.fuse == "none":
+        """Compile a function of tensors of ever the same shapes, if kernels are to be fused."""
+        if self.fuse != "kernels":
             return function
-        compiled: Any = torch.compile(function, mode=_COMPILE_MODES[self.fuse], dynamic=False)
+        compiled: Any = torch.compile(function, dynamic=False)
         return compiled  # type: ignore[no-any-return]
 
 

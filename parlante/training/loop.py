@@ -9,12 +9,14 @@ from __future__ import annotations
 import functools
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from parlante.errors import InvalidInput
 from parlante.models.motion_dit import MotionDiT, MotionDiTConfig
@@ -35,6 +37,7 @@ from parlante.training.muon import MuonAndAdamW, cosine_with_warmup
 from parlante.training.objective import Noise, Objective, draw_noise
 from parlante.training.precision import runs_in_bfloat16
 from parlante.training.prefetch import Arrays, drawn
+from parlante.training.replay import Replay
 from parlante.training.run_config import bad_config
 
 logger = logging.getLogger(__name__)
@@ -208,26 +211,39 @@ class Run:
         objective = objective_of(self._model, config)
         self._reading_loss = hardware.fused(objective.reading)
         self._whole_loss = hardware.fused(objective.whole)
+        self._replays: dict[int, Replay] = {}  # by how many tensors a batch has: one or two kinds
         self._loss = torch.zeros(())
         self.clock = Clock()
 
     def step(self, step: int, arrays: Arrays) -> None:
         """Take one step; does not wait for the device."""
         config = self._config
-        self._hardware.begin_step()
-        batch, noise = on_device(arrays, self._device)
+        tensors = send(arrays, self._device)
         self._optimizer.set_lr(config.learning_rate * _schedule(step, config))
-        self._optimizer.zero_grad()
-        if noise is None:
-            loss = self._reading_loss(batch)
+        if self._hardware.fuse == "graphs":
+            loss = self._replay(tensors)
         else:
-            loss, _ = self._whole_loss(batch, noise)
-        loss.backward()  # type: ignore[no-untyped-call]
+            self._optimizer.zero_grad()
+            loss = self._loss_of(tensors)
+            loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
         self._optimizer.step()
         follow(self._average, self._weights, step, config.average_decay)
         self._loss = loss.detach()
         self.clock.count()
+
+    def _loss_of(self, tensors: Sequence[Tensor]) -> Tensor:
+        batch, noise = parted(tensors)
+        if noise is None:
+            return self._reading_loss(batch)
+        return self._whole_loss(batch, noise)[0]
+
+    def _replay(self, tensors: Sequence[Tensor]) -> Tensor:
+        kind = len(tensors)
+        if kind not in self._replays:
+            moving = [p for p in self._model.parameters() if p.requires_grad]
+            self._replays[kind] = Replay(self._loss_of, moving, tensors)
+        return self._replays[kind](tensors)
 
     def tell(self, step: int) -> None:
         """Log the loss of the last step and the speed; waits for the device."""
@@ -269,7 +285,12 @@ def draw_step(config: TrainingConfig, corpus: Corpus, clips: range, step: int) -
 
 
 def on_device(arrays: Arrays, device: torch.device) -> tuple[Batch, Noise | None]:
-    tensors = send(arrays, device)
+    """Send what a step takes."""
+    return parted(send(arrays, device))
+
+
+def parted(tensors: Sequence[Tensor]) -> tuple[Batch, Noise | None]:
+    """Tell what a step takes apart: batch, and the noise of one that trains the whole."""
     batch, rest = Batch(*tensors[: len(BATCH_FIELDS)]), tensors[len(BATCH_FIELDS) :]
     return batch, Noise(*rest) if rest else None
 

@@ -8,7 +8,7 @@ import pytest
 
 from parlante.errors import InvalidInput, PortraitRejected
 from parlante.models.face_tracker import FaceLandmarks, FaceTracker
-from parlante.models.portrait_gate import choose_face
+from parlante.models.portrait_gate import check_seen, select_face
 from parlante.types import FaceChoice, FaceSelection, Float32Array, Uint8Array
 
 
@@ -23,11 +23,17 @@ def face(tracker: FaceTracker, portrait: Uint8Array) -> FaceLandmarks:
     return tracker.landmarks(portrait, tracker.detect(portrait)[0])
 
 
+def gate(tracker: FaceTracker, rgb: Uint8Array, selection: FaceSelection) -> FaceLandmarks:
+    face = select_face(tracker, rgb, selection)
+    check_seen(tracker, rgb, face)
+    return face
+
+
 def refusal(
     tracker: FaceTracker, rgb: Uint8Array, selection: FaceSelection | None = None
 ) -> PortraitRejected:
     with pytest.raises(PortraitRejected) as caught:
-        choose_face(tracker, np.ascontiguousarray(rgb), selection or FaceSelection())
+        gate(tracker, np.ascontiguousarray(rgb), selection or FaceSelection())
     return caught.value
 
 
@@ -59,7 +65,7 @@ CONDITIONS = {
 
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_portrait_is_accepted(tracker: FaceTracker, portrait: Uint8Array, condition: str) -> None:
-    face = choose_face(tracker, CONDITIONS[condition](portrait), FaceSelection())
+    face = gate(tracker, CONDITIONS[condition](portrait), FaceSelection())
     assert face.presence > 0.9
 
 
@@ -158,7 +164,7 @@ def test_several_faces_are_counted(tracker: FaceTracker, pair: Uint8Array) -> No
 
 
 def test_largest_face_is_taken_on_request(tracker: FaceTracker, pair: Uint8Array) -> None:
-    face = choose_face(tracker, pair, FaceSelection(choice=FaceChoice.LARGEST))
+    face = gate(tracker, pair, FaceSelection(choice=FaceChoice.LARGEST))
     assert face.points[1, 0] > 336
 
 
@@ -166,7 +172,7 @@ def test_largest_face_is_taken_on_request(tracker: FaceTracker, pair: Uint8Array
 def test_faces_are_numbered_from_the_left(
     tracker: FaceTracker, pair: Uint8Array, index: int, is_left: bool
 ) -> None:
-    face = choose_face(tracker, pair, FaceSelection(choice=FaceChoice.INDEX, index=index))
+    face = gate(tracker, pair, FaceSelection(choice=FaceChoice.INDEX, index=index))
     assert (face.points[1, 0] < 336) == is_left
 
 
@@ -177,11 +183,11 @@ def test_index_beyond_the_faces_is_refused(tracker: FaceTracker, pair: Uint8Arra
 
 def test_negative_index_is_refused(tracker: FaceTracker, pair: Uint8Array) -> None:
     with pytest.raises(InvalidInput, match="counts from 0"):
-        choose_face(tracker, pair, FaceSelection(choice=FaceChoice.INDEX, index=-1))
+        gate(tracker, pair, FaceSelection(choice=FaceChoice.INDEX, index=-1))
 
 
 def test_bystander_in_the_back_does_not_count(tracker: FaceTracker, portrait: Uint8Array) -> None:
     picture = np.hstack([portrait, np.full((480, 200, 3), 120, np.uint8)])
     picture[20:148, 520:648] = cv2.resize(portrait, (128, 128), interpolation=cv2.INTER_AREA)
-    face = choose_face(tracker, picture, FaceSelection())
+    face = gate(tracker, picture, FaceSelection())
     assert face.points[1, 0] < 480

@@ -276,6 +276,7 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
         ({"device": "cuda:x"}, "got cuda:x"),
         ({"device": "cpu", "num_workers": -1}, "num_workers must be at least 0; got -1"),
         ({"device": "cpu", "fuse": "all"}, "fuse must be one of none, kernels, graphs; got all"),
+        ({"device": "cpu", "fuse": "graphs"}, "none or kernels where no GPU trains; got graphs"),
     ],
 )
 def test_bad_options_are_named(options: dict[str, Any], words: str) -> None:
@@ -286,6 +287,18 @@ def test_bad_options_are_named(options: dict[str, Any], words: str) -> None:
 def test_bfloat16_is_what_a_gpu_multiplies_in() -> None:
     assert runs_in_bfloat16(None, "cuda")
     assert not runs_in_bfloat16(False, "cuda")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="records on a GPU")
+def test_replayed_steps_learn_what_plain_ones_do(corpus: Corpus, tmp_path: Path) -> None:
+    weights = {
+        fuse: load_file(
+            train(TINY, corpus, tmp_path / fuse, hardware=Hardware.choose("cuda", 0, fuse))
+        )
+        for fuse in ("none", "graphs")
+    }
+    for name, replayed in weights["graphs"].items():
+        torch.testing.assert_close(replayed, weights["none"][name], rtol=0.02, atol=2e-3)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, as it loads its compiler
