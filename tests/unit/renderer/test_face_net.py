@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from parlante.models.face_net import FaceInput, FaceLook, FaceNet, FaceNetConfig
 from parlante.models.face_paint import MOST_OFF, Painter, num_planes, read_picture
 from parlante.models.face_regions import PALETTE_AT, cut_regions
 from parlante.models.face_retouch import FaceRetouch, open_retouch, portrait_frame, stack
-from parlante.models.face_weights import load_face_net, save_face_net
+from parlante.models.face_weights import FACE_SIZES, load_face_net, save_face_net, weights_of
 from parlante.models.frame_geometry import geometry_from_motion, geometry_of_portrait
 
 TINY = FaceNetConfig(
@@ -181,3 +183,16 @@ def test_missing_weights_are_refused(tmp_path):
 
 def test_no_retouching_can_be_chosen():
     assert open_retouch("none") is None
+
+
+@pytest.mark.parametrize("size", FACE_SIZES)
+def test_packaged_weights_fit_this_release(size):
+    retouch = open_retouch(size)
+    assert retouch is not None
+    assert retouch.digest == hashlib.sha256(weights_of(size).read_bytes()).hexdigest()
+    assert not retouch.needs_frame
+
+
+def test_packaged_weights_stay_small():
+    files = list(weights_of("nano").parent.glob("*.safetensors"))
+    assert sum(path.stat().st_size for path in files) < 40e6
