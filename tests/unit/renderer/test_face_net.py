@@ -11,6 +11,7 @@ import torch
 from parlante.errors import FailedPrecondition
 from parlante.models import face_mesh as fm
 from parlante.models.decoder import Decoder
+from parlante.models.face_features import NUM_PARTS, load_part_net
 from parlante.models.face_net import FaceInput, FaceLook, FaceNet, FaceNetConfig, RegionNetConfig
 from parlante.models.face_paint import MOST_OFF, Painter, num_planes, read_picture
 from parlante.models.face_regions import PALETTE_AT, cut_regions
@@ -191,6 +192,12 @@ def test_packaged_weights_fit_this_release(size):
     assert retouch is not None
     assert retouch.digest == hashlib.sha256(weights_of(size).read_bytes()).hexdigest()
     assert not retouch.needs_frame
+
+
+def test_packaged_part_network_names_parts():
+    with torch.no_grad():
+        scores = load_part_net()(torch.rand(1, 3, 128, 128))
+    assert scores.shape == (1, NUM_PARTS, 64, 64)
 
 
 def test_packaged_weights_stay_small():
