@@ -111,10 +111,10 @@ class GatewayConfig(ServerConfig):
         metadata=about("gRPC addresses of the Triton servers, HOST:PORT[,HOST:PORT...]"),
     )
     face_net: str = field(
-        default="auto",
+        default="none",
         metadata=about(
-            "Network that retouches mouth, eyes and contour, embedded wiring: auto (nano if it is "
-            "packaged), none, nano, base, or a file of weights"
+            "Network that retouches mouth and eyes, embedded wiring: none, nano or base (for "
+            "rendered characters, not for photos), or a file of weights"
         ),
     )
     max_uploads: int = field(
@@ -171,7 +171,7 @@ class GatewayConfig(ServerConfig):
         if not 0 <= self.admin_port <= 65_535:
             raise bad_setting("admin_port", "in [0, 65535]", self.admin_port)
         if not self.face_net.strip():
-            raise bad_setting("face_net", "auto, none, nano, base or a file", repr(self.face_net))
+            raise bad_setting("face_net", "none, nano, base or a file", repr(self.face_net))
         if self.max_sessions < 0:
             raise bad_setting("max_sessions", ">= 0", self.max_sessions)
         if self.max_uploads < 1:

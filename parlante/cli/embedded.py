@@ -51,7 +51,7 @@ async def embedded_gateway(
 
     Args:
         store: Folder of the avatars; None takes `store_dir()`.
-        face_net: Network that retouches frames; None takes ``PARLANTE_FACE_NET``, or ``auto``.
+        face_net: Network that retouches frames; None takes ``PARLANTE_FACE_NET``, or ``none``.
     """
     # Imported here: a client of a server needs none of the stages' libraries.
     from gateway.config import EMBEDDED, GatewayConfig
@@ -64,7 +64,7 @@ async def embedded_gateway(
         wiring=EMBEDDED,
         reflection=False,
         store_dir=store or store_dir(),
-        face_net=face_net or os.environ.get("PARLANTE_FACE_NET") or "auto",
+        face_net=face_net or os.environ.get("PARLANTE_FACE_NET") or "none",
     )
     async with (
         open_stages(config) as stages,

@@ -47,9 +47,8 @@ def configure_face(face: argparse.ArgumentParser) -> None:
         "--face-net",
         action="append",
         default=[],
-        metavar="nano|base|FILE",
-        help="network to judge beside the warp alone; several are allowed (default: those that "
-        "are packaged)",
+        metavar="none|nano|base|FILE",
+        help="network to judge beside the warp alone; several are allowed (default: nano, base)",
     )
     face.add_argument(
         "--features", type=Path, metavar="FILE", help="part network that sees likeness"
@@ -119,12 +118,11 @@ def judge_faces(args: argparse.Namespace) -> int:
 def _renderers(choices: list[str]) -> tuple[dict[str, Decoder], dict[str, str]]:
     """Decoders by name, the warp alone first, and the digests of their weights."""
     from parlante.models.decoder import Decoder
-    from parlante.models.face_files import FACE_SIZES, weights_of
     from parlante.models.face_retouch import open_retouch
+    from parlante.models.face_weights import FACE_SIZES
 
     renderers, digests = {WARP_ONLY: Decoder()}, {WARP_ONLY: ""}
-    chosen = choices or [name for name in FACE_SIZES if weights_of(name).is_file()]
-    for choice in chosen:
+    for choice in choices or FACE_SIZES:
         retouch = open_retouch(choice)
         if retouch is not None:
             name = Path(choice).stem if choice not in FACE_SIZES else choice

@@ -187,9 +187,9 @@ def add_face_net_option(parser: argparse.ArgumentParser) -> None:
     """Add ``--face-net``."""
     parser.add_argument(
         "--face-net",
-        metavar="auto|none|nano|base|FILE",
-        help="network that retouches mouth, eyes and contour, without --server (default: "
-        "PARLANTE_FACE_NET, or auto: nano if it is packaged)",
+        metavar="none|nano|base|FILE",
+        help="network that retouches mouth and eyes, without --server; nano and base are for "
+        "rendered characters, not for photos (default: PARLANTE_FACE_NET, or none)",
     )
 
 

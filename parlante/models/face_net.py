@@ -2,7 +2,8 @@
 
 Three small networks of one kind look at the mouth, at each eye and, coarsely, at the whole frame.
 Each gets the frame as it was drawn, maps of its geometry, a few numbers of the motion, and what it
-made once of the same region of the portrait. It gives a change of colour:
+made once of the same region of the portrait. It gives a change of colour, whose picture
+`parlante.models.face_paint` paints:
 
     change = allow_detail * mask * (colour - frame) + allow_shade * shade * frame
 
@@ -23,6 +24,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from parlante.models.face_paint import (
+    NUM_COLOURS,
+    Painter,
+    first_means,
+    num_planes,
+    read_picture,
+)
 from parlante.models.face_regions import (
     CONDITION_DIM,
     EYE_MAPS,
@@ -31,13 +39,13 @@ from parlante.models.face_regions import (
     FRAME_PX,
     MOUTH_MAPS,
     MOUTH_PX,
+    PALETTE_AT,
 )
 
-NUM_COLOURS: Final = 3
 MAX_SHADE: Final = 0.6
-FIRST_MASK_LOGIT: Final = -1.0
 MIDDLE: Final = 0.5  # of a region's half side, where its tone is measured
 LEAST_TONE: Final = 0.03
+LUMA: Final = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +57,10 @@ class RegionNetConfig:
         widths: Channels per level; each level has half the side of the one above.
         blocks: Blocks per level, the way down and the way up together at all but the lowest.
         code: Length of the portrait's code.
-        spread: Channels from which a block of pixels is painted.
+        spread: Channels from which the picture is painted.
+        fine: Channels of the picture at half its size.
+        palette: Colours of the portrait's own that the picture is mixed of; 0 mixes any. They are
+            the last numbers of the condition; the first is that of teeth.
         has_shade: Whether there is a shade beside the detail.
     """
 
@@ -58,6 +69,8 @@ class RegionNetConfig:
     blocks: tuple[int, ...] = (1, 1, 1)
     code: int = 32
     spread: int = 64
+    fine: int = 12
+    palette: int = 0
     has_shade: bool = True
 
     @classmethod
@@ -79,7 +92,9 @@ class FaceNetConfig:
         frame: Of the network of the frame; None has none, and leaves contours to the warp.
     """
 
-    mouth: RegionNetConfig = RegionNetConfig(widths=(24, 48, 64), blocks=(1, 1, 1), spread=48)
+    mouth: RegionNetConfig = RegionNetConfig(
+        widths=(24, 48, 64), blocks=(1, 1, 1), spread=48, palette=3
+    )
     eye: RegionNetConfig = RegionNetConfig(widths=(24, 40), blocks=(1, 1), spread=40)
     frame: RegionNetConfig | None = None
 
@@ -201,7 +216,9 @@ class RegionNet(nn.Module):
         bell = torch.exp(-((pixel / MIDDLE) ** 2))
         bell = bell / bell.sum()
         self.register_buffer("_middle", bell[:, None] * bell[None], persistent=False)
-        num_inputs = NUM_COLOURS * config.shrink**2 + num_maps * 4
+        self._palette = config.palette
+        num_seen = NUM_COLOURS + (config.palette > 0)
+        num_inputs = num_seen * config.shrink**2 + num_maps * 4
         self.stem = nn.Conv2d(num_inputs + 2, top, 1)
         self.look_stem = nn.Conv2d(num_inputs + 2, top, 1)
         self.look_block = _Block(top)
@@ -222,9 +239,12 @@ class RegionNet(nn.Module):
         self.grow = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairs)
         self.up = nn.ModuleList(_Level(a, 1, 64) for a, _ in pairs)
         self.spread = nn.Conv2d(top, config.spread, 1)
-        self.detail = nn.Conv2d(config.spread, (NUM_COLOURS + 1) * config.shrink**2, 1)
+        self.detail = Painter(config.spread, config.fine, num_planes(config.palette), config.shrink)
         self.shade = nn.Conv2d(config.spread, NUM_COLOURS, 1) if config.has_shade else None
-        _start_softly(self.detail, self.shade, NUM_COLOURS * config.shrink**2)
+        self.detail.start_softly(first_means(config.palette))
+        if self.shade is not None:
+            with torch.no_grad():
+                self.shade.weight.mul_(0.1)
 
     def look(self, portrait: RegionInput) -> Look:
         """Look at the region in the portrait itself."""
@@ -241,7 +261,13 @@ class RegionNet(nn.Module):
             The change [B, 3, S, S]; the mask of detail [B, 1, S, S] in [0, 1], `allow` included;
             and the shade [B, 3, S, S] likewise, one of zeros [B, 3, 1, 1] without a shade.
         """
-        condition = self.condition(torch.cat([region.condition, look.code], 1))
+        palette = self._colours(region)
+        numbers = region.condition
+        if palette is not None:
+            seen = torch.log(palette / look.tone.flatten(1)[:, None])
+            numbers = torch.cat([numbers[:, :PALETTE_AT], seen.flatten(1)], 1)
+            numbers = F.pad(numbers, (0, CONDITION_DIM - numbers.shape[1]))
+        condition = self.condition(torch.cat([numbers, look.code], 1))
         hidden = self.stem(self._fold(region, look.tone)) + look.features
         kept = []
         for index, level in enumerate(self.down):
@@ -253,9 +279,7 @@ class RegionNet(nn.Module):
             grown = F.interpolate(self.grow[index](hidden), scale_factor=2.0, mode="nearest")
             hidden = self.up[index](kept[index] + grown, condition)
         hidden = F.silu(self.spread(F.silu(hidden)))
-        picture = F.pixel_shuffle(self.detail(hidden), self._shrink)
-        colour = picture[:, :NUM_COLOURS] * look.tone
-        mask = torch.sigmoid(picture[:, NUM_COLOURS:])
+        colour, mask = read_picture(self.detail(hidden), look.tone, palette)
         size = region.rgb.shape[-2:]
         allow = F.interpolate(region.allow, size=size, mode="bilinear", align_corners=False)
         mask = mask * allow[:, :1]
@@ -267,9 +291,24 @@ class RegionNet(nn.Module):
         shade = shade * allow[:, 1:]
         return change + shade * region.rgb, mask, shade
 
+    def _colours(self, region: RegionInput) -> Tensor | None:
+        """The portrait's own colours of the inside of the region: [B, N, 3]."""
+        if self._palette == 0:
+            return None
+        end = PALETTE_AT + NUM_COLOURS * self._palette
+        stored = region.condition[:, PALETTE_AT:end]
+        return stored.reshape(-1, self._palette, NUM_COLOURS).clamp(LEAST_TONE)
+
     def _fold(self, region: RegionInput, tone: Tensor) -> Tensor:
         """Bring all inputs to the side of the top level."""
-        colours = F.pixel_unshuffle(region.rgb / tone - 1.0, self._shrink)
+        seen = region.rgb / tone - 1.0
+        palette = self._colours(region)
+        if palette is not None:
+            luma = region.rgb.new_tensor(LUMA)
+            light = (region.rgb * luma[:, None, None]).sum(1, keepdim=True)
+            teeth = (palette[:, 0] * luma).sum(1)[:, None, None, None]
+            seen = torch.cat([seen, light / teeth], 1)
+        colours = F.pixel_unshuffle(seen, self._shrink)
         maps = F.pixel_unshuffle(region.maps, region.maps.shape[-1] // self._side)
         place = self._place.expand(colours.shape[0], -1, -1, -1)
         return torch.cat([colours, maps, place], 1)
@@ -308,14 +347,3 @@ class _Block(nn.Module):
             inner = inner * (1.0 + scale) + shift
         change: Tensor = self.second(F.silu(inner))
         return hidden + change
-
-
-def _start_softly(detail: nn.Conv2d, shade: nn.Conv2d | None, num_colours: int) -> None:
-    """Begin with a grey picture that is hardly laid on, and no shade."""
-    assert detail.bias is not None
-    with torch.no_grad():
-        detail.weight.mul_(0.1)
-        detail.bias[:num_colours] = 0.8
-        detail.bias[num_colours:] = FIRST_MASK_LOGIT
-        if shade is not None:
-            shade.weight.mul_(0.1)

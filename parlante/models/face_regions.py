@@ -25,6 +25,8 @@ from parlante.models.region_places import (
     MAP_SHRINK,
     MOUTH_PX,
     MOVED_CONTOUR,
+    PALETTE_AT,
+    PALETTE_SIZE,
     place_eye,
     place_frame,
     place_mouth,
@@ -46,6 +48,8 @@ __all__ = [
     "MOUTH_MAPS",
     "MOUTH_PX",
     "MOUTH_SIGNED",
+    "PALETTE_AT",
+    "PALETTE_SIZE",
     "REGIONS_VERSION",
     "DrawnFrame",
     "FaceRegions",
@@ -54,7 +58,7 @@ __all__ = [
 ]
 
 # Raised with every change to what a network is given: weights of another version do not fit.
-REGIONS_VERSION: Final = "1"
+REGIONS_VERSION: Final = "2"
 
 MOUTH_MAPS: Final = 3  # distance to the inner lips, to the outer lips, stretch of the warp
 EYE_MAPS: Final = 3  # distance to the lids now and at rest, to the iris

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import cv2
@@ -13,7 +12,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from parlante.models.face_files import FACE_SIZES, weights_of
 from parlante.models.face_net import FaceInput, FaceLook, FaceNet, Look, RegionInput
 from parlante.models.face_regions import (
     FRAME_PX,
@@ -22,7 +20,7 @@ from parlante.models.face_regions import (
     Region,
     cut_regions,
 )
-from parlante.models.face_weights import load_face_net
+from parlante.models.face_weights import load_face_net, weights_of
 from parlante.models.frame_geometry import FrameGeometry
 from parlante.models.region_maps import add_change
 from parlante.types import Float32Array, Uint8Array
@@ -49,8 +47,8 @@ def open_retouch(choice: str) -> FaceRetouch | None:
     """Make the retouching that a setting names.
 
     Args:
-        choice: ``none``; ``auto``, the packaged ``nano`` if there is one; ``nano`` or ``base``,
-            the packaged weights of that size; or the path of a weights file.
+        choice: ``none``; ``nano`` or ``base``, the packaged weights of that size; or the path of
+            a weights file.
 
     Returns:
         None when frames are to stay as the warp draws them.
@@ -60,13 +58,7 @@ def open_retouch(choice: str) -> FaceRetouch | None:
     """
     if choice == "none":
         return None
-    if choice == "auto":
-        path = weights_of("nano")
-        if not path.is_file():
-            return None
-    else:
-        path = weights_of(choice) if choice in FACE_SIZES else Path(choice)
-    return FaceRetouch(*load_face_net(path))
+    return FaceRetouch(*load_face_net(weights_of(choice)))
 
 
 class FaceRetouch:

@@ -18,9 +18,16 @@ from parlante.errors import FailedPrecondition
 from parlante.models.face_net import FaceNet, FaceNetConfig
 from parlante.models.face_regions import REGIONS_VERSION
 
-__all__ = ["load_face_net", "save_face_net"]
+__all__ = ["FACE_SIZES", "load_face_net", "save_face_net", "weights_of"]
 
-ARCHITECTURE: Final = "1"  # raised when old weights no longer fit
+FACE_SIZES: Final = ("nano", "base")
+_PACKAGED: Final = Path(__file__).parent / "weights"
+ARCHITECTURE: Final = "2"  # raised when old weights no longer fit
+
+
+def weights_of(choice: str) -> Path:
+    """Path of the weights that a setting names: a size of `FACE_SIZES`, or a file."""
+    return _PACKAGED / f"face_{choice}.safetensors" if choice in FACE_SIZES else Path(choice)
 
 
 def save_face_net(state: Mapping[str, Tensor], config: FaceNetConfig, path: Path) -> None:

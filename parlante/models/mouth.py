@@ -47,6 +47,7 @@ class MouthLayers:
     Attributes:
         upper: uint8 [h, w, 4], upper teeth and gum with matte, `TEXTURE_PX_PER_IOD`.
         lower: uint8 [h, w, 4], lower teeth and gum, edge upwards.
+        tooth: float32 [3], RGB of a front tooth in full light.
         cavity: float32 [3], RGB of the dark at the back.
         tongue: float32 [3], RGB.
         line: float32 [3], RGB of the shadow between closed lips.
@@ -59,6 +60,7 @@ class MouthLayers:
 
     upper: Uint8Array
     lower: Uint8Array
+    tooth: Float32Array
     cavity: Float32Array
     tongue: Float32Array
     line: Float32Array
@@ -110,6 +112,7 @@ def build_mouth(
     return MouthLayers(
         upper=upper,
         lower=teeth_texture(lower_teeth, gum, LOWER_TOOTH_WIDTHS, is_upper=False),
+        tooth=teeth.astype(np.float32),
         cavity=_tinted(0.42 * lips * np.array([1.0, 0.72, 0.72]), lips).astype(np.float32),
         tongue=(0.5 * lips + 0.5 * flesh).astype(np.float32),
         line=line.astype(np.float32),

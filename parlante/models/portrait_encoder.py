@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
@@ -18,7 +17,6 @@ from parlante.models import face_mesh
 from parlante.models.alignment import CropPlan, cut_crop, plan_crop, snap_plan
 from parlante.models.border import close_borders
 from parlante.models.face_coefficients import canonicalize, measure_face, measures_to_motion
-from parlante.models.face_files import packaged_face_weights
 from parlante.models.face_tracker import FaceLandmarks, FaceTracker
 from parlante.models.identity import encode_identity
 from parlante.models.matting import make_matte
@@ -50,10 +48,10 @@ ENCODER_VERSION: Final = "7"
 
 
 def bundle_digest() -> str:
-    """Hex SHA-256 of all that determines the frames of an avatar.
+    """Hex SHA-256 of all that determines the latents of an avatar: tracker, mean face, code.
 
-    Tracker, mean face and code version make the latents; the packaged weights of the face network
-    retouch what is drawn of them. A service with other weights is another bundle.
+    Not the face network, which renderers choose: it looks at the portrait that the latents hold, so
+    that the same latents serve with any, and says itself which code its weights are for.
     """
     reference = resources.files("parlante.models").joinpath("face_reference.npz").read_bytes()
     parts = [
@@ -61,14 +59,8 @@ def bundle_digest() -> str:
         ENCODER_VERSION,
         tracker_digest(),
         hashlib.sha256(reference).hexdigest(),
-        *(f"{path.name} {_file_digest(path)}" for path in packaged_face_weights()),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-@functools.cache
-def _file_digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def content_key(rgb: Uint8Array, selection: FaceSelection, digest: str) -> str:

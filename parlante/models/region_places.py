@@ -25,7 +25,9 @@ MOUTH_PX: Final = 128
 EYE_PX: Final = 64
 FRAME_PX: Final = 256
 MAP_SHRINK: Final = {MOUTH_PX: 2, EYE_PX: 2, FRAME_PX: 4}
-CONDITION_DIM: Final = 12
+PALETTE_AT: Final = 12  # in a condition: colours in [0, 1], RGB, of teeth, cavity and tongue
+PALETTE_SIZE: Final = 3
+CONDITION_DIM: Final = PALETTE_AT + 3 * PALETTE_SIZE
 CROP_PX_PER_IOD: Final = 100.0
 MOUTH_CENTRE: Final = (0.5, 0.42)  # of the line of closed lips in the crop: the jaw opens down
 EYE_CENTRE: Final = (0.5, 0.52)
@@ -88,6 +90,9 @@ def place_mouth(avatar: PreparedAvatar, geometry: FrameGeometry) -> RegionPlace:
         10.0 * float(geometry.jaw[0]), geometry.tongue_out, 10.0 * photo, 10.0 * moved,
         *(3.0 * geometry.angles[:2]), 3.0 * avatar.yaw,
     )  # fmt: skip
+    mouth = avatar.mouth
+    palette = np.concatenate([mouth.tooth, mouth.cavity, mouth.tongue])
+    condition[PALETTE_AT:] = palette * np.float32(1.0 / 255.0)
     present = smooth_step((gap - SHUT_GAP) / (OPEN_GAP - SHUT_GAP))
     return RegionPlace(
         to_frame=to_frame,

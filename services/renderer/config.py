@@ -55,10 +55,10 @@ class RendererServiceConfig(ServerConfig):
     )
 
     face_net: str = field(
-        default="auto",
+        default="none",
         metadata=about(
-            "Network that retouches mouth, eyes and contour: auto (nano if it is packaged), none, "
-            "nano, base, or a file of weights"
+            "Network that retouches mouth and eyes: none, nano or base (for rendered characters, "
+            "not for photos), or a file of weights"
         ),
     )
 
@@ -72,7 +72,7 @@ class RendererServiceConfig(ServerConfig):
             raise bad_setting("encoder", "a target", error.message) from error
         check_backend(self.renderer, self.triton_url)
         if not self.face_net.strip():
-            raise bad_setting("face_net", "auto, none, nano, base or a file", repr(self.face_net))
+            raise bad_setting("face_net", "none, nano, base or a file", repr(self.face_net))
 
     @property
     def encoder_tls_files(self) -> TlsFiles | None:

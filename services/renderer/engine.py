@@ -106,7 +106,7 @@ class RendererEngine:
             encoder: Where latents come from.
             num_threads: 0 takes two, or one on a machine with one core.
             bundle_digest: When given, latents of any other model bundle are refused.
-            face_net: Network that retouches frames: none, auto, nano, base, or a weights file.
+            face_net: Network that retouches frames: none, nano, base, or a weights file.
 
         Raises:
             FailedPrecondition: The network's weights are missing.

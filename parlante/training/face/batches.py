@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from parlante.errors import InvalidInput
 from parlante.models.face_net import RegionInput
-from parlante.models.face_regions import FRAME_SIGNED, MOUTH_SIGNED
+from parlante.models.face_regions import FRAME_SIGNED, MOUTH_SIGNED, PALETTE_AT, PALETTE_SIZE
 from parlante.training.device import send
 from parlante.training.face.cache import RegionData
 
@@ -107,7 +107,7 @@ def draw_batch(
     groups = np.arange(size)
     groups[1 : 2 * num_twins : 2] -= 1  # twins have one colour and one side
     batch = take_batch(data, rows, num_twins=num_twins)
-    batch = _recoloured(batch, groups, rng)
+    batch = _recoloured(batch, groups, rng, has_palette=name == "mouth")
     if name in SIGNED and rng.random() < 0.5:
         batch = _mirrored(batch, *SIGNED[name])
     return batch
@@ -116,15 +116,14 @@ def draw_batch(
 def take_batch(data: RegionData, rows: npt.NDArray[np.int64], *, num_twins: int = 0) -> RegionBatch:
     """Take samples as they are."""
     arrays, looks = data.arrays, data.portrait[rows]
-    maps = _floats(arrays["maps"][rows])
-    condition = _floats(arrays["condition"][rows])
-    allow = _floats(arrays["allow"][rows]).div_(255.0)
-    region = RegionInput(_colours(arrays["rgb"][rows]), maps, allow, condition)
-    look_maps = _floats(arrays["look_maps"][looks])
-    portrait = RegionInput(_colours(arrays["look_rgb"][looks]), look_maps, allow, condition)
-    answer = _colours(arrays["answer"][rows])
-    labels = torch.from_numpy(np.array(arrays["labels"][rows]))
-    return RegionBatch(region, portrait, answer, labels, num_twins)
+    maps = _taken(arrays["maps"], rows).float()
+    condition = _taken(arrays["condition"], rows).float()
+    allow = _taken(arrays["allow"], rows).float().div_(255.0)
+    region = RegionInput(_colours(arrays["rgb"], rows), maps, allow, condition)
+    look_maps = _taken(arrays["look_maps"], looks).float()
+    portrait = RegionInput(_colours(arrays["look_rgb"], looks), look_maps, allow, condition)
+    answer = _colours(arrays["answer"], rows)
+    return RegionBatch(region, portrait, answer, _taken(arrays["labels"], rows), num_twins)
 
 
 def held_out_rows(data: RegionData, every: int) -> npt.NDArray[np.bool_]:
@@ -150,17 +149,24 @@ def held_out_rows(data: RegionData, every: int) -> npt.NDArray[np.bool_]:
     return held_out
 
 
-def _floats(array: npt.NDArray[np.generic]) -> Tensor:
-    return torch.from_numpy(np.asarray(array, np.float32))
+def _taken(array: npt.NDArray[Any] | Tensor, rows: npt.NDArray[np.int64]) -> Tensor:
+    """A copy of some rows, on the device where the array is."""
+    if isinstance(array, Tensor):
+        return array[torch.from_numpy(rows).to(array.device)]
+    return torch.from_numpy(np.array(array[rows]))
 
 
-def _colours(array: npt.NDArray[np.uint8]) -> Tensor:
-    """uint8 [B, S, S, 3] -> [B, 3, S, S] in [0, 1], channels last in memory."""
-    return torch.from_numpy(np.array(array)).permute(0, 3, 1, 2).float().div_(255.0)
+def _colours(array: npt.NDArray[Any] | Tensor, rows: npt.NDArray[np.int64]) -> Tensor:
+    """Rows of uint8 [N, S, S, 3] -> [B, 3, S, S] in [0, 1], channels last in memory."""
+    return _taken(array, rows).permute(0, 3, 1, 2).float().div_(255.0)
 
 
 def _recoloured(
-    batch: RegionBatch, groups: npt.NDArray[np.int64], rng: np.random.Generator
+    batch: RegionBatch,
+    groups: npt.NDArray[np.int64],
+    rng: np.random.Generator,
+    *,
+    has_palette: bool,
 ) -> RegionBatch:
     """Another exposure, contrast, colour of light and saturation per sample."""
     size = len(groups)
@@ -172,17 +178,23 @@ def _recoloured(
     luma = np.array([0.299, 0.587, 0.114])
     matrix = saturation[:, None, None] * np.eye(3) + (1 - saturation)[:, None, None] * luma
     matrix = gain[:, :, None] * matrix
-    mix = torch.from_numpy(matrix.astype(np.float32))
-    power = torch.from_numpy(gamma.astype(np.float32))[..., None, None]
+    device = batch.answer.device
+    mix = torch.from_numpy(matrix.astype(np.float32)).to(device)
+    power = torch.from_numpy(gamma.astype(np.float32)).to(device)[..., None, None]
 
     def change(rgb: Tensor) -> Tensor:
         bent = rgb.clamp(1e-4, 1.0).pow(power)
         mixed = torch.einsum("bij,bjhw->bihw", mix, bent)
         return mixed.clamp(0.0, 1.0).contiguous(memory_format=torch.channels_last)
 
+    condition = batch.region.condition
+    if has_palette:
+        palette = condition[:, PALETTE_AT:].reshape(-1, PALETTE_SIZE, 3)  # [B, N, 3]
+        palette = change(palette.transpose(1, 2)[..., None])[..., 0].transpose(1, 2)
+        condition = torch.cat([condition[:, :PALETTE_AT], palette.flatten(1)], 1)
     return RegionBatch(
-        batch.region._replace(rgb=change(batch.region.rgb)),
-        batch.portrait._replace(rgb=change(batch.portrait.rgb)),
+        batch.region._replace(rgb=change(batch.region.rgb), condition=condition),
+        batch.portrait._replace(rgb=change(batch.portrait.rgb), condition=condition),
         change(batch.answer),
         batch.labels,
         batch.num_twins,

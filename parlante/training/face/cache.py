@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from parlante.models.face_regions import FaceRegions, Region
 from parlante.training.face.pairs import Answer, Pair
@@ -35,13 +37,14 @@ class RegionData:
         arrays: rgb uint8 [N, S, S, 3]; maps float16 [N, K, G, G]; allow uint8 [N, 2, G, G];
             condition float32 [N, D]; answer uint8 [N, S, S, 3]; labels uint8 [N, S, S];
             look_rgb uint8 [P, S, S, 3] and look_maps float16 [P, K, G, G] of the portraits.
+            Tensors where a device holds them.
         portrait: int64 [N], which portrait a sample has.
         twin: int64 [N], a sample with the same answer, or -1.
         subject: int64 [N], whom a sample shows.
         view: int64 [N], which of the subject's pictures is the answer.
     """
 
-    arrays: Mapping[str, npt.NDArray[Any]]
+    arrays: Mapping[str, npt.NDArray[Any] | Tensor]
     portrait: npt.NDArray[np.int64]
     twin: npt.NDArray[np.int64]
     subject: npt.NDArray[np.int64]
@@ -49,6 +52,16 @@ class RegionData:
 
     def __len__(self) -> int:
         return len(self.portrait)
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that `held_by` needs."""
+        return sum(array.nbytes for array in self.arrays.values())
+
+    def held_by(self, device: torch.device) -> RegionData:
+        """The same in the memory of a device, which then draws batches without a copy."""
+        held = {name: torch.from_numpy(np.array(a)).to(device) for name, a in self.arrays.items()}
+        return replace(self, arrays=held)
 
 
 def write_shard(pairs: Iterable[Pair], folder: Path) -> int:

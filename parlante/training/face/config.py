@@ -25,6 +25,8 @@ class FaceTrainingConfig:
         model: Size of the network.
         losses: Weights of the parts of the loss.
         num_steps: Optimiser steps; each sees a batch of every region.
+        max_minutes: Of training by the clock; the rate of learning then falls by the clock where
+            that is faster than by steps. None: only steps count, and a run can be repeated.
         mouth_batch: Samples of the mouth per step.
         eye_batch: Of single eyes.
         frame_batch: Of whole frames.
@@ -34,6 +36,8 @@ class FaceTrainingConfig:
         average_decay: Of the moving average of weights that is kept.
         part_steps: Steps that train the network which sees likeness, before the rest.
         likeness_every: Likeness is part of every so many steps.
+        judged_from: Share of the run after which judges of patches begin, if `losses` has any.
+        judge_rate: Their rate of learning.
         num_portraits: Portraits per subject; see `make_pairs`.
         twins: Share of pairs that come twice, with other noise of the landmarks.
         photo_share: Share of a batch that photos give, when there are any.
@@ -50,6 +54,7 @@ class FaceTrainingConfig:
     model: FaceNetConfig = field(default_factory=FaceNetConfig)
     losses: LossWeights = field(default_factory=LossWeights)
     num_steps: int = 6000
+    max_minutes: float | None = None
     mouth_batch: int = 12
     eye_batch: int = 16
     frame_batch: int = 3
@@ -59,6 +64,8 @@ class FaceTrainingConfig:
     average_decay: float = 0.998
     part_steps: int = 400
     likeness_every: int = 3
+    judged_from: float = 0.3
+    judge_rate: float = 4e-4
     num_portraits: int = 2
     twins: float = 0.35
     photo_share: float = 0.15
@@ -71,9 +78,11 @@ class FaceTrainingConfig:
         for name in ("num_steps", "mouth_batch", "eye_batch", "frame_batch", "num_portraits"):
             if getattr(self, name) < 1:
                 raise bad_config(name, "at least 1", getattr(self, name))
+        if self.max_minutes is not None and self.max_minutes <= 0.0:
+            raise bad_config("max_minutes", "above 0", self.max_minutes)
         if self.held_out < 2:
             raise bad_config("held_out", "at least 2", self.held_out)
-        for name in ("twins", "photo_share", "average_decay"):
+        for name in ("twins", "photo_share", "average_decay", "judged_from"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise bad_config(name, "in [0, 1)", getattr(self, name))
 

@@ -6,16 +6,13 @@ unbroken one.
 
 from __future__ import annotations
 
-import functools
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -25,20 +22,15 @@ from parlante.models.face_net import FaceNet, RegionNet
 from parlante.models.face_weights import save_face_net
 from parlante.training.checkpoint import Checkpoint, follow, moved, save_checkpoint
 from parlante.training.device import Hardware
-from parlante.training.face.batches import (
-    NUM_ARRAYS,
-    RegionBatch,
-    draw_batch,
-    held_out_rows,
-    take_batch,
-)
+from parlante.training.face.batches import RegionBatch, draw_batch, take_batch
 from parlante.training.face.cache import REGIONS, RegionData
 from parlante.training.face.config import FaceTrainingConfig, read_face_config
+from parlante.training.face.feed import Batches, FaceData, Split, feed, held_by_gpu, split_data
+from parlante.training.face.judges import Judges
 from parlante.training.face.losses import region_loss
 from parlante.training.face.sources import NO_LABEL
 from parlante.training.muon import MuonAndAdamW, cosine_with_warmup
 from parlante.training.precision import products, runs_in_bfloat16
-from parlante.training.prefetch import Arrays, drawn
 from parlante.training.run_config import stored_run
 
 __all__ = ["FEATURES", "FaceData", "train_face"]
@@ -46,21 +38,12 @@ __all__ = ["FEATURES", "FaceData", "train_face"]
 logger = logging.getLogger(__name__)
 
 FEATURES: Final = "features.safetensors"  # the network of likeness, in a run's folder
+JUDGES: Final = "judges.pt"
+JUDGE_RISE: Final = 0.05  # of a run, over which judges come to count in full
 TEST_SAMPLES: Final = 48
 _LEAST_SIDE: Final = 24  # of kernels that Muon moves
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FaceData:
-    """What a run draws from.
-
-    Attributes:
-        main: Regions of synthetic heads or videos, or of both.
-        photos: Regions of photos; None without any.
-    """
-
-    main: Sequence[Mapping[str, RegionData]]
-    photos: Mapping[str, RegionData] | None = None
+Reports = dict[str, list[Tensor]]  # mean error before and after of the last steps, [2] each
 
 
 def train_face(
@@ -91,36 +74,66 @@ def train_face(
     """
     hardware = hardware or Hardware()
     out.mkdir(parents=True, exist_ok=True)
-    splits = _splits(config, data)
+    splits = split_data(config, data)
     stored = stored_run(out, config.model, lambda path: read_face_config(path).model)
     (out / "config.json").write_text(config.to_json(), "utf-8")
     steps = range(0 if stored is None else stored.step, config.num_steps)
     path = out / "face.safetensors"
-    reports: dict[str, list[tuple[float, float]]] = {name: [] for name in REGIONS}
+    reports: Reports = {name: [] for name in REGIONS}
+    clock = _Clock(config)
     # First of all, as processes are to be forked before a GPU is used.
-    draw = functools.partial(_draw, config, splits)
-    with drawn(draw, steps, hardware.num_workers) as batches:
-        hardware.prepare()
+    with feed(config, splits, steps, hardware) as batches:
         torch.manual_seed(config.seed)
         part_net = _part_net(config, data, out / FEATURES, parts, hardware.device)
         net, optimizer, average = _begin(config, start, stored, hardware.device)
+        judges = _judges(config, out / JUDGES, hardware.device)
         started = time.monotonic()
-        for step, arrays in zip(steps, batches, strict=True):
+        for step, batch in zip(steps, batches, strict=True):
             likeness = part_net if step % config.likeness_every == 0 else None
-            _step(net, optimizer, config, arrays, likeness, step, reports)
+            place = clock.place(step)
+            _step(net, optimizer, config, batch, likeness, judges, place, reports)
             follow(average, net.state_dict(), step, config.average_decay)
+            is_last = step + 1 == config.num_steps or place + 1 >= config.num_steps
             if (step + 1) % 50 == 0:
                 rate_s = (time.monotonic() - started) / (step + 1 - steps.start)
                 _tell(step + 1, reports, rate_s)
-            if (step + 1) % config.checkpoint_steps == 0 or step + 1 == config.num_steps:
+            if (step + 1) % config.checkpoint_steps == 0 or is_last:
                 state = Checkpoint(step + 1, net.state_dict(), average, optimizer.state_dict())
                 save_checkpoint(state, out / "checkpoint.pt")
+                if judges is not None:
+                    judges.save(out / JUDGES)
                 save_face_net(moved(average, "cpu"), config.model, path)
                 result = _test(config, average, splits, hardware.device)
                 logger.info("step %d held out: %s", step + 1, result)
+            if is_last:
+                break
     if not path.exists():
         save_face_net(moved(average, "cpu"), config.model, path)
     return path
+
+
+def _judges(config: FaceTrainingConfig, path: Path, device: torch.device) -> Judges | None:
+    if config.losses.truth <= 0.0:
+        return None
+    judges = Judges(device, config.judge_rate)
+    judges.load(path)
+    return judges
+
+
+class _Clock:
+    """Which step of the whole run a step counts as, by number and by the clock."""
+
+    def __init__(self, config: FaceTrainingConfig) -> None:
+        self._num_steps = config.num_steps
+        self._seconds = None if config.max_minutes is None else 60.0 * config.max_minutes
+        self._started = time.monotonic()
+
+    def place(self, step: int) -> int:
+        """The step itself, or that of a run that would be as far as the clock is."""
+        if self._seconds is None:
+            return step
+        done = (time.monotonic() - self._started) / self._seconds
+        return max(step, min(round(done * self._num_steps), self._num_steps - 1))
 
 
 def _begin(
@@ -147,76 +160,35 @@ def _begin(
     return net, optimizer, average
 
 
-# --- data ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Split:
-    """One source of one region: samples to train and to test on, and its share of a batch."""
-
-    data: RegionData
-    training: npt.NDArray[np.int64]
-    testing: npt.NDArray[np.int64]
-    share: float
-
-
-def _splits(config: FaceTrainingConfig, data: FaceData) -> dict[str, list[_Split]]:
-    """Hold out a part of the main sources; photos are only trained on."""
-    photo_share = config.photo_share if data.photos is not None else 0.0
-    splits: dict[str, list[_Split]] = {}
-    for name in REGIONS:
-        total = sum(len(source[name]) for source in data.main)
-        parts = []
-        for source in data.main:
-            region = source[name]
-            is_test = held_out_rows(region, config.held_out)
-            rows = np.arange(len(region))
-            share = (1.0 - photo_share) * len(region) / total
-            parts.append(_Split(region, rows[~is_test], rows[is_test], share))
-        if data.photos is not None:
-            region = data.photos[name]
-            rows = np.arange(len(region))
-            parts.append(_Split(region, rows, rows[:0], photo_share))
-        splits[name] = parts
-    return splits
-
-
 # --- steps ---------------------------------------------------------------------------------
-
-
-def _draw(config: FaceTrainingConfig, splits: dict[str, list[_Split]], step: int) -> Arrays:
-    """What a step takes: batches of the regions that there are, one after the other."""
-    sizes = {"mouth": config.mouth_batch, "eyes": config.eye_batch, "frame": config.frame_batch}
-    arrays: Arrays = ()
-    for name in REGIONS if config.model.frame is not None else REGIONS[:2]:
-        rng = np.random.default_rng((config.seed, 1 + REGIONS.index(name), step))
-        chosen = splits[name]
-        split = chosen[int(rng.choice(len(chosen), p=[part.share for part in chosen]))]
-        batch = draw_batch(split.data, name, split.training, sizes[name], rng)
-        arrays += batch.to_arrays()
-    return arrays
 
 
 def _step(
     net: FaceNet,
     optimizer: MuonAndAdamW,
     config: FaceTrainingConfig,
-    arrays: Arrays,
+    batches: Batches,
     part_net: PartNet | None,
-    step: int,
-    reports: dict[str, list[tuple[float, float]]],
+    judges: Judges | None,
+    place: int,
+    reports: Reports,
 ) -> None:
-    share = cosine_with_warmup(step, config.num_steps, config.warmup_steps)
+    share = cosine_with_warmup(place, config.num_steps, config.warmup_steps)
     optimizer.set_lr(config.learning_rate * share)
+    late = place / config.num_steps - config.judged_from
+    truth = config.losses.truth * min(max(late / JUDGE_RISE, 0.0), 1.0)
     optimizer.zero_grad()
     device = next(net.parameters()).device
     bfloat16 = runs_in_bfloat16(config.bfloat16, device.type)
-    for index, (name, region_net) in enumerate(_region_nets(net).items()):
-        batch = RegionBatch.of(arrays[index * NUM_ARRAYS : (index + 1) * NUM_ARRAYS], device)
+    for name, region_net in _region_nets(net).items():
+        batch = batches[name]
         seen_by = None if name == "frame" else part_net
-        loss, report = region_loss(region_net, batch, seen_by, config.losses, bfloat16=bfloat16)
+        pull = None if judges is None or not truth else judges.judge(name, batch, truth)
+        loss, report = region_loss(
+            region_net, batch, seen_by, config.losses, pull=pull, bfloat16=bfloat16
+        )
         loss.backward()  # type: ignore[no-untyped-call]
-        reports[name].append((report["before"], report["after"]))
+        reports[name].append(report)
         torch.nn.utils.clip_grad_norm_(region_net.parameters(), 1.0)
     optimizer.step()
 
@@ -227,13 +199,12 @@ def _region_nets(net: FaceNet) -> dict[str, RegionNet]:
     return nets if net.frame is None else nets | {"frame": net.frame}
 
 
-def _tell(step: int, reports: dict[str, list[tuple[float, float]]], rate_s: float) -> None:
+def _tell(step: int, reports: Reports, rate_s: float) -> None:
     parts = []
     for name, values in reports.items():
         if not values:
             continue
-        before, after = np.mean(values, axis=0) * 255.0
-        parts.append(f"{name} {before:.2f} -> {after:.2f}")
+        parts.append(f"{name} {_levels(values)}")
         values.clear()
     logger.info("step %d error %s, %.2f s per step", step, ", ".join(parts), rate_s)
 
@@ -242,7 +213,7 @@ def _tell(step: int, reports: dict[str, list[tuple[float, float]]], rate_s: floa
 def _test(
     config: FaceTrainingConfig,
     average: Mapping[str, Tensor],
-    splits: dict[str, list[_Split]],
+    splits: Mapping[str, list[Split]],
     device: torch.device,
 ) -> str:
     """Error before and after on samples that are not trained on, levels of 255."""
@@ -257,10 +228,15 @@ def _test(
                 if len(rows):
                     batch = RegionBatch.of(take_batch(split.data, rows).to_arrays(), device)
                     _, report = region_loss(region_net, batch, None, config.losses)
-                    values.append((report["before"], report["after"]))
-        before, after = np.mean(values, axis=0) * 255.0
-        parts.append(f"{name} {before:.2f} -> {after:.2f}")
+                    values.append(report)
+        parts.append(f"{name} {_levels(values)}")
     return ", ".join(parts)
+
+
+def _levels(reports: list[Tensor]) -> str:
+    """Mean error before and after; a GPU is waited for here, and not in every step."""
+    before, after = (torch.stack(reports).mean(0) * 255.0).tolist()
+    return f"{before:.2f} -> {after:.2f}"
 
 
 # --- likeness ------------------------------------------------------------------------------
@@ -297,12 +273,15 @@ def _train_parts(
     net = PartNet().to(device)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3)
+    names = ("mouth", "eyes")
+    sources = [held_by_gpu({name: each[name] for name in names}, device) for each in sources]
     for step in range(config.part_steps):
-        for index, name in enumerate(("mouth", "eyes")):
+        for index, name in enumerate(names):
             rng = np.random.default_rng((config.seed, 11 + index, step))
             source = sources[int(rng.integers(len(sources)))][name]
             batch = draw_batch(source, name, np.arange(len(source)), 12, rng, twins=0.0)
-            batch = RegionBatch.of(batch.to_arrays(), device)
+            if batch.answer.device != device:
+                batch = RegionBatch.of(batch.to_arrays(), device)
             with products(device, config.bfloat16):
                 scores = net(batch.answer)
             labels = batch.labels[:, ::2, ::2].long()

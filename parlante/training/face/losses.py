@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,11 @@ from parlante.models.face_net import RegionNet
 from parlante.training.face.batches import RegionBatch
 from parlante.training.precision import products
 
-__all__ = ["LossWeights", "region_loss"]
+__all__ = ["LossWeights", "Pull", "region_loss"]
+
+
+# A loss from what was painted [B, 3, S, S], its loss so far, and the portraits' tone.
+Pull = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +30,8 @@ class LossWeights:
         likeness: Of what a network that names parts sees.
         twins: Of the difference between frames that differ only in the noise of landmarks.
         restraint: Of masks and shades where the frame was right already.
+        truth: Of what judges of patches say, see `judges`: size of its gradients by those of colour
+            and slopes together. 0 = no judges.
         right: Error below which a frame counts as right, 1 = full scale.
     """
 
@@ -32,6 +39,7 @@ class LossWeights:
     likeness: float = 0.02
     twins: float = 0.3
     restraint: float = 0.02
+    truth: float = 0.0
     right: float = 0.03
 
 
@@ -41,8 +49,9 @@ def region_loss(
     parts: PartNet | None,
     weights: LossWeights,
     *,
+    pull: Pull | None = None,
     bfloat16: bool = False,
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Tensor, Tensor]:
     """Loss of one region.
 
     Args:
@@ -50,14 +59,16 @@ def region_loss(
         batch: Samples.
         parts: Sees likeness; None leaves that out.
         weights: Of the parts.
+        pull: Asks a judge, see `Pull`; None leaves that out.
         bfloat16: Whether the networks' convolutions run in bfloat16; losses are float32.
 
     Returns:
-        The loss, and the mean error of colour before and after within what may be changed.
+        The loss, and the mean error of colour before and after within what may be changed, [2].
     """
     device = batch.answer.device
     with products(device, bfloat16):
-        change, mask, shade = net(batch.region, net.look(batch.portrait))
+        look = net.look(batch.portrait)
+        change, mask, shade = net(batch.region, look)
     drawn, answer = batch.region.rgb, batch.answer
     made = drawn + change
     allow = F.interpolate(batch.region.allow, size=drawn.shape[-2:], mode="bilinear")
@@ -67,6 +78,8 @@ def region_loss(
     before = (drawn - answer).abs().mean(1, keepdim=True)
     colour = (counts * error).sum() / total
     loss = colour + weights.gradient * _gradient_loss(made - answer, counts)
+    if pull is not None:
+        loss = loss + pull(made, loss, look.tone)
     is_right = torch.exp(-before / weights.right)
     held = (is_right * (mask + shade.abs().mean(1, keepdim=True))).sum() / total
     loss = loss + weights.restraint * held
@@ -80,9 +93,7 @@ def region_loss(
             loss
             + weights.twins * (counts[: 2 * batch.num_twins : 2] * (first - second)).abs().mean()
         )
-    with torch.no_grad():
-        values = torch.stack([(counts * before).sum() / total, colour]).tolist()
-        report = dict(zip(("before", "after"), values, strict=True))
+    report = torch.stack([(counts * before).sum() / total, colour]).detach()
     return loss, report
 
 

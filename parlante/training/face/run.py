@@ -90,9 +90,7 @@ def train_on_pictures(
     return train_face(config, data, out, start=state, parts=parts, hardware=hardware)
 
 
-def _features_beside(start: Path | None) -> Path | None:
-    """The network of likeness of the run that a run on videos begins with: they have no labels."""
-    paths = [DEFAULT_FEATURES]
-    if start is not None:
-        paths.insert(0, start.with_name(FEATURES))
-    return next((path for path in paths if path.exists()), None)
+def _features_beside(start: Path | None) -> Path:
+    """What sees likeness in videos, which have no labels: of the run that is begun with, if any."""
+    beside = None if start is None else start.with_name(FEATURES)
+    return beside if beside is not None and beside.exists() else DEFAULT_FEATURES

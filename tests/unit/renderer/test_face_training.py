@@ -9,17 +9,27 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from parlante.errors import InvalidInput
 from parlante.models import face_mesh as fm
 from parlante.models.face_features import PartNet, load_part_net, save_part_net
 from parlante.models.face_net import FaceNetConfig, RegionNet, RegionNetConfig
-from parlante.models.face_regions import MOUTH_MAPS, MOUTH_PX
+from parlante.models.face_regions import MOUTH_MAPS, MOUTH_PX, PALETTE_AT
 from parlante.models.face_weights import load_face_net
 from parlante.models.frame_geometry import geometry_from_motion
+from parlante.training.checkpoint import load_checkpoint
 from parlante.training.face.batches import draw_batch, take_batch
-from parlante.training.face.cache import is_made, join_shards, mark, open_cache, write_shard
+from parlante.training.face.cache import (
+    RegionData,
+    is_made,
+    join_shards,
+    mark,
+    open_cache,
+    write_shard,
+)
 from parlante.training.face.config import FaceTrainingConfig, read_face_config
+from parlante.training.face.judges import Judges, lean
 from parlante.training.face.loop import FaceData, train_face
 from parlante.training.face.losses import LossWeights, region_loss
 from parlante.training.face.pairs import Damage, add_jitter, make_pairs
@@ -29,10 +39,12 @@ from parlante.training.face.sources import find_synthetic, read_synthetic
 
 TINY = FaceTrainingConfig(
     model=FaceNetConfig(
-        mouth=RegionNetConfig(widths=(8, 12), blocks=(1, 1), code=8, spread=16),
+        mouth=RegionNetConfig(widths=(8, 12), blocks=(1, 1), code=8, spread=16, palette=3),
         eye=RegionNetConfig(widths=(8,), blocks=(1,), code=8, spread=16),
         frame=RegionNetConfig(shrink=8, widths=(8,), blocks=(1,), code=8, has_shade=False),
     ),
+    losses=LossWeights(truth=0.4),
+    judged_from=0.25,
     num_steps=4,
     mouth_batch=4,
     eye_batch=4,
@@ -199,7 +211,7 @@ def test_loss_falls_when_the_network_learns(regions):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(report["after"])
+        losses.append(float(report[1]))
     assert losses[-1] < 0.6 * losses[0]
 
 
@@ -234,6 +246,18 @@ def test_run_that_was_cut_off_goes_on_as_if_it_never_was(tmp_path, regions, monk
         assert torch.allclose(tensor, second[name], atol=1e-3), name
 
 
+def test_pairs_that_a_device_holds_give_the_same_run(tmp_path, regions, monkeypatch):
+    drawn = load_face_net(train_face(TINY, FaceData([regions]), tmp_path / "drawn"))[0]
+    held = []
+    real = RegionData.held_by
+    monkeypatch.setattr("parlante.training.face.feed.can_hold", lambda device: True)
+    monkeypatch.setattr(RegionData, "held_by", lambda *args: held.append(1) or real(*args))
+    same = load_face_net(train_face(TINY, FaceData([regions]), tmp_path / "held"))[0]
+    assert held
+    for name, tensor in drawn.state_dict().items():
+        assert torch.allclose(tensor, same.state_dict()[name], atol=1e-3), name
+
+
 def test_part_network_tells_unlike_pictures(tmp_path):
     torch.manual_seed(0)
     net = PartNet()
@@ -243,6 +267,61 @@ def test_part_network_tells_unlike_pictures(tmp_path):
     assert loaded.distance(picture, picture).max() < 1e-6
     assert loaded.distance(picture, picture.flip(-1)).min() > 1e-3
     assert loaded(picture).shape == (2, 15, 32, 32)
+
+
+def test_judge_learns_where_something_may_change_and_nowhere_else(regions):
+    torch.manual_seed(0)
+    batch = take_batch(regions["mouth"], np.arange(4))
+    judges = Judges(torch.device("cpu"), 2e-3)
+    tone = batch.answer.mean((2, 3), keepdim=True)
+    made = (batch.answer * 0.6).clamp(0.0, 1.0)
+    for _ in range(30):
+        judges.learn("mouth", made, batch.answer, tone, batch.region)
+    pull = judges.pull("mouth", made, tone, batch.region)
+    allow = F.interpolate(batch.region.allow[:, :1], size=made.shape[-2:], mode="bilinear")
+    assert (pull * (allow == 0.0)).abs().max() == 0.0
+    nearer = made - pull / pull.abs().max() * 0.05
+    apart = (nearer - batch.answer).abs() - (made - batch.answer).abs()
+    assert (apart * allow).sum() < 0.0
+
+
+def test_pull_of_a_judge_has_its_share_of_the_gradient():
+    made = torch.rand(2, 3, 8, 8, requires_grad=True)
+    loss = (made - 0.5).abs().mean()
+    pull = torch.randn(2, 3, 8, 8) * 1e3
+    leaning = torch.autograd.grad(lean(made, loss, pull, 0.4), made)[0]
+    own = torch.autograd.grad(loss, made)[0]
+    assert leaning.norm() == pytest.approx(0.4 * float(own.norm()), rel=1e-4)
+
+
+def test_run_ends_by_the_clock(tmp_path, regions, monkeypatch):
+    seconds = iter(range(1000))
+    monkeypatch.setattr("parlante.training.face.loop.time.monotonic", lambda: next(seconds))
+    config = replace(TINY, num_steps=100_000, max_minutes=0.2, checkpoint_steps=100_000)
+    path = train_face(config, FaceData([regions]), tmp_path)
+    assert path.is_file()
+    assert 3 < load_checkpoint(tmp_path / "checkpoint.pt").step < 12
+
+
+def test_colours_of_the_condition_change_with_the_picture(regions):
+    data = regions["mouth"]
+    rows = np.arange(len(data))
+    plain = take_batch(data, rows).region.condition
+    batch = draw_batch(data, "mouth", rows, 4, np.random.default_rng(0), twins=0.0)
+    changed = batch.region.condition
+    assert (changed[:, PALETTE_AT:] - plain[:1, PALETTE_AT:]).abs().max() > 0.01
+    assert changed[:, PALETTE_AT:].min() >= 0.0
+    eyes = draw_batch(regions["eyes"], "eyes", rows, 4, np.random.default_rng(0), twins=0.0)
+    assert (eyes.region.condition[:, PALETTE_AT:] == 0.0).all()
+
+
+@pytest.mark.parametrize("name", ["face_nano_gpu.json", "face_base.json"])
+def test_configs_for_a_gpu_are_read(name):
+    config = read_face_config(DEFAULT_CONFIG.with_name(name))
+    assert config.max_minutes is not None
+    assert config.losses.truth > 0.0
+    if "nano" in name:
+        assert config.model == FaceNetConfig()
 
 
 def test_packaged_config_is_read_back():

@@ -221,7 +221,7 @@ def test_videos_alone_teach_the_mouth(tmp_path, videos, caplog):
     before, after = held_out_errors(caplog.text)[-1]
     assert after < 0.8 * before
     assert load_face_net(weights)[0].config == TINY.model
-    assert "likeness is left out" in caplog.text
+    assert "likeness is left out" not in caplog.text  # the packaged network sees it
 
 
 @pytest.mark.usefixtures("film_tracker")

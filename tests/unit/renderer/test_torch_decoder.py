@@ -132,7 +132,7 @@ def strong_net(*, with_frame: bool) -> FaceNet:
     net = FaceNet(FaceNetConfig(mouth=region, eye=region, frame=frame))
     with torch.no_grad():
         for part in filter(None, (net.mouth, net.eye, net.frame)):
-            part.detail.bias[3 * part.detail.bias.shape[0] // 4 :] = 4.0
+            part.detail.grow[-1].bias[-4:] = 4.0
             if part.shade is not None:
                 part.shade.bias.fill_(-0.5)
     return net.eval()

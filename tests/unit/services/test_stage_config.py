@@ -15,6 +15,7 @@ from parlante.settings import default_store_dir
 from services.encoder.config import EncoderServiceConfig
 from services.motion.config import MotionServiceConfig
 from services.renderer.config import RendererServiceConfig
+from services.renderer.frame_decoder import NO_FACE_NET
 
 STAGES = (EncoderServiceConfig, MotionServiceConfig, RendererServiceConfig)
 
@@ -33,6 +34,11 @@ def test_flags_and_variables_are_read(stage: type[ServerConfig]) -> None:
 def test_the_folder_of_a_speech_encoder_is_read() -> None:
     config = settings.load(MotionServiceConfig, [], env={"PARLANTE_SPEECH_ENCODER": "a/b"})
     assert config.speech_encoder == Path("a/b")
+
+
+def test_frames_are_not_retouched_unless_asked() -> None:
+    configs = (GatewayConfig(), settings.load(RendererServiceConfig, [], env={}))
+    assert {config.face_net for config in configs} == {NO_FACE_NET}
 
 
 def test_guidance_is_read() -> None:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb
 
-from parlante.models.face_files import weights_of
 from parlante.models.frame_batch import BatchDecoder
 from parlante.models.frame_makers import DeviceLost
 from parlante.triton.device import DEVICE_VARIABLE, choose_device
@@ -106,7 +105,7 @@ def _num_gpus() -> int:
 
 
 def _open_retouch(face_net: str) -> Any:
-    if face_net == "none" or (face_net == "auto" and not weights_of("nano").is_file()):
+    if face_net == "none":
         return None
     # Imported here: torch is 150 MB of memory that frames without the network do not need.
     from parlante.models.face_retouch import open_retouch
