@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from parlante.models.motion_space import FACE, GAZE_SLICE, LATENT_INDEX, LATENT_SCALE, MOUTH
 from parlante.models.pose_state import (
@@ -65,6 +66,13 @@ SHAPE_GAINS: Final = {
     "mouthPucker": (1.55, 0.8),
     "mouthFunnel": (1.35, 0.58),
 }
+# For the same reason lips that are apart open a little further than a few passes make them.
+OPENING_GAINS: Final = {"jawOpen": 1.18, "mouthLowerDown": 1.3, "mouthUpperUp": 1.2}
+# Rounded lips open little: over a dropped jaw they look narrow neither to the eye nor to trackers,
+# which saw [o] as wide as rest (2026-11). From this share of the widest rounding on, and how much
+# of jaw and funnel the widest takes away.
+ROUNDED_FROM: Final = 0.25
+ROUNDED_LOSES: Final = {"jawOpen": 0.40, "mouthFunnel": 0.50}
 # Moods are drawn without the wrinkles that make people's plain, so the movement says more.
 MOOD_GAINS: Final = {"browDown": 1.25, "eyeSquint": 1.6, "mouthFrown": 1.6, "noseSneer": 1.5}
 # Lips that nothing opens rest on each other a little firmer than in the portrait, whose own often
@@ -140,6 +148,7 @@ def _write_face(row: np.ndarray, frame: np.ndarray, state: PoseState) -> None:
     weights["mouthRollLower"] = max(weights["mouthRollLower"], CONTACT_ROLL * contact)
     for name, (gain, most) in SHAPE_GAINS.items():
         weights[name] = min(most, gain * weights[name])
+    _open(weights, apart=1.0 - contact)
     row[MOTION_INDEX["mouthRollUpper"]] = _weight(CONTACT_ROLL * contact * mouth)
     for name, gain in MOOD_GAINS.items():
         weights[name] *= gain
@@ -187,6 +196,22 @@ def _bite(weights: dict[str, float], contact: float) -> None:
     weights["mouthUpperUp"] = max(weights["mouthUpperUp"], BITE_UPPER_UP * bite)
     for name, share in BITE_SHARES.items():
         weights[name] *= 1.0 - (1.0 - share) * bite
+
+
+def _open(weights: dict[str, float], *, apart: float) -> None:
+    """Open lips that are apart as far as people do, and rounded ones little; in place."""
+    for name, gain in OPENING_GAINS.items():
+        weights[name] = min(1.0, weights[name] * (1.0 + (gain - 1.0) * apart))
+    for name in ROUNDED_LOSES:
+        lost = 1.0 - kept_by_rounded(name, weights["mouthPucker"])
+        weights[name] *= 1.0 - float(lost) * apart
+
+
+def kept_by_rounded(name: str, pucker: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Share of a channel of `ROUNDED_LOSES` that is drawn of lips apart, by the pucker drawn."""
+    widest = np.asarray(pucker, np.float64) / SHAPE_GAINS["mouthPucker"][1]
+    rounded = np.maximum(0.0, widest - ROUNDED_FROM) / (1.0 - ROUNDED_FROM)
+    return np.asarray(1.0 - ROUNDED_LOSES[name] * rounded)
 
 
 def _rest(weights: Mapping[str, float]) -> float:

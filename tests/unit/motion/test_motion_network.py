@@ -248,51 +248,6 @@ def test_zero_latents_are_the_portrait_itself():
     assert not values.any()
 
 
-def test_lips_that_the_generator_presses_rest_firmer_and_open_ones_do_not():
-    latents = np.zeros((1, LATENT_DIM), np.float32)
-    press, jaw = LATENT_INDEX["mouthPress"], LATENT_INDEX["jawOpen"]
-    latents[:, press] = 0.33 / LATENT_SCALE[press]
-    shut, _ = to_channels(latents, Controls(), PoseState())
-    latents[:, jaw] = 0.3 / LATENT_SCALE[jaw]
-    opened, _ = to_channels(latents, Controls(), PoseState())
-    index = MOTION_INDEX["mouthPressLeft"]
-    assert shut[0, index] > 0.4 > opened[0, index]
-
-
-def lips_of(**weights):
-    latents = np.zeros((1, LATENT_DIM), np.float32)
-    for name, weight in weights.items():
-        latents[:, LATENT_INDEX[name]] = weight / LATENT_SCALE[LATENT_INDEX[name]]
-    values, _ = to_channels(latents, Controls(), PoseState())
-    return lambda name: float(values[0, MOTION_INDEX[name]])
-
-
-def test_a_lower_lip_that_is_half_rolled_comes_to_the_teeth():
-    lips = lips_of(mouthRollLower=0.38, jawOpen=0.15, mouthLowerDown=0.1, mouthPress=0.1)
-    assert lips("mouthRollLower") >= 0.5
-    assert lips("mouthUpperUpLeft") > 0.25
-    assert lips("jawOpen") < 0.11
-    assert lips("mouthLowerDownLeft") == lips("mouthPressLeft") == 0.0
-
-
-def test_a_lower_lip_that_is_hardly_rolled_is_left():
-    plain, hardly = lips_of(jawOpen=0.2), lips_of(jawOpen=0.2, mouthRollLower=0.09)
-    assert hardly("jawOpen") == plain("jawOpen")
-    assert hardly("mouthUpperUpLeft") == plain("mouthUpperUpLeft")
-
-
-def test_a_jaw_that_opens_takes_the_lower_lip_from_the_teeth():
-    lips = lips_of(mouthRollLower=0.3, jawOpen=0.4)
-    assert lips("mouthUpperUpLeft") == 0.0
-    assert lips("jawOpen") > 0.36
-
-
-def test_lips_that_close_do_not_bite():
-    lips = lips_of(mouthRollLower=0.4, mouthClose=0.9)
-    assert lips("mouthUpperUpLeft") == 0.0
-    assert lips("mouthPressLeft") > 0.4
-
-
 @pytest.mark.parametrize("scale", [-50.0, 50.0])
 def test_channels_stay_in_range_for_any_latents(scale):
     latents = np.full((4, LATENT_DIM), scale, np.float32)
