@@ -66,6 +66,11 @@ SHAPE_GAINS: Final = {
     "mouthPucker": (1.55, 0.8),
     "mouthFunnel": (1.35, 0.58),
 }
+# And it mixes rounding with spreading where people do the one or the other: what there is more of
+# gains by up to this share, what there is less of loses, and how much each may be at most.
+MORE_OF_WINNER: Final = 0.35
+LESS_OF_LOSER: Final = 0.60
+MOST_APART: Final = {"mouthStretch": 1.0, "mouthPucker": 0.8}
 # For the same reason lips that are apart open a little further than a few passes make them.
 OPENING_GAINS: Final = {"jawOpen": 1.18, "mouthLowerDown": 1.3, "mouthUpperUp": 1.2}
 # Rounded lips open little: over a dropped jaw they look narrow neither to the eye nor to trackers,
@@ -148,6 +153,7 @@ def _write_face(row: np.ndarray, frame: np.ndarray, state: PoseState) -> None:
     weights["mouthRollLower"] = max(weights["mouthRollLower"], CONTACT_ROLL * contact)
     for name, (gain, most) in SHAPE_GAINS.items():
         weights[name] = min(most, gain * weights[name])
+    _set_apart(weights)
     _open(weights, apart=1.0 - contact)
     row[MOTION_INDEX["mouthRollUpper"]] = _weight(CONTACT_ROLL * contact * mouth)
     for name, gain in MOOD_GAINS.items():
@@ -198,6 +204,15 @@ def _bite(weights: dict[str, float], contact: float) -> None:
         weights[name] *= 1.0 - (1.0 - share) * bite
 
 
+def _set_apart(weights: dict[str, float]) -> None:
+    """Let lips be rounded or spread, not half of each; in place."""
+    shares = {name: max(0.0, weights[name]) / SHAPE_GAINS[name][1] for name in MOST_APART}
+    lead = shares["mouthPucker"] - shares["mouthStretch"]
+    for name, ahead in (("mouthPucker", lead), ("mouthStretch", -lead)):
+        gain = 1.0 + (MORE_OF_WINNER if ahead > 0.0 else LESS_OF_LOSER) * ahead
+        weights[name] = min(MOST_APART[name], weights[name] * gain)
+
+
 def _open(weights: dict[str, float], *, apart: float) -> None:
     """Open lips that are apart as far as people do, and rounded ones little; in place."""
     for name, gain in OPENING_GAINS.items():
@@ -210,7 +225,7 @@ def _open(weights: dict[str, float], *, apart: float) -> None:
 def kept_by_rounded(name: str, pucker: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Share of a channel of `ROUNDED_LOSES` that is drawn of lips apart, by the pucker drawn."""
     widest = np.asarray(pucker, np.float64) / SHAPE_GAINS["mouthPucker"][1]
-    rounded = np.maximum(0.0, widest - ROUNDED_FROM) / (1.0 - ROUNDED_FROM)
+    rounded = np.clip((widest - ROUNDED_FROM) / (1.0 - ROUNDED_FROM), 0.0, 1.0)
     return np.asarray(1.0 - ROUNDED_LOSES[name] * rounded)
 
 

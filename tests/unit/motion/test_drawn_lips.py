@@ -60,7 +60,7 @@ def test_rounded_lips_open_less_than_spread_ones():
     latents = np.zeros((3, LATENT_DIM), np.float32)
     latents[:, LATENT_INDEX["jawOpen"]] = 0.3 / LATENT_SCALE[LATENT_INDEX["jawOpen"]]
     latents[1:, LATENT_INDEX["mouthPucker"]] = (
-        np.array([0.12, 0.6]) / LATENT_SCALE[LATENT_INDEX["mouthPucker"]]
+        np.array([0.08, 0.6]) / LATENT_SCALE[LATENT_INDEX["mouthPucker"]]
     )
     values, _ = to_channels(latents, Controls(), PoseState())
     plain, hardly, rounded = aperture(values)
@@ -73,3 +73,13 @@ def test_what_opens_lips_does_not_open_those_that_close():
     apart, closing = lips_of(jawOpen=0.2), lips_of(jawOpen=0.2, mouthClose=0.9)
     assert apart("jawOpen") > 0.21
     assert closing("jawOpen") < 0.11
+
+
+def test_lips_are_rounded_or_spread():
+    """A few passes make half of each where people do the one or the other."""
+    alone, both = lips_of(mouthStretch=0.4), lips_of(mouthStretch=0.4, mouthPucker=0.15)
+    assert alone("mouthStretchLeft") > both("mouthStretchLeft") > 0.72
+    assert both("mouthPucker") < 0.8 * 1.55 * 0.15
+    rounded = lips_of(mouthStretch=0.1, mouthPucker=0.4)
+    assert rounded("mouthPucker") > 1.55 * 0.4
+    assert rounded("mouthStretchLeft") < 0.13
