@@ -15,7 +15,6 @@ from typing import Any, Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from parlante.errors import InvalidInput, PortraitRejected
 from parlante.media.image import decode_image
@@ -44,7 +43,6 @@ __all__ = [
     "photo_files",
     "photo_subject",
     "read_synthetic",
-    "synthetic_subject",
 ]
 
 logger = logging.getLogger(__name__)
@@ -118,35 +116,25 @@ def read_synthetic(path: Path) -> Subject:
     """
     try:
         with np.load(path, allow_pickle=False) as data:
-            return synthetic_subject(path.stem, data)
+            landmarks = data["landmarks"].astype(np.float32)
+            tongue = data["arkit"][:, _TONGUE] if "arkit" in data else np.zeros(len(landmarks))
+            views = tuple(
+                View(
+                    rgb=_decode(data[f"image_{k}"], cv2.IMREAD_COLOR),
+                    landmarks=landmarks[k],
+                    labels=_decode(data[f"parts_{k}"], cv2.IMREAD_GRAYSCALE),
+                    tongue_out=float(tongue[k]),
+                )
+                for k in range(len(landmarks))
+            )
+            traits = json.loads(str(data["metadata"])) if "metadata" in data else {}
     except (OSError, KeyError, ValueError, cv2.error) as error:
         raise InvalidInput(
             f"{path.name} is no subject of synthetic heads ({error}); make it again",
             reason="BAD_SUBJECT",
             field="synth",
         ) from error
-
-
-def synthetic_subject(name: str, data: Mapping[str, npt.NDArray[Any]]) -> Subject:
-    """Make a subject of the arrays of its file, whose pictures may be unpacked already.
-
-    Raises:
-        KeyError: An array is missing.
-        ValueError: A picture cannot be decoded.
-    """
-    landmarks = data["landmarks"].astype(np.float32)
-    tongue = data["arkit"][:, _TONGUE] if "arkit" in data else np.zeros(len(landmarks))
-    views = tuple(
-        View(
-            rgb=_decode(data[f"image_{k}"], cv2.IMREAD_COLOR),
-            landmarks=landmarks[k],
-            labels=_decode(data[f"parts_{k}"], cv2.IMREAD_GRAYSCALE),
-            tongue_out=float(tongue[k]),
-        )
-        for k in range(len(landmarks))
-    )
-    traits = json.loads(str(data["metadata"])) if "metadata" in data else {}
-    return Subject(name=name, views=views, portraits=_portraits(views), traits=traits)
+    return Subject(name=path.stem, views=views, portraits=_portraits(views), traits=traits)
 
 
 _TONGUE: Final = MOTION_INDEX["tongueOut"] - MOTION_INDEX["eyeBlinkLeft"]
