@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 # The first window of a hop-aligned frame starts here: the look-ahead moves sound against motion.
 FIRST_WINDOW_SAMPLE: Final = HOP_SAMPLES + LOOK_AHEAD_SAMPLES - WINDOW_SAMPLES
-VERSION: Final = 6  # of what is drawn; part of the cache key
+VERSION: Final = 5  # of what is drawn; part of the cache key
 _OVERHEARD_SHARE: Final = 0.3  # of clips with speech in which the user is heard as well
 _LISTENING_EVERY: Final = 14  # takes for one clip in which only the user speaks
 

@@ -36,8 +36,7 @@ class Phone:
 
 
 # Open vowels are wide as well: people's mouths widen as they open (correlation +0.25 in
-# recordings), and narrow for rounding and, a little, for closures. Rounded vowels open little: over
-# a dropped jaw rounded lips no longer look narrow, to the eye and to trackers.
+# recordings), and narrow for rounding and, a little, for closures.
 _WEIGHTS: Final[dict[str, dict[str, float]]] = {
     "sil": {},
     "PP": {"jawOpen": 0.06, "mouthClose": 1.0, "mouthPress": 0.55},
@@ -49,12 +48,12 @@ _WEIGHTS: Final[dict[str, dict[str, float]]] = {
     "CH": {"jawOpen": 0.10, "mouthFunnel": 0.75, "mouthPucker": 0.4, "mouthLowerDown": 0.22},
     "SS": {"jawOpen": 0.05, "mouthStretch": 0.4, "mouthLowerDown": 0.34, "mouthUpperUp": 0.2},
     "RR": {"jawOpen": 0.14, "mouthFunnel": 0.45, "mouthPucker": 0.25, "mouthLowerDown": 0.15},
-    "AA": {"jawOpen": 0.58, "mouthStretch": 0.45, "mouthLowerDown": 0.22, "mouthUpperUp": 0.15},
-    "EH": {"jawOpen": 0.36, "mouthStretch": 0.80, "mouthLowerDown": 0.25, "mouthUpperUp": 0.15},
+    "AA": {"jawOpen": 0.54, "mouthStretch": 0.45, "mouthLowerDown": 0.22, "mouthUpperUp": 0.15},
+    "EH": {"jawOpen": 0.32, "mouthStretch": 0.75, "mouthLowerDown": 0.25, "mouthUpperUp": 0.15},
     "AX": {"jawOpen": 0.22, "mouthStretch": 0.12, "mouthLowerDown": 0.18, "mouthUpperUp": 0.10},
     "IH": {"jawOpen": 0.15, "mouthStretch": 0.95, "mouthLowerDown": 0.28, "mouthUpperUp": 0.15},
-    "OH": {"jawOpen": 0.24, "mouthFunnel": 0.24, "mouthPucker": 0.68},
-    "UU": {"jawOpen": 0.06, "mouthPucker": 0.80, "mouthFunnel": 0.18},
+    "OH": {"jawOpen": 0.38, "mouthFunnel": 0.55, "mouthPucker": 0.60},
+    "UU": {"jawOpen": 0.13, "mouthPucker": 1.15, "mouthFunnel": 0.45},
 }
 VOWELS: Final = frozenset({"AA", "EH", "AX", "IH", "OH", "UU"})
 TARGETS: Final[Float32Array] = np.array(
@@ -71,11 +70,11 @@ _DOMINANCE: Final[dict[str, tuple[float, float, float]]] = {
     "UU": (2.4, 11.0, 14.0),
     "OH": (1.9, 12.0, 15.0),
     "TH": (1.3, 20.0, 20.0),
-    "SS": (1.3, 18.0, 18.0),
+    "SS": (1.3, 20.0, 20.0),
     "RR": (1.0, 15.0, 16.0),
-    "AA": (1.7, 15.0, 16.0),
-    "EH": (1.4, 15.0, 16.0),
-    "IH": (1.7, 14.0, 15.0),
+    "AA": (1.5, 15.0, 16.0),
+    "EH": (1.1, 16.0, 17.0),
+    "IH": (1.2, 15.0, 16.0),
     "AX": (0.7, 18.0, 18.0),
     "DD": (0.7, 22.0, 22.0),
     "NN": (0.6, 22.0, 22.0),
