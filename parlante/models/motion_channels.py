@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -151,9 +151,7 @@ def _write_face(row: np.ndarray, frame: np.ndarray, state: PoseState) -> None:
     press = max(CONTACT_PRESS * contact, REST_PRESS * _rest(weights))
     weights["mouthPress"] = max(weights["mouthPress"], press)
     weights["mouthRollLower"] = max(weights["mouthRollLower"], CONTACT_ROLL * contact)
-    for name, (gain, most) in SHAPE_GAINS.items():
-        weights[name] = min(most, gain * weights[name])
-    _set_apart(weights)
+    shape_lips(weights)
     _open(weights, apart=1.0 - contact)
     row[MOTION_INDEX["mouthRollUpper"]] = _weight(CONTACT_ROLL * contact * mouth)
     for name, gain in MOOD_GAINS.items():
@@ -204,13 +202,19 @@ def _bite(weights: dict[str, float], contact: float) -> None:
         weights[name] *= 1.0 - (1.0 - share) * bite
 
 
-def _set_apart(weights: dict[str, float]) -> None:
-    """Let lips be rounded or spread, not half of each; in place."""
-    shares = {name: max(0.0, weights[name]) / SHAPE_GAINS[name][1] for name in MOST_APART}
+def shape_lips(weights: dict[str, Any]) -> None:
+    """Draw shapes of lips as wide as people's, rounded or spread instead of half of each.
+
+    Args:
+        weights: As generated, numbers or arrays by name; those of `SHAPE_GAINS` are replaced.
+    """
+    for name, (gain, most) in SHAPE_GAINS.items():
+        weights[name] = np.minimum(most, gain * weights[name])
+    shares = {name: np.maximum(0.0, weights[name]) / SHAPE_GAINS[name][1] for name in MOST_APART}
     lead = shares["mouthPucker"] - shares["mouthStretch"]
     for name, ahead in (("mouthPucker", lead), ("mouthStretch", -lead)):
-        gain = 1.0 + (MORE_OF_WINNER if ahead > 0.0 else LESS_OF_LOSER) * ahead
-        weights[name] = min(MOST_APART[name], weights[name] * gain)
+        gain = 1.0 + np.where(ahead > 0.0, MORE_OF_WINNER, LESS_OF_LOSER) * ahead
+        weights[name] = np.minimum(MOST_APART[name], weights[name] * gain)
 
 
 def _open(weights: dict[str, float], *, apart: float) -> None:

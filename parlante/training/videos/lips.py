@@ -14,8 +14,8 @@ from parlante.models.face_channels import APERTURE_PER_JAW_OPEN, LOWER_DOWN, UPP
 from parlante.models.motion_channels import (
     REST_DEAD_ZONE,
     ROUNDED_LOSES,
-    SHAPE_GAINS,
     kept_by_rounded,
+    shape_lips,
 )
 from parlante.models.motion_space import MOUTH
 from parlante.training.videos.calibration import CHANNELS, channel_shapes, resting_shape
@@ -118,10 +118,10 @@ def mouth_of(segment: Segment, channels: dict[str, Float64Array]) -> Float64Arra
     out = np.stack([with_dead_zone(weights[name]) for name in MOUTH], axis=1)
     out[:, MOUTH.index("mouthClose")] = weights["mouthClose"]  # whole or none, as its decoding is
     # What rounded lips will lose when they are drawn, the person's have lost already.
-    pucker = out[:, MOUTH.index("mouthPucker")]
-    gain, most = SHAPE_GAINS["mouthPucker"]
+    drawn = dict(zip(MOUTH, out.T, strict=True))
+    shape_lips(drawn)
     for name in ROUNDED_LOSES:
-        out[:, MOUTH.index(name)] /= kept_by_rounded(name, np.minimum(most, gain * pucker))
+        out[:, MOUTH.index(name)] /= kept_by_rounded(name, drawn["mouthPucker"])
     return out
 
 

@@ -5,9 +5,9 @@ import pytest
 
 from parlante.models.motion_channels import (
     ROUNDED_LOSES,
-    SHAPE_GAINS,
     WANDER_SHARE,
     kept_by_rounded,
+    shape_lips,
     to_channels,
 )
 from parlante.models.motion_space import FACE, GAZE_SLICE, LATENT_SCALE, MOUTH, head_latents
@@ -91,10 +91,10 @@ def test_channel_comes_back(shown, talking, name, least):
 
 def test_aperture_comes_back_in_size(performance, talking):
     drawn = performance.mouth.copy()
-    gain, most = SHAPE_GAINS["mouthPucker"]
-    pucker = np.minimum(most, gain * drawn[:, MOUTH.index("mouthPucker")])
+    shapes = dict(zip(MOUTH, performance.mouth.T, strict=True))
+    shape_lips(shapes)
     for name in ROUNDED_LOSES:
-        drawn[:, MOUTH.index(name)] *= kept_by_rounded(name, pucker)
+        drawn[:, MOUTH.index(name)] *= kept_by_rounded(name, shapes["mouthPucker"])
     wanted = (
         0.5 * talking[:, MOTION_INDEX["jawOpen"]] * (1 - talking[:, MOTION_INDEX["mouthClose"]])
     )
