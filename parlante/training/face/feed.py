@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
@@ -86,10 +86,9 @@ def feed(
     """
     names = [name for name in REGIONS if name != "frame" or config.model.frame is not None]
     chosen = {name: splits[name] for name in names}
-    num_bytes = sum(split.data.num_bytes for parts in chosen.values() for split in parts)
-    if can_hold(hardware.device) and num_bytes <= MAX_HELD_BYTES:
+    if _fits([split.data for parts in chosen.values() for split in parts], hardware.device):
         hardware.prepare()
-        logger.info("the GPU holds the pairs, %.1f GB", num_bytes * 1e-9)
+        logger.info("the GPU holds the pairs")
         held = {
             name: [replace(part, data=part.data.held_by(hardware.device)) for part in parts]
             for name, parts in chosen.items()
@@ -107,12 +106,15 @@ def can_hold(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
+def _fits(regions: Iterable[RegionData], device: torch.device) -> bool:
+    return can_hold(device) and sum(region.num_bytes for region in regions) <= MAX_HELD_BYTES
+
+
 def held_by_gpu(
     regions: Mapping[str, RegionData], device: torch.device
 ) -> Mapping[str, RegionData]:
     """The same regions in the memory of a GPU; as they are for a processor, or if too large."""
-    num_bytes = sum(region.num_bytes for region in regions.values())
-    if not can_hold(device) or num_bytes > MAX_HELD_BYTES:
+    if not _fits(regions.values(), device):
         return regions
     return {name: region.held_by(device) for name, region in regions.items()}
 

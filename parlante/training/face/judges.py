@@ -93,9 +93,7 @@ class Judges:
         pictures = torch.cat([_within(each.detach(), region, share) for each in (answer, made)])
         twice = RegionInput(*(torch.cat([part, part]) for part in region))
         true, painted = judge(pictures, torch.cat([tone, tone]), twice).chunk(2)
-        weight = F.avg_pool2d(share, STRIDE)
-        wrong = F.relu(1.0 - true) + F.relu(1.0 + painted)
-        loss = (weight * wrong).sum() / weight.sum().clamp(LEAST_WEIGHT)
+        loss = _mean(F.relu(1.0 - true) + F.relu(1.0 + painted), share)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
@@ -105,9 +103,7 @@ class Judges:
         leaf = made.detach().requires_grad_()
         share = _share(region, leaf)
         scores = self._nets[name](_within(leaf, region, share), tone, region)
-        weight = F.avg_pool2d(share, STRIDE)
-        loss = -(weight * scores).sum() / weight.sum().clamp(LEAST_WEIGHT)
-        return torch.autograd.grad(loss, leaf)[0]
+        return torch.autograd.grad(-_mean(scores, share), leaf)[0]
 
     def judge(self, name: str, batch: RegionBatch, share: float) -> Pull | None:
         """Let a region's judge learn from a batch, then say how it pulls; None without a judge."""
@@ -161,3 +157,9 @@ def _share(region: RegionInput, picture: Tensor) -> Tensor:
 
 def _within(picture: Tensor, region: RegionInput, share: Tensor) -> Tensor:
     return region.rgb + share * (picture - region.rgb)
+
+
+def _mean(of_patches: Tensor, share: Tensor) -> Tensor:
+    """Mean over patches [B, 1, S / 4, S / 4] by how much of each may be changed."""
+    weight = F.avg_pool2d(share, STRIDE)
+    return (weight * of_patches).sum() / weight.sum().clamp(LEAST_WEIGHT)
