@@ -127,6 +127,12 @@ def _configure_face(face: argparse.ArgumentParser) -> None:
     )
     face.add_argument("--num-threads", type=int, default=1, metavar="N", help="default: 1")
     _configure_hardware(face)
+    face.add_argument(
+        "--fuse",
+        choices=("none", "graphs"),
+        default="none",
+        help="on a GPU, replay steps as CUDA graphs (default: %(default)s)",
+    )
 
 
 def _configure_encoders(encoders: argparse.ArgumentParser) -> None:

@@ -216,6 +216,8 @@ class RegionNet(nn.Module):
         bell = torch.exp(-((pixel / MIDDLE) ** 2))
         bell = bell / bell.sum()
         self.register_buffer("_middle", bell[:, None] * bell[None], persistent=False)
+        self._luma: Tensor
+        self.register_buffer("_luma", torch.tensor(LUMA), persistent=False)
         self._palette = config.palette
         num_seen = NUM_COLOURS + (config.palette > 0)
         num_inputs = num_seen * config.shrink**2 + num_maps * 4
@@ -304,7 +306,7 @@ class RegionNet(nn.Module):
         seen = region.rgb / tone - 1.0
         palette = self._colours(region)
         if palette is not None:
-            luma = region.rgb.new_tensor(LUMA)
+            luma = self._luma
             light = (region.rgb * luma[:, None, None]).sum(1, keepdim=True)
             teeth = (palette[:, 0] * luma).sum(1)[:, None, None, None]
             seen = torch.cat([seen, light / teeth], 1)

@@ -242,8 +242,8 @@ class Run:
         kind = len(tensors)
         if kind not in self._replays:
             moving = [p for p in self._model.parameters() if p.requires_grad]
-            self._replays[kind] = Replay(self._loss_of, moving, tensors)
-        return self._replays[kind](tensors)
+            self._replays[kind] = Replay(lambda batch: (self._loss_of(batch),), moving, tensors)
+        return self._replays[kind](tensors)[0]
 
     def tell(self, step: int) -> None:
         """Log the loss of the last step and the speed; waits for the device."""

@@ -24,14 +24,15 @@ class Replay:
     parameters' `.grad`, so nobody may set them to None between replays.
 
     Args:
-        loss: Of the tensors of a batch; it must not wait for the GPU, nor draw random numbers.
+        loss: Of the tensors of a batch, first of what is given back; it must not wait for the GPU,
+            nor draw random numbers.
         parameters: Whose gradients are made.
         example: A batch on the GPU; later ones must have its shapes.
     """
 
     def __init__(
         self,
-        loss: Callable[[Sequence[Tensor]], Tensor],
+        loss: Callable[[Sequence[Tensor]], Sequence[Tensor]],
         parameters: Sequence[nn.Parameter],
         example: Sequence[Tensor],
     ) -> None:
@@ -41,24 +42,24 @@ class Replay:
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UP_STEPS):
                 _forget(parameters)
-                loss(self._inputs).backward()  # type: ignore[no-untyped-call]
+                loss(self._inputs)[0].backward()  # type: ignore[no-untyped-call]
         torch.cuda.current_stream().wait_stream(stream)
         _forget(parameters)
         self._graph = torch.cuda.CUDAGraph()
         # Another thread may wait for the GPU meanwhile, as that which pins memory does.
         with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-            self._loss = loss(self._inputs)
-            self._loss.backward()  # type: ignore[no-untyped-call]
+            self._given = loss(self._inputs)
+            self._given[0].backward()  # type: ignore[no-untyped-call]
         self._gradients = [(p, p.grad) for p in parameters]
 
-    def __call__(self, batch: Sequence[Tensor]) -> Tensor:
-        """Make the gradients of a batch; returns its loss, which the next replay writes over."""
+    def __call__(self, batch: Sequence[Tensor]) -> list[Tensor]:
+        """Make the gradients of a batch; gives what the loss gave, copied."""
         for target, tensor in zip(self._inputs, batch, strict=True):
             target.copy_(tensor, non_blocking=True)
         for parameter, gradient in self._gradients:
             parameter.grad = gradient
         self._graph.replay()
-        return self._loss.detach()
+        return [tensor.detach().clone() for tensor in self._given]
 
 
 def _forget(parameters: Sequence[nn.Parameter]) -> None:

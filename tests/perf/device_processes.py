@@ -1,11 +1,12 @@
 """Measure how many frames several decoder processes make together on one device.
 
 Usage: python -m tests.perf.device_processes [--device cuda] [--processes 1,2,4] [--batches 8,32]
-    [--fuse] [--seconds 2]
+    [--fuse] [--seconds 2] [--net CONFIG.json]
 
 Each process is what the decoder model is on a Triton server: it draws batches of eight avatars and
 encodes JPEGs on four threads. One Python interpreter starts kernels and works out shapes on one
-core; this tells how many of them a device is worth. The last line is JSON.
+core; this tells how many of them a device is worth. With --net frames are retouched, as
+`torch_decoder` says. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import multiprocessing
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from parlante.models.frame_makers import DeviceFrames
 from parlante.triton.layout import FrameRow
-from tests.perf.torch_decoder import JPEG_QUALITY, Bench
+from tests.perf.torch_decoder import JPEG_QUALITY, Bench, net_of
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Barrier
@@ -38,13 +40,15 @@ class Plan:
     device: str
     fuse: bool
     seconds: float
+    net: Path | None
     steps: list[tuple[int, int]]
 
 
 def work(index: int, plan: Plan, barrier: Barrier, rates: Any) -> None:
     """Take part in the steps; the body of a process."""
     torch.set_num_threads(1)
-    bench = Bench(plan.device, 512, 1.0, "inductor" if plan.fuse else None)
+    retouch = None if plan.net is None else net_of(plan.net)
+    bench = Bench(plan.device, 512, 1.0, "inductor" if plan.fuse else None, retouch)
     with ThreadPoolExecutor(NUM_THREADS) as threads:
         maker = DeviceFrames(bench.decoder, threads)
         jobs = {}
@@ -72,6 +76,7 @@ def main() -> None:
     parser.add_argument("--batches", default="8,32", help="rows of a batch")
     parser.add_argument("--fuse", action="store_true", help="with the pixel work compiled")
     parser.add_argument("--seconds", type=float, default=2.0, help="for each figure")
+    parser.add_argument("--net", type=Path, metavar="CONFIG.json", help="also retouch frames")
     args = parser.parse_args()
     processes, batches = (
         [int(part) for part in text.split(",")] for text in (args.processes, args.batches)
@@ -80,6 +85,7 @@ def main() -> None:
         device=args.device,
         fuse=args.fuse,
         seconds=args.seconds,
+        net=args.net,
         steps=[(num, rows) for num in processes for rows in batches],
     )
     most = max(processes)

@@ -94,12 +94,12 @@ def draw_batch(
         chosen: Samples to draw from.
         size: B.
         rng: Source of all that is random.
-        twins: Share of the batch that are twins, as far as there are any.
+        twins: Share of the batch that are twins, if there are any.
     """
     picked = rng.choice(chosen, size)
-    num_twins = int(twins * size / 2)
-    pairs = picked[data.twin[picked] >= 0][:num_twins]
-    num_twins = len(pairs)
+    twice = chosen[data.twin[chosen] >= 0]
+    num_twins = int(twins * size / 2) if len(twice) else 0
+    pairs = rng.choice(twice, num_twins) if num_twins else twice[:0]
     rows = np.empty(size, np.int64)
     rows[: 2 * num_twins : 2] = pairs
     rows[1 : 2 * num_twins : 2] = data.twin[pairs]
@@ -152,7 +152,7 @@ def held_out_rows(data: RegionData, every: int) -> npt.NDArray[np.bool_]:
 def _taken(array: npt.NDArray[Any] | Tensor, rows: npt.NDArray[np.int64]) -> Tensor:
     """A copy of some rows, on the device where the array is."""
     if isinstance(array, Tensor):
-        return array[torch.from_numpy(rows).to(array.device)]
+        return array[send([rows], array.device)[0]]
     return torch.from_numpy(np.array(array[rows]))
 
 
@@ -179,8 +179,8 @@ def _recoloured(
     matrix = saturation[:, None, None] * np.eye(3) + (1 - saturation)[:, None, None] * luma
     matrix = gain[:, :, None] * matrix
     device = batch.answer.device
-    mix = torch.from_numpy(matrix.astype(np.float32)).to(device)
-    power = torch.from_numpy(gamma.astype(np.float32)).to(device)[..., None, None]
+    mix, power = send([matrix.astype(np.float32), gamma.astype(np.float32)], device)
+    power = power[..., None, None]
 
     def change(rgb: Tensor) -> Tensor:
         bent = rgb.clamp(1e-4, 1.0).pow(power)

@@ -25,7 +25,7 @@ from parlante.models.face_regions import EYE_MAPS, MOUTH_MAPS
 from parlante.training.face.batches import RegionBatch
 from parlante.training.face.losses import Pull
 
-__all__ = ["Judge", "Judges", "lean"]
+__all__ = ["Judge", "Judges", "beside_of", "lean"]
 
 MAPS: Final = {"mouth": MOUTH_MAPS, "eyes": EYE_MAPS}
 STRIDE: Final = 4  # px from patch to patch; a patch is 31 px wide, two or three teeth
@@ -49,16 +49,14 @@ class Judge(nn.Module):
         )
         self.score = spectral_norm(nn.Conv2d(2 * width, 1, 1))
 
-    def forward(self, rgb: Tensor, tone: Tensor, region: RegionInput) -> Tensor:
+    def forward(self, rgb: Tensor, tone: Tensor, beside: Tensor) -> Tensor:
         """Scores [B, 1, S / 4, S / 4].
 
         Args:
             rgb: [B, 3, S, S], in [0, 1] or a little beyond.
             tone: [B, 3, 1, 1].
-            region: The frame that was drawn.
+            beside: [B, 1 + maps, S, S], see `beside_of`.
         """
-        beside = torch.cat([region.allow[:, :1], region.maps], 1)
-        beside = F.interpolate(beside, size=rgb.shape[-2:], mode="bilinear")
         hidden = torch.cat([rgb / tone - 1.0, beside], 1)
         for layer in self.layers:
             hidden = F.leaky_relu(layer(hidden), 0.2)
@@ -82,37 +80,43 @@ class Judges:
             lr=learning_rate,
             betas=(0.0, 0.99),
             fused=True if device.type == "cuda" else None,
+            capturable=device.type == "cuda",  # its steps may be recorded, see `Replay`
         )
 
     def learn(
-        self, name: str, made: Tensor, answer: Tensor, tone: Tensor, region: RegionInput
+        self, name: str, made: Tensor, tone: Tensor, batch: RegionBatch, beside: Tensor
     ) -> None:
-        """Take one step on what was painted and on what is true: both [B, 3, S, S]."""
+        """Take one step on what was painted [B, 3, S, S] and on what is true."""
         judge = self._nets[name]
-        share = _share(region, made)
-        pictures = torch.cat([_within(each.detach(), region, share) for each in (answer, made)])
-        twice = RegionInput(*(torch.cat([part, part]) for part in region))
-        true, painted = judge(pictures, torch.cat([tone, tone]), twice).chunk(2)
+        drawn, share = batch.region.rgb, beside[:, :1]
+        pictures = torch.cat(
+            [_within(each.detach(), drawn, share) for each in (batch.answer, made)]
+        )
+        scores = judge(pictures, torch.cat([tone, tone]), torch.cat([beside, beside]))
+        true, painted = scores.chunk(2)
         loss = _mean(F.relu(1.0 - true) + F.relu(1.0 + painted), share)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
 
-    def pull(self, name: str, made: Tensor, tone: Tensor, region: RegionInput) -> Tensor:
+    def pull(
+        self, name: str, made: Tensor, tone: Tensor, batch: RegionBatch, beside: Tensor
+    ) -> Tensor:
         """Where painted pictures would have to go to look less true: gradients [B, 3, S, S]."""
         leaf = made.detach().requires_grad_()
-        share = _share(region, leaf)
-        scores = self._nets[name](_within(leaf, region, share), tone, region)
+        share = beside[:, :1]
+        scores = self._nets[name](_within(leaf, batch.region.rgb, share), tone, beside)
         return torch.autograd.grad(-_mean(scores, share), leaf)[0]
 
-    def judge(self, name: str, batch: RegionBatch, share: float) -> Pull | None:
+    def judge(self, name: str, batch: RegionBatch, share: Tensor) -> Pull | None:
         """Let a region's judge learn from a batch, then say how it pulls; None without a judge."""
         if name not in self._nets:
             return None
 
         def ask(made: Tensor, loss: Tensor, tone: Tensor) -> Tensor:
-            self.learn(name, made, batch.answer, tone, batch.region)
-            return lean(made, loss, self.pull(name, made, tone, batch.region), share)
+            beside = beside_of(batch.region)
+            self.learn(name, made, tone, batch, beside)
+            return lean(made, loss, self.pull(name, made, tone, batch, beside), share)
 
         return ask
 
@@ -132,7 +136,7 @@ class Judges:
         self._optimizer.load_state_dict(state["optimizer"])
 
 
-def lean(made: Tensor, loss: Tensor, pull: Tensor, share: float) -> Tensor:
+def lean(made: Tensor, loss: Tensor, pull: Tensor, share: Tensor) -> Tensor:
     """A loss that moves what was painted along a judge's pull.
 
     A judge's gradients have a size of their own, which changes as it learns; here they have a
@@ -142,7 +146,7 @@ def lean(made: Tensor, loss: Tensor, pull: Tensor, share: float) -> Tensor:
         made: [B, 3, S, S], with its graph.
         loss: Of colour and slopes, from `made`.
         pull: [B, 3, S, S], see `Judges.pull`.
-        share: Size of the pull's gradients by the loss's, [0, 1] or more.
+        share: [], size of the pull's gradients by the loss's, [0, 1] or more.
     """
     own = torch.autograd.grad(loss, made, retain_graph=True)[0]
     scale = share * own.norm() / pull.norm().clamp(LEAST_NORM)
@@ -150,13 +154,18 @@ def lean(made: Tensor, loss: Tensor, pull: Tensor, share: float) -> Tensor:
     return leaning
 
 
-def _share(region: RegionInput, picture: Tensor) -> Tensor:
-    """Where detail may be changed: [B, 1, S, S]."""
-    return F.interpolate(region.allow[:, :1], size=picture.shape[-2:], mode="bilinear")
+def beside_of(region: RegionInput) -> Tensor:
+    """What a judge sees beside a picture: where detail may be changed, and its geometry.
+
+    Returns:
+        [B, 1 + maps, S, S].
+    """
+    beside = torch.cat([region.allow[:, :1], region.maps], 1)
+    return F.interpolate(beside, size=region.rgb.shape[-2:], mode="bilinear")
 
 
-def _within(picture: Tensor, region: RegionInput, share: Tensor) -> Tensor:
-    return region.rgb + share * (picture - region.rgb)
+def _within(picture: Tensor, drawn: Tensor, share: Tensor) -> Tensor:
+    return drawn + share * (picture - drawn)
 
 
 def _mean(of_patches: Tensor, share: Tensor) -> Tensor:

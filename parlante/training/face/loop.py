@@ -18,19 +18,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from parlante.models.face_features import PartNet, load_part_net, save_part_net
-from parlante.models.face_net import FaceNet, RegionNet
+from parlante.models.face_net import FaceNet
 from parlante.models.face_weights import save_face_net
 from parlante.training.checkpoint import Checkpoint, follow, moved, save_checkpoint
 from parlante.training.device import Hardware
 from parlante.training.face.batches import RegionBatch, draw_batch, take_batch
-from parlante.training.face.cache import REGIONS, RegionData
+from parlante.training.face.cache import RegionData
 from parlante.training.face.config import FaceTrainingConfig, read_face_config
-from parlante.training.face.feed import Batches, FaceData, Split, feed, held_by_gpu, split_data
+from parlante.training.face.feed import FaceData, Split, feed, held_by_gpu, split_data
 from parlante.training.face.judges import Judges
 from parlante.training.face.losses import region_loss
 from parlante.training.face.sources import NO_LABEL
-from parlante.training.muon import MuonAndAdamW, cosine_with_warmup
-from parlante.training.precision import products, runs_in_bfloat16
+from parlante.training.face.steps import FaceSteps, Reports, region_nets
+from parlante.training.muon import MuonAndAdamW
+from parlante.training.precision import products
 from parlante.training.run_config import stored_run
 
 __all__ = ["FEATURES", "FaceData", "train_face"]
@@ -39,11 +40,8 @@ logger = logging.getLogger(__name__)
 
 FEATURES: Final = "features.safetensors"  # the network of likeness, in a run's folder
 JUDGES: Final = "judges.pt"
-JUDGE_RISE: Final = 0.05  # of a run, over which judges come to count in full
 TEST_SAMPLES: Final = 48
 _LEAST_SIDE: Final = 24  # of kernels that Muon moves
-
-Reports = dict[str, list[Tensor]]  # mean error before and after of the last steps, [2] each
 
 
 def train_face(
@@ -79,24 +77,24 @@ def train_face(
     (out / "config.json").write_text(config.to_json(), "utf-8")
     steps = range(0 if stored is None else stored.step, config.num_steps)
     path = out / "face.safetensors"
-    reports: Reports = {name: [] for name in REGIONS}
     clock = _Clock(config)
     # First of all, as processes are to be forked before a GPU is used.
     with feed(config, splits, steps, hardware) as batches:
         torch.manual_seed(config.seed)
         part_net = _part_net(config, data, out / FEATURES, parts, hardware.device)
         net, optimizer, average = _begin(config, start, stored, hardware.device)
+        weights = net.state_dict()  # the tensors themselves, which steps change
         judges = _judges(config, out / JUDGES, hardware.device)
+        run = FaceSteps(net, optimizer, config, hardware, parts=part_net, judges=judges)
         started = time.monotonic()
         for step, batch in zip(steps, batches, strict=True):
-            likeness = part_net if step % config.likeness_every == 0 else None
             place = clock.place(step)
-            _step(net, optimizer, config, batch, likeness, judges, place, reports)
-            follow(average, net.state_dict(), step, config.average_decay)
+            run.take(step, place, batch)
+            follow(average, weights, step, config.average_decay)
             is_last = step + 1 == config.num_steps or place + 1 >= config.num_steps
             if (step + 1) % 50 == 0:
                 rate_s = (time.monotonic() - started) / (step + 1 - steps.start)
-                _tell(step + 1, reports, rate_s)
+                _tell(step + 1, run.reports, rate_s)
             if (step + 1) % config.checkpoint_steps == 0 or is_last:
                 state = Checkpoint(step + 1, net.state_dict(), average, optimizer.state_dict())
                 save_checkpoint(state, out / "checkpoint.pt")
@@ -160,45 +158,6 @@ def _begin(
     return net, optimizer, average
 
 
-# --- steps ---------------------------------------------------------------------------------
-
-
-def _step(
-    net: FaceNet,
-    optimizer: MuonAndAdamW,
-    config: FaceTrainingConfig,
-    batches: Batches,
-    part_net: PartNet | None,
-    judges: Judges | None,
-    place: int,
-    reports: Reports,
-) -> None:
-    share = cosine_with_warmup(place, config.num_steps, config.warmup_steps)
-    optimizer.set_lr(config.learning_rate * share)
-    late = place / config.num_steps - config.judged_from
-    truth = config.losses.truth * min(max(late / JUDGE_RISE, 0.0), 1.0)
-    optimizer.zero_grad()
-    device = next(net.parameters()).device
-    bfloat16 = runs_in_bfloat16(config.bfloat16, device.type)
-    for name, region_net in _region_nets(net).items():
-        batch = batches[name]
-        seen_by = None if name == "frame" else part_net
-        pull = None if judges is None or not truth else judges.judge(name, batch, truth)
-        loss, report = region_loss(
-            region_net, batch, seen_by, config.losses, pull=pull, bfloat16=bfloat16
-        )
-        loss.backward()  # type: ignore[no-untyped-call]
-        reports[name].append(report)
-        torch.nn.utils.clip_grad_norm_(region_net.parameters(), 1.0)
-    optimizer.step()
-
-
-def _region_nets(net: FaceNet) -> dict[str, RegionNet]:
-    """The networks that there are, by region."""
-    nets = {"mouth": net.mouth, "eyes": net.eye}
-    return nets if net.frame is None else nets | {"frame": net.frame}
-
-
 def _tell(step: int, reports: Reports, rate_s: float) -> None:
     parts = []
     for name, values in reports.items():
@@ -220,7 +179,7 @@ def _test(
     net = FaceNet(config.model).to(device)
     net.load_state_dict(average)
     parts = []
-    for name, region_net in _region_nets(net).items():
+    for name, region_net in region_nets(net).items():
         values = []
         for split in splits[name]:
             step = max(1, len(split.testing) // TEST_SAMPLES)

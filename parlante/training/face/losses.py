@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -12,10 +13,12 @@ from torch.nn import functional as F
 from parlante.models.face_features import PartNet
 from parlante.models.face_net import RegionNet
 from parlante.training.face.batches import RegionBatch
+from parlante.training.face.sources import NO_LABEL
 from parlante.training.precision import products
 
 __all__ = ["LossWeights", "Pull", "region_loss"]
 
+LEAST_SHARE: Final = 1.0  # of all pixels together, against division by nothing
 
 # A loss from what was painted [B, 3, S, S], its loss so far, and the portraits' tone.
 Pull = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -26,8 +29,11 @@ class LossWeights:
     """Weights of the parts of the loss, against that of colour.
 
     Attributes:
+        square: Of the square of the error of colour, which counts what is far off.
         gradient: Of the slopes of the picture.
         likeness: Of what a network that names parts sees.
+        outline: Of how badly that network finds the true parts in what was painted: lips, teeth
+            and lids are to end where they do.
         twins: Of the difference between frames that differ only in the noise of landmarks.
         restraint: Of masks and shades where the frame was right already.
         truth: Of what judges of patches say, see `judges`: size of its gradients by those of colour
@@ -35,8 +41,10 @@ class LossWeights:
         right: Error below which a frame counts as right, 1 = full scale.
     """
 
+    square: float = 0.0
     gradient: float = 1.0
     likeness: float = 0.02
+    outline: float = 0.0
     twins: float = 0.3
     restraint: float = 0.02
     truth: float = 0.0
@@ -78,6 +86,9 @@ def region_loss(
     before = (drawn - answer).abs().mean(1, keepdim=True)
     colour = (counts * error).sum() / total
     loss = colour + weights.gradient * _gradient_loss(made - answer, counts)
+    if weights.square > 0.0:
+        square = (made - answer).square().mean(1, keepdim=True)
+        loss = loss + weights.square * (counts * square).sum() / total
     if pull is not None:
         loss = loss + pull(made, loss, look.tone)
     is_right = torch.exp(-before / weights.right)
@@ -87,6 +98,8 @@ def region_loss(
         with products(device, bfloat16):
             apart = parts.distance(made, answer, counts).mean()
         loss = loss + weights.likeness * apart
+        if weights.outline > 0.0:
+            loss = loss + weights.outline * _misnamed(parts, made, batch.labels, counts, bfloat16)
     if batch.num_twins:
         first, second = made[: 2 * batch.num_twins : 2], made[1 : 2 * batch.num_twins : 2]
         loss = (
@@ -95,6 +108,18 @@ def region_loss(
         )
     report = torch.stack([(counts * before).sum() / total, colour]).detach()
     return loss, report
+
+
+def _misnamed(
+    parts: PartNet, made: Tensor, labels: Tensor, counts: Tensor, bfloat16: bool
+) -> Tensor:
+    """How badly parts are found in a picture; 0 where they are not labelled."""
+    with products(made.device, bfloat16):
+        scores = parts(made)
+    wanted = labels[:, ::2, ::2].long()
+    apart = F.cross_entropy(scores.float(), wanted, ignore_index=NO_LABEL, reduction="none")
+    share = F.avg_pool2d(counts, 2)[:, 0] * (wanted != NO_LABEL)
+    return (apart * share).sum() / share.sum().clamp(LEAST_SHARE)
 
 
 def _gradient_loss(difference: Tensor, counts: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from parlante.models.face_regions import MOUTH_MAPS, MOUTH_PX, PALETTE_AT
 from parlante.models.face_weights import load_face_net
 from parlante.models.frame_geometry import geometry_from_motion
 from parlante.training.checkpoint import load_checkpoint
+from parlante.training.device import Hardware
 from parlante.training.face.batches import draw_batch, take_batch
 from parlante.training.face.cache import (
     RegionData,
@@ -29,13 +30,13 @@ from parlante.training.face.cache import (
     write_shard,
 )
 from parlante.training.face.config import FaceTrainingConfig, read_face_config
-from parlante.training.face.judges import Judges, lean
+from parlante.training.face.judges import Judges, beside_of, lean
 from parlante.training.face.loop import FaceData, train_face
 from parlante.training.face.losses import LossWeights, region_loss
 from parlante.training.face.pairs import Damage, add_jitter, make_pairs
 from parlante.training.face.prepare import prepare_synthetic
 from parlante.training.face.run import DEFAULT_CONFIG
-from parlante.training.face.sources import find_synthetic, read_synthetic
+from parlante.training.face.sources import NO_LABEL, find_synthetic, read_synthetic
 
 TINY = FaceTrainingConfig(
     model=FaceNetConfig(
@@ -258,6 +259,32 @@ def test_pairs_that_a_device_holds_give_the_same_run(tmp_path, regions, monkeypa
         assert torch.allclose(tensor, same.state_dict()[name], atol=1e-3), name
 
 
+def test_steps_that_are_replayed_are_given_all_that_changes(tmp_path, regions, monkeypatch):
+    class Replayed:  # what is not among a batch's tensors is forgotten, as in a recorded step
+        made = 0
+
+        def __init__(self, loss, parameters, example):
+            Replayed.made += 1
+            self._loss, self._parameters = loss, parameters
+
+        def __call__(self, batch):
+            for parameter in self._parameters:
+                parameter.grad = None
+            given = self._loss([tensor.clone() for tensor in batch])
+            given[0].backward()
+            return [tensor.detach().clone() for tensor in given]
+
+    plain = load_face_net(train_face(TINY, FaceData([regions]), tmp_path / "plain"))[0]
+    monkeypatch.setattr("parlante.training.face.steps.Replay", Replayed)
+    hardware = Hardware(fuse="graphs")
+    data = FaceData([regions])
+    replayed = load_face_net(train_face(TINY, data, tmp_path / "graphs", hardware=hardware))[0]
+    # Mouth and eyes: with likeness and without, judged and not yet; the frame: judged or not.
+    assert 6 <= Replayed.made <= 10
+    for name, tensor in plain.state_dict().items():
+        assert torch.equal(tensor, replayed.state_dict()[name]), name
+
+
 def test_part_network_tells_unlike_pictures(tmp_path):
     torch.manual_seed(0)
     net = PartNet()
@@ -275,9 +302,10 @@ def test_judge_learns_where_something_may_change_and_nowhere_else(regions):
     judges = Judges(torch.device("cpu"), 2e-3)
     tone = batch.answer.mean((2, 3), keepdim=True)
     made = (batch.answer * 0.6).clamp(0.0, 1.0)
+    beside = beside_of(batch.region)
     for _ in range(30):
-        judges.learn("mouth", made, batch.answer, tone, batch.region)
-    pull = judges.pull("mouth", made, tone, batch.region)
+        judges.learn("mouth", made, tone, batch, beside)
+    pull = judges.pull("mouth", made, tone, batch, beside)
     allow = F.interpolate(batch.region.allow[:, :1], size=made.shape[-2:], mode="bilinear")
     assert (pull * (allow == 0.0)).abs().max() == 0.0
     nearer = made - pull / pull.abs().max() * 0.05
@@ -285,11 +313,39 @@ def test_judge_learns_where_something_may_change_and_nowhere_else(regions):
     assert (apart * allow).sum() < 0.0
 
 
+def test_outline_loss_wants_parts_where_they_are(regions):
+    torch.manual_seed(0)
+    batch = take_batch(regions["mouth"], np.arange(4))
+    net, parts = RegionNet(TINY.model.mouth, MOUTH_PX, MOUTH_MAPS), PartNet()
+    plain, _ = region_loss(net, batch, parts, LossWeights(likeness=0.0))
+    outlined, _ = region_loss(net, batch, parts, LossWeights(likeness=0.0, outline=0.5))
+    unknown = replace(batch, labels=torch.full_like(batch.labels, NO_LABEL))
+    unlabelled, _ = region_loss(net, unknown, parts, LossWeights(likeness=0.0, outline=0.5))
+    assert outlined > plain + 0.1  # an untrained network of parts finds none of them
+    torch.testing.assert_close(unlabelled, plain)
+
+
+def test_square_loss_counts_what_is_far_off(regions):
+    torch.manual_seed(0)
+    batch = take_batch(regions["mouth"], np.arange(4))
+    net = RegionNet(TINY.model.mouth, MOUTH_PX, MOUTH_MAPS)
+    plain, _ = region_loss(net, batch, None, LossWeights())
+    squared, _ = region_loss(net, batch, None, LossWeights(square=2.0))
+    assert squared > plain
+
+
+def test_batches_have_one_number_of_twins(regions):
+    data = regions["mouth"]
+    rows = np.arange(len(data))
+    drawn = [draw_batch(data, "mouth", rows, 8, np.random.default_rng(s)) for s in range(8)]
+    assert {batch.num_twins for batch in drawn} == {1}
+
+
 def test_pull_of_a_judge_has_its_share_of_the_gradient():
     made = torch.rand(2, 3, 8, 8, requires_grad=True)
     loss = (made - 0.5).abs().mean()
     pull = torch.randn(2, 3, 8, 8) * 1e3
-    leaning = torch.autograd.grad(lean(made, loss, pull, 0.4), made)[0]
+    leaning = torch.autograd.grad(lean(made, loss, pull, torch.tensor(0.4)), made)[0]
     own = torch.autograd.grad(loss, made)[0]
     assert leaning.norm() == pytest.approx(0.4 * float(own.norm()), rel=1e-4)
 
