@@ -133,6 +133,13 @@ def test_parted_lips_keep_their_jaw(decoder, draw, latents_of):
     assert np.abs(avatar.rig.jaw_rest).max() == 0.0
 
 
+def test_dark_skin_has_teeth_as_bright_as_the_light_makes_them():
+    lips, white = np.array([62.0, 44.0, 38.0]), np.array([150.0, 140.0, 132.0], np.float32)
+    assert _teeth_colour(None, white, lips, 60.0).mean() > 1.1 * white.mean()
+    shaded = np.full((50, 3), 82.0)  # brighter than the lips, and yet in their shadow
+    assert _teeth_colour(shaded, white, lips, 60.0).mean() > 1.1 * white.mean()
+
+
 @pytest.mark.parametrize(("shown", "least"), [((95, 70, 63), 140), ((225, 215, 200), 190)])
 def test_what_is_darker_than_the_lips_does_not_colour_the_teeth(shown, least):
     lips = np.array([126.0, 74.0, 71.0])
