@@ -21,7 +21,8 @@ from parlante.types import FRAME_RATE_HZ, Controls, Driving, Float32Array
 
 # Generated pushes do not know where the head is, so that small errors add up to wide drifts: what
 # is shown relaxes sooner than what was learnt from.
-SHOWN_LEAK: Final = math.exp(-1.0 / (1.4 * FRAME_RATE_HZ))
+SHOWN_LEAK: Final = math.exp(-1.0 / (1.75 * FRAME_RATE_HZ))
+PUSH_SHARE: Final = 0.92  # of a generated push: heads go as far as people's, no faster
 # Share of a new push that acts in its frame: heads have mass. It also takes the grain out of block
 # borders, where the generator's velocity is least sure (twice the second difference without it).
 HEAD_AGILITY: Final = 0.29
@@ -136,7 +137,7 @@ def step(
     wants = frame[LATENT_INDEX["blink"]] > BLINK_FROM or _is_dry(state, chance)
     lid_phase, lid_debt = _lids(state, wants=wants)
     rate, dt = ANCHOR_RATE_HZ, 1.0 / FRAME_RATE_HZ
-    push = state.push + HEAD_AGILITY * (frame[HEAD_SLICE] - state.push)
+    push = state.push + HEAD_AGILITY * (PUSH_SHARE * frame[HEAD_SLICE] - state.push)
     # Exact step of a critically damped spring: never overshoots, never jumps.
     gap = state.anchor - target
     drive = state.anchor_velocity + rate * gap

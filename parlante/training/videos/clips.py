@@ -29,6 +29,7 @@ from parlante.models.motion_space import (
     LATENT_SCALE,
     head_latents,
 )
+from parlante.models.pose_state import PUSH_SHARE
 from parlante.training.corpus import FIRST_WINDOW_SAMPLE
 from parlante.training.takes import CLIP_FRAMES, CLIP_SAMPLES
 from parlante.training.videos.performance import Performance
@@ -192,7 +193,7 @@ def _latents(performance: Performance) -> Float32Array:
     natural = np.concatenate(
         [performance.mouth, performance.face, performance.sides, performance.eyes], axis=1
     )
-    head = head_latents(performance.head.astype(np.float32))
+    head = head_latents((performance.head / PUSH_SHARE).astype(np.float32))
     return np.concatenate([head, natural / LATENT_SCALE[HEAD_SLICE.stop :]], axis=1).astype(
         np.float32
     )
