@@ -91,10 +91,12 @@ def _inside_px(points: Float64Array, matte: Uint8Array) -> Float64Array:
 
     Beyond its borders the portrait goes on as on the canvas.
     """
+    person = (matte > _INSIDE).astype(np.uint8)
+    outlines, _ = cv2.findContours(person, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(person, outlines, -1, 1, cv2.FILLED)  # holes in hair are no outline
     person = cv2.copyMakeBorder(
-        (matte > _INSIDE).astype(np.uint8),
-        PAD_TOP_PX, PAD_BOTTOM_PX, PAD_SIDE_PX, PAD_SIDE_PX, cv2.BORDER_REPLICATE,
-    )  # fmt: skip
+        person, PAD_TOP_PX, PAD_BOTTOM_PX, PAD_SIDE_PX, PAD_SIDE_PX, cv2.BORDER_REPLICATE
+    )
     framed = cv2.copyMakeBorder(person, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     inside = cv2.distanceTransform(framed, cv2.DIST_L2, 5)[1:-1, 1:-1]
     inside -= cv2.distanceTransform(1 - framed, cv2.DIST_L2, 5)[1:-1, 1:-1]

@@ -69,6 +69,15 @@ def test_head_without_an_outline_is_not_flat(portrait, skin):
     assert 0.0 < near < 0.25 < far < 0.8
 
 
+def test_holes_in_hair_are_no_outline(portrait, skin):
+    whole = _ball(portrait, 0.6)
+    pierced = whole.copy()
+    x, y = np.rint(_above(portrait, [0.3])[0]).astype(int)
+    pierced[y - 2 : y + 3, x - 2 : x + 3] = 0
+    depths = [_depth_above(portrait, skin, [0.2, 0.3, 0.4], matte) for matte in (whole, pierced)]
+    assert np.allclose(*depths)
+
+
 def test_throat_lies_far_behind_the_chin(portrait, skin):
     below = skin[fm.CHIN, :2] + np.array([0.0, 0.5 * portrait.iod_px])
     depth = outer_depth(below[None], skin, _ball(portrait, 0.5), portrait.iod_px)[0]
