@@ -42,6 +42,7 @@ JAW_STEP_IOD: Final = 0.35
 NECK_FROM: Final = 0.0
 NECK_ALONE: Final = 0.9
 EDGE_BLUR_IOD: Final = 0.15
+SPARSE: Final = 2  # every second pixel is enough to measure how far the outline is
 _INSIDE: Final = 127  # of a matte
 
 
@@ -97,10 +98,10 @@ def _inside_px(points: Float64Array, matte: Uint8Array) -> Float64Array:
     person = cv2.copyMakeBorder(
         person, PAD_TOP_PX, PAD_BOTTOM_PX, PAD_SIDE_PX, PAD_SIDE_PX, cv2.BORDER_REPLICATE
     )
-    framed = cv2.copyMakeBorder(person, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    inside = cv2.distanceTransform(framed, cv2.DIST_L2, 5)[1:-1, 1:-1]
-    inside -= cv2.distanceTransform(1 - framed, cv2.DIST_L2, 5)[1:-1, 1:-1]
-    column, row = np.rint(points + np.array([PAD_SIDE_PX, PAD_TOP_PX])).astype(int).T
+    person = np.pad(person[::SPARSE, ::SPARSE], 1)
+    inside = cv2.distanceTransform(person, cv2.DIST_L2, 5)
+    inside -= cv2.distanceTransform(1 - person, cv2.DIST_L2, 5)
+    column, row = np.rint((points + np.array([PAD_SIDE_PX, PAD_TOP_PX])) / SPARSE).astype(int).T + 1
     height, width = inside.shape
     picked = inside[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)]
-    return np.asarray(picked, np.float64)
+    return np.asarray(picked * SPARSE, np.float64)
