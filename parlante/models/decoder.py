@@ -180,7 +180,7 @@ class Decoder:
         layers, stage = lay_out(latents, base, look)
         image = layers.image
         zoom = image.shape[0] / FRAME_SIZE_PX
-        mesh = scale_mesh(build_mesh(landmarks), zoom)
+        mesh = scale_mesh(build_mesh(landmarks, matte), zoom)
         landmarks = landmarks * np.float32(zoom)
         grain = skin_grain(image, landmarks)
         eyes = build_eyes(image, landmarks, grain)

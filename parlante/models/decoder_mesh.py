@@ -20,7 +20,8 @@ from parlante.models.decoder_canvas import (
     PAD_TOP_PX,
 )
 from parlante.models.face_mesh import Int32Array
-from parlante.types import Float32Array
+from parlante.models.outer_depth import outer_depth
+from parlante.types import Float32Array, Uint8Array
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -31,8 +32,6 @@ GRID_PX: Final = 32.0
 DEPTH_GAIN: Final = 1.35
 # A steeper side of the face would fold over itself in a turn: 1.8 is safe to 29 degrees.
 MAX_DEPTH_SLOPE: Final = 1.8
-OUTER_DEPTH_SLOPE: Final = 0.7
-OUTER_DEPTH_IOD: Final = 0.55
 CORNER_EXTENSION: Final = 0.6
 BODY_SHIFT_WEIGHT: Final = 0.35
 
@@ -64,19 +63,20 @@ class WarpMesh:
     iod_px: float
 
 
-def build_mesh(landmarks: Float32Array) -> WarpMesh:
+def build_mesh(landmarks: Float32Array, matte: Uint8Array) -> WarpMesh:
     """Build the warp mesh of a portrait.
 
     Args:
         landmarks: float32 [478, 3], px of the portrait.
+        matte: uint8 [512, 512], of the portrait, 255 = person.
     """
     iod = fm.inter_ocular_px(landmarks)
     skin = _untangle(landmarks[: fm.NUM_SKIN_LANDMARKS].astype(np.float64))
     skin[:, 2] *= DEPTH_GAIN
     skin[:, 2] = _flatten_depth(skin)
     oval = skin[list(fm.OVAL)]
-    grid, distance, nearest = _outer_grid(oval, iod)
-    depth = oval[nearest, 2] + np.minimum(distance * OUTER_DEPTH_SLOPE, OUTER_DEPTH_IOD * iod)
+    grid, distance = _outer_grid(oval, iod)
+    depth = outer_depth(grid, skin, matte, iod)
     vertices = np.concatenate([skin, np.c_[grid, depth]])
     chin_y = float(skin[fm.CHIN, 1])
     below = np.clip((grid[:, 1] - (chin_y - 0.1 * iod)) / (0.95 * iod), 0.0, 1.0)
@@ -184,10 +184,8 @@ def _flatten_depth(skin: Float64Array) -> Float64Array:
     return z
 
 
-def _outer_grid(
-    oval: Float64Array, iod: float
-) -> tuple[Float64Array, Float64Array, npt.NDArray[np.intp]]:
-    """Grid points outside the face with their distance to, and index of, the nearest oval point."""
+def _outer_grid(oval: Float64Array, iod: float) -> tuple[Float64Array, Float64Array]:
+    """Grid points outside the face, and their distance to the nearest oval point."""
     x = np.linspace(-PAD_SIDE_PX, CANVAS_WIDTH_PX - PAD_SIDE_PX - 1, _count(CANVAS_WIDTH_PX))
     y = np.linspace(-PAD_TOP_PX, CANVAS_HEIGHT_PX - PAD_TOP_PX - 1, _count(CANVAS_HEIGHT_PX))
     points = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
@@ -195,7 +193,7 @@ def _outer_grid(
     outside = np.array([-cv2.pointPolygonTest(contour, (px, py), True) for px, py in points])
     points = points[outside > 0.14 * iod]
     distance = np.linalg.norm(points[:, None] - oval[None, :, :2], axis=2)
-    return points, distance.min(1), distance.argmin(1)
+    return points, distance.min(1)
 
 
 def _count(length_px: int) -> int:
