@@ -17,6 +17,7 @@ from parlante.diffusion.guidance import GuidanceScales, combine, keep_rows
 from parlante.diffusion.sampler import sample
 from parlante.models.motion_dit import PAST_GROUP, Cache, MotionDiT
 from parlante.models.motion_space import LATENT_SCALE, MOUTH, MOUTH_SLICE
+from parlante.models.viseme_mouths import read_twice
 from parlante.types import Float32Array
 
 __all__ = ["RESTING_MOUTH", "SamplerConfig", "denoise_blocks"]
@@ -92,7 +93,7 @@ def denoise_blocks(
     Returns:
         [B, T, D].
     """
-    reading = model.mouth_of(speech)
+    reading = read_twice(model.mouth_of(speech), model.names_of(speech))
     keep = keep_rows(sampler.guidance)
     rows, B = len(keep), len(speech)
     rest = torch.from_numpy(RESTING_MOUTH).to(speech.device)
