@@ -28,7 +28,7 @@ HEARD_AFTER: Final = 480
 QUIET_BELOW: Final = -1.0
 # Lips that were open by `PARTED_JAW` stay so by `LINGER_JAW`, 3 frames whole and a fourth half.
 LINGER_SHARES: Final = (1.0, 1.0, 1.0, 0.5)
-LINGER_JAW: Final = 0.12  # an aperture of 0.06 IOD, of which trackers see 0.04
+LINGER_JAW: Final = 0.13  # an aperture of 0.06 IOD, of which trackers see 0.04
 PARTED_JAW: Final = 0.12
 # Closures and bites are none of it: from where on a channel begins to say so, and says it for sure.
 CLOSING: Final = (0.10, 0.30)

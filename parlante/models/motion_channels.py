@@ -39,8 +39,8 @@ VOR_GAIN: Final = 1.0
 # Of the eyes' wandering about where they are told to look: a few passes make it wide, late, and off
 # to one side. At 0.35 irises moved by 0.020 of the eye's width (people: 0.013, 2026-11).
 WANDER_SHARE: Final = 0.2
-CONTACT_FROM: Final = 0.34  # lips: a closure is whole or none, see `_contact`
-CONTACT_FULL: Final = 0.50
+CONTACT_FROM: Final = 0.36  # lips: a closure is whole or none, see `_contact`
+CONTACT_FULL: Final = 0.52
 CONTACT_JAW_SHARE: Final = 0.5  # of the jaw's opening that a closure takes away
 CONTACT_PRESS: Final = 0.45
 CONTACT_ROLL: Final = 0.22

@@ -49,8 +49,8 @@ class SamplerConfig:
             few-step sampling makes rarer; above 1 sets their rate right again.
         gaze_temperature: The same for the eyes' wandering.
         reading_weight: How far every prediction of the mouth is drawn towards what the audio
-            encoder reads from sound alone, [0, 1]. It keeps the lips from following their own
-            momentum instead of the voice.
+            encoder reads from sound alone (`viseme_mouths.read_twice`), [0, 1]. It keeps the lips
+            from following their own momentum instead of the voice.
         silence: The mouth rests where the audio encoder is surer than the second of these that
             nobody speaks, and moves freely where it is less sure than the first. In real vowels it
             is below 0.2 (95th percentile), in clear silence above 0.57 (2nd percentile).

@@ -53,9 +53,9 @@ NAMES_POWER: Final = 0.5
 NAMED: Final = {
     "jawOpen": (0.6, 1.1),
     "mouthClose": (0.6, 1.3),
-    "mouthFunnel": (0.75, 1.4),
-    "mouthPucker": (0.75, 1.4),
-    "mouthStretch": (0.75, 1.4),
+    "mouthFunnel": (0.85, 1.4),
+    "mouthPucker": (0.85, 1.4),
+    "mouthStretch": (0.85, 1.4),
 }
 _SHARES, _GAINS = np.array([NAMED.get(name, (0.0, 0.0)) for name in MOUTH], np.float32).T
 _NAMED: Final = TARGETS * _GAINS / LATENT_SCALE[MOUTH_SLICE]  # [V, M], latent units
