@@ -39,16 +39,16 @@ VOR_GAIN: Final = 1.0
 # Of the eyes' wandering about where they are told to look: a few passes make it wide, late, and off
 # to one side. At 0.35 irises moved by 0.020 of the eye's width (people: 0.013, 2026-11).
 WANDER_SHARE: Final = 0.2
-CONTACT_FROM: Final = 0.30  # lips: a closure is whole or none, see `_contact`
-CONTACT_FULL: Final = 0.46
+CONTACT_FROM: Final = 0.36  # lips: a closure is whole or none, see `_contact`
+CONTACT_FULL: Final = 0.52
 CONTACT_JAW_SHARE: Final = 0.5  # of the jaw's opening that a closure takes away
 CONTACT_PRESS: Final = 0.45
 CONTACT_ROLL: Final = 0.22
 # An F is whole or none likewise, see `_bite`: of 162 F and V nine in ten are rolled by more than
 # 0.2, of frames away from any six in a thousand; real voices come out weaker (2026-11).
 BITE_FROM: Final = 0.10
-BITE_FULL: Final = 0.28
-BITE_JAW: Final = (0.16, 0.36)  # the jaw of the vowel that follows takes the lip along
+BITE_FULL: Final = 0.20
+BITE_JAW: Final = (0.20, 0.40)  # the jaw of the vowel that follows takes the lip along
 BITE_ROLL: Final = 0.55
 BITE_UPPER_UP: Final = 0.30  # shows the teeth that the lower lip is at
 BITE_SHARES: Final = {  # of what they would be
@@ -62,17 +62,17 @@ BITE_SHARES: Final = {  # of what they would be
 # it the width of rendered mouths varied by 0.018 IOD, that of people by 0.046 (2026-11).
 # Rounding is capped where the corners of a smiling portrait's mouth begin to crease.
 SHAPE_GAINS: Final = {
-    "mouthStretch": (1.8, 0.95),
-    "mouthPucker": (1.55, 0.8),
+    "mouthStretch": (2.0, 0.95),
+    "mouthPucker": (1.75, 0.8),
     "mouthFunnel": (1.35, 0.58),
 }
 # And it mixes rounding with spreading where people do the one or the other: what there is more of
 # gains by up to this share, what there is less of loses, and how much each may be at most.
-MORE_OF_WINNER: Final = 0.35
-LESS_OF_LOSER: Final = 0.60
+MORE_OF_WINNER: Final = 0.45
+LESS_OF_LOSER: Final = 0.75
 MOST_APART: Final = {"mouthStretch": 1.0, "mouthPucker": 0.8}
 # For the same reason lips that are apart open a little further than a few passes make them.
-OPENING_GAINS: Final = {"jawOpen": 1.18, "mouthLowerDown": 1.3, "mouthUpperUp": 1.2}
+OPENING_GAINS: Final = {"jawOpen": 1.22, "mouthLowerDown": 1.3, "mouthUpperUp": 1.2}
 # Rounded lips open little: over a dropped jaw they look narrow neither to the eye nor to trackers,
 # which saw [o] as wide as rest (2026-11). From this share of the widest rounding on, and how much
 # of jaw and funnel the widest takes away.

@@ -218,10 +218,14 @@ class MotionDiT(nn.Module):
         """The mouth that a speech code [..., audio_width + NUM_READ] holds, [..., 9]."""
         return speech[..., self.config.audio_width : self.config.audio_width + len(MOUTH)]
 
+    def names_of(self, speech: Tensor) -> Tensor:
+        """Chances of visemes that a speech code [..., audio_width + NUM_READ] holds, [..., 16]."""
+        return speech[..., self.config.audio_width + len(MOUTH) :]
+
     def silence_of(self, speech: Tensor) -> Tensor:
         """How sure a speech code [..., audio_width + NUM_READ] is that nobody speaks, [..., 1]."""
-        first = self.config.audio_width + len(MOUTH) + VISEMES.index("sil")
-        return speech[..., first : first + 1]
+        first = VISEMES.index("sil")
+        return self.names_of(speech)[..., first : first + 1]
 
     def condition(self, speech: Tensor, controls: Tensor, keep: Tensor) -> Tensor:
         """Join the conditions.

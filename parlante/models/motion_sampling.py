@@ -17,6 +17,7 @@ from parlante.diffusion.guidance import GuidanceScales, combine, keep_rows
 from parlante.diffusion.sampler import sample
 from parlante.models.motion_dit import PAST_GROUP, Cache, MotionDiT
 from parlante.models.motion_space import LATENT_SCALE, MOUTH, MOUTH_SLICE
+from parlante.models.viseme_mouths import read_twice
 from parlante.types import Float32Array
 
 __all__ = ["RESTING_MOUTH", "SamplerConfig", "denoise_blocks"]
@@ -48,8 +49,8 @@ class SamplerConfig:
             few-step sampling makes rarer; above 1 sets their rate right again.
         gaze_temperature: The same for the eyes' wandering.
         reading_weight: How far every prediction of the mouth is drawn towards what the audio
-            encoder reads from sound alone, [0, 1]. It keeps the lips from following their own
-            momentum instead of the voice.
+            encoder reads from sound alone (`viseme_mouths.read_twice`), [0, 1]. It keeps the lips
+            from following their own momentum instead of the voice.
         silence: The mouth rests where the audio encoder is surer than the second of these that
             nobody speaks, and moves freely where it is less sure than the first. In real vowels it
             is below 0.2 (95th percentile), in clear silence above 0.57 (2nd percentile).
@@ -92,7 +93,7 @@ def denoise_blocks(
     Returns:
         [B, T, D].
     """
-    reading = model.mouth_of(speech)
+    reading = read_twice(model.mouth_of(speech), model.names_of(speech))
     keep = keep_rows(sampler.guidance)
     rows, B = len(keep), len(speech)
     rest = torch.from_numpy(RESTING_MOUTH).to(speech.device)

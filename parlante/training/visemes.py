@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from parlante.models.motion_space import MOUTH
+from parlante.models.viseme_mouths import TARGETS
 from parlante.models.viseme_names import VISEMES
 from parlante.types import FRAME_RATE_HZ, Float32Array
 
@@ -35,31 +36,7 @@ class Phone:
     emphasis: float = 1.0
 
 
-# Open vowels are wide as well: people's mouths widen as they open (correlation +0.25 in
-# recordings), and narrow for rounding and, a little, for closures.
-_WEIGHTS: Final[dict[str, dict[str, float]]] = {
-    "sil": {},
-    "PP": {"jawOpen": 0.06, "mouthClose": 1.0, "mouthPress": 0.55},
-    "FF": {"jawOpen": 0.07, "mouthRollLower": 0.6, "mouthUpperUp": 0.3},
-    "TH": {"jawOpen": 0.14, "mouthLowerDown": 0.28, "mouthUpperUp": 0.12},
-    "DD": {"jawOpen": 0.12, "mouthLowerDown": 0.28, "mouthUpperUp": 0.12, "mouthStretch": 0.10},
-    "NN": {"jawOpen": 0.12, "mouthLowerDown": 0.22, "mouthUpperUp": 0.10},
-    "KK": {"jawOpen": 0.17, "mouthLowerDown": 0.20, "mouthUpperUp": 0.10},
-    "CH": {"jawOpen": 0.10, "mouthFunnel": 0.75, "mouthPucker": 0.4, "mouthLowerDown": 0.22},
-    "SS": {"jawOpen": 0.05, "mouthStretch": 0.4, "mouthLowerDown": 0.34, "mouthUpperUp": 0.2},
-    "RR": {"jawOpen": 0.14, "mouthFunnel": 0.45, "mouthPucker": 0.25, "mouthLowerDown": 0.15},
-    "AA": {"jawOpen": 0.54, "mouthStretch": 0.45, "mouthLowerDown": 0.22, "mouthUpperUp": 0.15},
-    "EH": {"jawOpen": 0.32, "mouthStretch": 0.75, "mouthLowerDown": 0.25, "mouthUpperUp": 0.15},
-    "AX": {"jawOpen": 0.22, "mouthStretch": 0.12, "mouthLowerDown": 0.18, "mouthUpperUp": 0.10},
-    "IH": {"jawOpen": 0.15, "mouthStretch": 0.95, "mouthLowerDown": 0.28, "mouthUpperUp": 0.15},
-    "OH": {"jawOpen": 0.38, "mouthFunnel": 0.55, "mouthPucker": 0.60},
-    "UU": {"jawOpen": 0.13, "mouthPucker": 1.15, "mouthFunnel": 0.45},
-}
 VOWELS: Final = frozenset({"AA", "EH", "AX", "IH", "OH", "UU"})
-TARGETS: Final[Float32Array] = np.array(
-    [[weights.get(name, 0.0) for name in MOUTH] for weights in map(_WEIGHTS.__getitem__, VISEMES)],
-    dtype=np.float32,
-)
 
 # (strength, rise before and fall after in 1/s)
 _DOMINANCE: Final[dict[str, tuple[float, float, float]]] = {

@@ -33,6 +33,7 @@ from parlante.models.audio_features import (
     quantise,
 )
 from parlante.models.layers.causal_conv import CONTEXT_HOPS, FRAME_CONTEXT, HOP_CONTEXT
+from parlante.models.lip_timing import linger, sounds_near
 from parlante.models.listening import ListenerState, listen
 from parlante.models.motion_channels import to_channels
 from parlante.models.motion_dit import BLOCK_FRAMES, Cache, MotionDiT
@@ -286,11 +287,13 @@ class Draft:
         place: Which block of which stream.
         speech: Speech code, [1, T, audio_width + NUM_READ].
         controls: [1, T, CONDITION_DIM].
+        sounding: bool [T], in which frames there is sound close by.
     """
 
     place: Place
     speech: Tensor
     controls: Tensor
+    sounding: npt.NDArray[np.bool_]
 
 
 def advance(
@@ -315,7 +318,7 @@ def begin(state: SessionState, model: MotionDiT) -> tuple[Draft | None, SessionS
     if speech is None or index < 0:
         return None, state
     controls, state = _conditions(state)
-    return Draft(Place(state.seed, index), speech, controls), state
+    return Draft(Place(state.seed, index), speech, controls, _sounding(state, model)), state
 
 
 @torch.inference_mode()
@@ -333,12 +336,12 @@ def finish(
     """Turn a draft's latents, float16 [T, D], into motion, and remember them."""
     latents = unhurried(latents, state.latents)
     attention = draft.controls[0, :, LISTENING_SLICE].numpy()
-    values, pose = to_channels(
-        latents.astype(np.float32), state.controls, state.pose, chances(draft.place), attention
-    )
+    wide, before = latents.astype(np.float32), state.latents.astype(np.float32)
+    drawn = linger(wide, before, draft.sounding)
+    values, pose = to_channels(drawn, state.controls, state.pose, chances(draft.place), attention)
     block = MotionBlock(start_frame=draft.place.block_index * BLOCK_FRAMES, values=values)
     past = np.concatenate([state.latents, latents])[-model.config.past_frames :]
-    cache = model.remember(torch.from_numpy(latents.astype(np.float32))[None], state.cache)
+    cache = model.remember(torch.from_numpy(wide)[None], state.cache)
     return block, replace(state, latents=past, cache=cache, pose=pose)
 
 
@@ -359,6 +362,16 @@ def _read_mel(state: SessionState, model: MotionDiT) -> tuple[Tensor, SessionSta
         features=features,
         half_encoded=half_encoded,
     )
+
+
+def _sounding(state: SessionState, model: MotionDiT) -> npt.NDArray[np.bool_]:
+    """In which frames [T] of the block that was just read there is sound close by.
+
+    A pretrained encoder's streams keep no features that could tell: their lips never linger.
+    """
+    if model.speech_encoder is not None:
+        return np.zeros(BLOCK_FRAMES, bool)
+    return sounds_near(dequantise(state.features), BLOCK_FRAMES, look_ahead_samples(state.look))
 
 
 def _read_windows(

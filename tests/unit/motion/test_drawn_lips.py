@@ -83,3 +83,10 @@ def test_lips_are_rounded_or_spread():
     rounded = lips_of(mouthStretch=0.1, mouthPucker=0.4)
     assert rounded("mouthPucker") > 1.55 * 0.4
     assert rounded("mouthStretchLeft") < 0.13
+
+
+def test_a_lower_lip_bites_over_the_jaw_of_a_vowel_that_is_coming():
+    """Real voices' F and V come out weak, and between wide vowels over a jaw that is not shut."""
+    lips = lips_of(mouthRollLower=0.2, jawOpen=0.28)
+    assert lips("mouthUpperUpLeft") > 0.12
+    assert lips("mouthRollLower") > 0.3

@@ -9,8 +9,11 @@ import pytest
 
 from parlante.errors import FailedPrecondition, InvalidInput, Unavailable
 from parlante.media.resample import Resampler
+from parlante.models.motion_dit import BLOCK_FRAMES
 from parlante.models.motion_sampling import SamplerConfig
-from parlante.types import AudioChunk, Controls, ControlUpdate, MotionConfig
+from parlante.models.motion_space import LATENT_DIM, LATENT_INDEX, LATENT_SCALE
+from parlante.models.pose_state import PoseState
+from parlante.types import MOTION_INDEX, AudioChunk, Controls, ControlUpdate, MotionConfig
 from services.motion import session
 from services.motion.engine import MotionEngine
 from tests.perf.motion_soak import set_clock
@@ -161,6 +164,30 @@ async def test_stream_keeps_no_sound_beyond_what_the_next_block_needs(tiny_model
     assert len(state.audio) < session.SPAN_SAMPLES
     assert len(state.latents) == tiny_model.config.past_frames
     assert state.cache[0][0].shape[2] == tiny_model.config.past_frames
+
+
+@pytest.mark.parametrize("sounds", [True, False])
+async def test_lips_that_were_open_linger_where_a_block_has_sound(tiny_model, babble, sounds):
+    resampler = Resampler(16_000)
+    state = session.start(MotionConfig(), resampler, tiny_model)
+    silence = np.zeros(16_000, np.int16)
+    state = session.hear(state, babble(1.0) if sounds else silence, resampler)
+    draft = None
+    while session.is_ready(state):
+        draft, state = session.begin(state, tiny_model)
+    assert draft.sounding.tolist() == [sounds] * BLOCK_FRAMES
+    jaw = LATENT_INDEX["jawOpen"]
+    past, rest = np.zeros((2, BLOCK_FRAMES, LATENT_DIM), np.float16)
+    past[:, jaw] = 0.3 / LATENT_SCALE[jaw]
+    state = dataclasses.replace(
+        state,
+        latents=past,
+        cache=session.recall(past, tiny_model),
+        pose=PoseState.settled(Controls()),
+    )
+    block, after = session.finish(draft, rest, state, tiny_model)
+    assert (block.values[:, MOTION_INDEX["jawOpen"]] > 0.05).tolist() == [sounds] * BLOCK_FRAMES
+    assert not after.latents[-BLOCK_FRAMES:].any()  # the network remembers what it made itself
 
 
 async def test_state_continues_the_same_after_a_copy(tiny_model, babble):
