@@ -35,7 +35,7 @@ from parlante.types import (
     MotionConfig,
     MotionInput,
 )
-from services.motion import checkpoint, session
+from services.motion import checkpoint, incoming, session
 from services.motion.network import LocalNetwork, Network, TritonNetwork
 from services.motion.session import SessionState
 
@@ -153,11 +153,11 @@ class MotionEngine:
                     case ControlUpdate():
                         state = replace(state, controls=item.controls)
                     case ListeningChunk():
-                        state = session.attend(state, item, config.sample_rate_hz)
+                        state = incoming.attend(state, item, config.sample_rate_hz)
                     case AudioChunk():
-                        session.check_chunk(state, item)
+                        incoming.check_chunk(state, item)
                         for piece in _pieces(item.samples, config.sample_rate_hz):
-                            state = session.hear(state, piece, resampler)
+                            state = incoming.hear(state, piece, resampler)
                             while session.is_ready(state):
                                 block, state = await self._advance(state)
                                 if block is not None:
@@ -213,7 +213,7 @@ class MotionEngine:
         silence = np.zeros(resampler.rate_hz // FRAME_RATE_HZ, np.int16)
         while session.num_made(state) < total:
             while not session.is_ready(state):
-                state = session.hear(state, silence, resampler, is_padding=True)
+                state = incoming.hear(state, silence, resampler, is_padding=True)
             block, state = await self._advance(state)
             if block is not None:
                 owed = total - block.start_frame

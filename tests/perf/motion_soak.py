@@ -22,7 +22,7 @@ from parlante.models.motion_sampling import SamplerConfig
 from parlante.models.motion_weights import load_weights
 from parlante.training.evaluate import aperture
 from parlante.types import FRAME_RATE_HZ, MODEL_SAMPLE_RATE_HZ, MotionConfig
-from services.motion import checkpoint, session
+from services.motion import checkpoint, incoming, session
 from services.motion.session import SessionState
 
 
@@ -51,7 +51,7 @@ def main() -> None:
     model, digest = load_weights()
     resampler = Resampler(arguments.rate_hz)
     state = session.start(MotionConfig(sample_rate_hz=arguments.rate_hz), resampler, model)
-    state = session.hear(state, np.zeros(arguments.rate_hz // 5, np.int16), resampler)
+    state = incoming.hear(state, np.zeros(arguments.rate_hz // 5, np.int16), resampler)
     while session.is_ready(state):
         _, state = session.advance(state, model, SamplerConfig())
     state = set_clock(state, arguments.from_hours, arguments.rate_hz)
@@ -62,7 +62,7 @@ def main() -> None:
         for index in range(60 * 50):
             level = 3000.0 * max(0.0, np.sin(index / 90.0)) ** 2
             piece = (rng.standard_normal(arguments.rate_hz // 50) * level).astype(np.int16)
-            state = session.hear(state, piece, resampler)
+            state = incoming.hear(state, piece, resampler)
             while session.is_ready(state):
                 block, state = session.advance(state, model, SamplerConfig())
                 if block is not None:

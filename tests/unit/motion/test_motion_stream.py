@@ -14,7 +14,7 @@ from parlante.models.motion_sampling import SamplerConfig
 from parlante.models.motion_space import LATENT_DIM, LATENT_INDEX, LATENT_SCALE
 from parlante.models.pose_state import PoseState
 from parlante.types import MOTION_INDEX, AudioChunk, Controls, ControlUpdate, MotionConfig
-from services.motion import session
+from services.motion import incoming, session
 from services.motion.engine import MotionEngine
 from tests.perf.motion_soak import set_clock
 
@@ -158,7 +158,7 @@ async def test_stream_keeps_no_sound_beyond_what_the_next_block_needs(tiny_model
     resampler = Resampler(16_000)
     state = session.start(MotionConfig(), resampler, tiny_model)
     for piece in np.split(babble(4.0), 100):
-        state = session.hear(state, piece, resampler)
+        state = incoming.hear(state, piece, resampler)
         while session.is_ready(state):
             _, state = session.advance(state, tiny_model, SamplerConfig())
     assert len(state.audio) < session.SPAN_SAMPLES
@@ -171,7 +171,7 @@ async def test_lips_that_were_open_linger_where_a_block_has_sound(tiny_model, ba
     resampler = Resampler(16_000)
     state = session.start(MotionConfig(), resampler, tiny_model)
     silence = np.zeros(16_000, np.int16)
-    state = session.hear(state, babble(1.0) if sounds else silence, resampler)
+    state = incoming.hear(state, babble(1.0) if sounds else silence, resampler)
     draft = None
     while session.is_ready(state):
         draft, state = session.begin(state, tiny_model)
@@ -197,7 +197,7 @@ async def test_state_continues_the_same_after_a_copy(tiny_model, babble):
     def go_on(state, part):
         frames = []
         for begin in range(0, len(part), 441):
-            state = session.hear(state, part[begin : begin + 441], resampler)
+            state = incoming.hear(state, part[begin : begin + 441], resampler)
             while session.is_ready(state):
                 block, state = session.advance(state, tiny_model, SamplerConfig())
                 if block is not None:
@@ -266,14 +266,14 @@ async def test_the_clock_does_not_slip_after_ten_hours(tiny_model, babble, rate_
     resampler = Resampler(rate_hz)
     samples = babble(1.0, rate_hz)
     begun = session.start(MotionConfig(sample_rate_hz=rate_hz), resampler, tiny_model)
-    begun = session.hear(begun, np.zeros(rate_hz // 5, np.int16), resampler)
+    begun = incoming.hear(begun, np.zeros(rate_hz // 5, np.int16), resampler)
     while session.is_ready(begun):
         _, begun = session.advance(begun, tiny_model, SamplerConfig())
     frame_of = []
     for state in (begun, set_clock(begun, 10, rate_hz)):
         frames = []
         for piece in np.array_split(samples, 50):
-            state = session.hear(state, piece, resampler)
+            state = incoming.hear(state, piece, resampler)
             while session.is_ready(state):
                 block, state = session.advance(state, tiny_model, SamplerConfig())
                 if block is not None:
