@@ -97,6 +97,11 @@ class FrameDecoder(Protocol, Generic[A]):
         ...
 
 
+# A frame of a stream costs more to draw than to encode, above all one that is retouched: drawn two
+# at a time a lone stream keeps both of two cores busy.
+FRAMES_AT_ONCE: Final = 2
+
+
 class InProcessDecoder:
     """Decodes on the renderer's own threads.
 
@@ -108,7 +113,7 @@ class InProcessDecoder:
         FailedPrecondition: The network's weights are missing.
     """
 
-    max_ahead = 1
+    max_ahead = FRAMES_AT_ONCE
 
     def __init__(self, pool: WorkerPool, *, face_net: str = NO_FACE_NET) -> None:
         self._pool = pool

@@ -20,8 +20,8 @@ T = TypeVar("T")
 class WorkerPool:
     """Runs pixel work off the event loop.
 
-    Each stream has one job in flight, so the queue never holds more jobs than there are streams,
-    and streams take turns.
+    Each stream has few jobs in flight, two frames that are drawn and one that is encoded, so the
+    queue never holds more jobs than three times the streams, and streams take turns.
 
     Args:
         num_threads: >= 1.

@@ -264,3 +264,19 @@ async def test_cache_tries_again_after_a_failure():
     with pytest.raises(NotFound):
         await cache.get("a", fail)
     assert (await cache.get("a", lambda: entry_of(1))).num_bytes == 1
+
+
+async def test_two_frames_of_a_stream_are_drawn_at_once_and_given_in_order(engine, monkeypatch):
+    meeting = threading.Barrier(2, timeout=10.0)  # broken unless two frames are drawn together
+    render = Decoder.render
+
+    def meet(self, avatar, motion):
+        meeting.wait()
+        return render(self, avatar, motion)
+
+    monkeypatch.setattr(Decoder, "render", meet)
+    values = zeros(6)
+    values[:, MOTION_INDEX["headX"]] = np.linspace(0.0, 0.5, 6)
+    frames = await collect(engine.stream(config(), blocks((0, values))))
+    assert [frame.frame_index for frame in frames] == list(range(6))
+    assert len({frame.data for frame in frames}) == 6
