@@ -26,6 +26,7 @@ from parlante.models.listening import ListenerState
 from parlante.models.motion_dit import MotionDiT
 from parlante.models.motion_space import CONDITION_DIM, LATENT_DIM
 from parlante.models.pose_state import PoseState
+from parlante.models.voices import SURE
 from parlante.types import Controls, Driving, HeadPose
 from services.motion import session
 from services.motion.session import SessionState
@@ -54,6 +55,7 @@ def dump(state: SessionState, *, bundle_digest: str, rate_hz: int) -> bytes:
         "num_outputs": state.resampler.num_outputs,
         "block_index": state.block_index,
         "heard_samples": state.heard_samples,
+        "sure": state.sure,
         "lid_phase": pose.pop("lid_phase"),
         "lid_debt": pose.pop("lid_debt"),
         "listener": asdict(state.listener),
@@ -161,7 +163,9 @@ def _build(
     if len(latents) > model.config.past_frames:
         _refuse("latents")
     num_sound = session.num_sound(look, model)
-    lid_debt = float(numbers["lid_debt"])
+    lid_debt, sure = float(numbers["lid_debt"]), float(numbers.get("sure", SURE))
+    if not 0.0 <= sure <= 1.0:
+        _refuse("sure")
     listener = ListenerState(**{k: float(v) for k, v in numbers["listener"].items()})
     if not all(abs(v) < _MAX_NUMBER for v in (lid_debt, listener.peak, listener.activity)):
         _refuse("listener")
@@ -198,6 +202,7 @@ def _build(
             listener=listener,
             heard=take("heard", np.float32, None),
             heard_samples=whole("heard_samples", 0, long_ago),
+            sure=sure,
         )
 
 

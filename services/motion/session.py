@@ -44,6 +44,7 @@ from parlante.models.motion_space import (
 )
 from parlante.models.pose_state import MOUTH_INTENSITY, PoseState
 from parlante.models.speech_encoder import SpeechEncoder
+from parlante.models.voices import SURE, certainty, rest_without_voice
 from parlante.types import (
     FRAME_DURATION_US,
     FRAME_RATE_HZ,
@@ -87,6 +88,7 @@ class SessionState:
         listener: How loud the user is.
         heard: float32 [K], mean square of the user's sound in the next block's frames and later.
         heard_samples: Where the user's sound ends, at the input's rate.
+        sure: How sure of a voice the reader was at the last frame, see `voices`.
     """
 
     seed: int
@@ -107,6 +109,7 @@ class SessionState:
     listener: ListenerState = field(default_factory=ListenerState)
     heard: Float32Array = field(default_factory=lambda: np.zeros(0, np.float32))
     heard_samples: int = 0
+    sure: float = SURE
 
 
 @torch.inference_mode()
@@ -218,12 +221,14 @@ class Draft:
         speech: Speech code, [1, T, audio_width + NUM_READ].
         controls: [1, T, CONDITION_DIM].
         sounding: bool [T], in which frames there is sound close by.
+        sure: float32 [T], how sure it is that a voice is heard.
     """
 
     place: Place
     speech: Tensor
     controls: Tensor
     sounding: npt.NDArray[np.bool_]
+    sure: Float32Array
 
 
 def advance(
@@ -248,7 +253,9 @@ def begin(state: SessionState, model: MotionDiT) -> tuple[Draft | None, SessionS
     if speech is None or index < 0:
         return None, state
     controls, state = _conditions(state)
-    return Draft(Place(state.seed, index), speech, controls, _sounding(state, model)), state
+    sure = certainty(model.names_of(speech)[0].numpy(), state.sure)
+    draft = Draft(Place(state.seed, index), speech, controls, _sounding(state, model), sure)
+    return draft, replace(state, sure=float(sure[-1]))
 
 
 @torch.inference_mode()
@@ -267,7 +274,7 @@ def finish(
     latents = unhurried(latents, state.latents)
     attention = draft.controls[0, :, LISTENING_SLICE].numpy()
     wide, before = latents.astype(np.float32), state.latents.astype(np.float32)
-    drawn = linger(wide, before, draft.sounding)
+    drawn = rest_without_voice(linger(wide, before, draft.sounding), draft.sure)
     values, pose = to_channels(drawn, state.controls, state.pose, chances(draft.place), attention)
     block = MotionBlock(start_frame=draft.place.block_index * BLOCK_FRAMES, values=values)
     past = np.concatenate([state.latents, latents])[-model.config.past_frames :]

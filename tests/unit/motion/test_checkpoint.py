@@ -127,6 +127,7 @@ async def stored(tiny_engine, babble) -> bytes:
         lambda data: b"PMS1" + zlib.compress(struct.pack("<I", 2**31) + b"[]"),
         lambda data: _edited(data, "look", 77),
         lambda data: _edited(data, "lid_debt", float("nan")),
+        lambda data: _edited(data, "sure", float("nan")),
         lambda data: _edited(data, "block_index", "many"),
         lambda data: _edited(data, "controls", {"gaze_yaw_rad": 9.0}),
         lambda data: _edited(data, "listener", {"fan": 1.0}),
