@@ -54,7 +54,10 @@ class PartNet(nn.Module):
 
     def forward(self, rgb: Tensor) -> Tensor:
         """Scores of the parts at half the size: [B, NUM_PARTS, H / 2, W / 2]."""
-        seen = self.features(rgb)
+        return self.named(self.features(rgb))
+
+    def named(self, seen: list[Tensor]) -> Tensor:
+        """Scores of the parts from what `features` sees."""
         scores: Tensor = self.names[0](seen[0])
         for name, hidden in zip(list(self.names)[1:], seen[1:], strict=True):
             coarse = name(hidden)
@@ -73,10 +76,14 @@ class PartNet(nn.Module):
             second: The same.
             weight: [B, 1, H, W] of places that count; None counts all.
         """
+        return self.apart(self.features(first), second, weight)
+
+    def apart(self, first: list[Tensor], second: Tensor, weight: Tensor | None = None) -> Tensor:
+        """As `distance`, from what `features` sees of the first picture."""
         with torch.no_grad():
             wanted = [_unit(hidden) for hidden in self.features(second)]
-        total = first.new_zeros(first.shape[0])
-        for seen, target in zip(self.features(first), wanted, strict=True):
+        total = second.new_zeros(second.shape[0])
+        for seen, target in zip(first, wanted, strict=True):
             apart = (_unit(seen) - target).square().sum(1, keepdim=True)
             if weight is None:
                 total = total + apart.mean((1, 2, 3))

@@ -7,7 +7,7 @@ light from the portrait, not from what synthetic people look like. Axes: B batch
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 import numpy as np
@@ -47,21 +47,33 @@ class RegionBatch:
     labels: Tensor
     num_twins: int
 
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All of it but the number of twins, in the order that `joined` takes."""
+        return (*self.region, *self.portrait, self.answer, self.labels)
+
+    @classmethod
+    def joined(cls, tensors: Sequence[Tensor], num_twins: int) -> Self:
+        """Make a batch of what `tensors` gave."""
+        size = len(RegionInput._fields)
+        region, portrait = (RegionInput(*t) for t in (tensors[:size], tensors[size : 2 * size]))
+        answer, labels = tensors[2 * size :]
+        return cls(region, portrait, answer, labels, num_twins)
+
     def to_arrays(self) -> tuple[np.ndarray, ...]:
         """All of it as arrays; on the CPU."""
-        tensors = (*self.region, *self.portrait, self.answer, self.labels)
-        return (*(tensor.numpy() for tensor in tensors), np.array(self.num_twins))
+        return (*(tensor.numpy() for tensor in self.tensors), np.array(self.num_twins))
 
     @classmethod
     def of(cls, arrays: Sequence[np.ndarray], device: torch.device) -> Self:
         """Bring what `to_arrays` gave to a device."""
         *parts, num_twins = arrays
-        tensors = send(parts, device)
-        size = len(RegionInput._fields)
-        region, portrait = (RegionInput(*t) for t in (tensors[:size], tensors[size : 2 * size]))
-        answer, labels = tensors[2 * size :]
-        return cls(
-            _pixels_last(region), _pixels_last(portrait), _last(answer), labels, int(num_twins)
+        batch = cls.joined(send(parts, device), int(num_twins))
+        return replace(
+            batch,
+            region=_pixels_last(batch.region),
+            portrait=_pixels_last(batch.portrait),
+            answer=_last(batch.answer),
         )
 
 

@@ -96,10 +96,13 @@ def region_loss(
     loss = loss + weights.restraint * held
     if parts is not None:
         with products(device, bfloat16):
-            apart = parts.distance(made, answer, counts).mean()
+            seen = parts.features(made)
+            apart = parts.apart(seen, answer, counts).mean()
         loss = loss + weights.likeness * apart
         if weights.outline > 0.0:
-            loss = loss + weights.outline * _misnamed(parts, made, batch.labels, counts, bfloat16)
+            with products(device, bfloat16):
+                scores = parts.named(seen)
+            loss = loss + weights.outline * _misnamed(scores, batch.labels, counts)
     if batch.num_twins:
         first, second = made[: 2 * batch.num_twins : 2], made[1 : 2 * batch.num_twins : 2]
         loss = (
@@ -110,12 +113,8 @@ def region_loss(
     return loss, report
 
 
-def _misnamed(
-    parts: PartNet, made: Tensor, labels: Tensor, counts: Tensor, bfloat16: bool
-) -> Tensor:
-    """How badly parts are found in a picture; 0 where they are not labelled."""
-    with products(made.device, bfloat16):
-        scores = parts(made)
+def _misnamed(scores: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
+    """How badly scores of a `PartNet` find the parts; 0 where these are not labelled."""
     wanted = labels[:, ::2, ::2].long()
     apart = F.cross_entropy(scores.float(), wanted, ignore_index=NO_LABEL, reduction="none")
     share = F.avg_pool2d(counts, 2)[:, 0] * (wanted != NO_LABEL)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from parlante.models.face_features import PartNet
-from parlante.models.face_net import FaceNet, RegionInput, RegionNet
+from parlante.models.face_net import FaceNet, RegionNet
 from parlante.training.device import Hardware
 from parlante.training.face.batches import RegionBatch
 from parlante.training.face.cache import REGIONS
@@ -27,7 +27,6 @@ __all__ = ["FaceSteps", "Reports", "region_nets"]
 JUDGE_RISE: Final = 0.05  # of a run, over which judges come to count in full
 
 Reports = dict[str, list[Tensor]]  # mean error before and after of the last steps, [2] each
-_SIZE: Final = len(RegionInput._fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,7 @@ class FaceSteps:
                 is_judged=truth > 0.0,
             )
             share = torch.full((), truth, device=self._hardware.device)
-            tensors = (*_tensors(batches[name]), share)
+            tensors = (*batches[name].tensors, share)
             self.reports[name].append(self._gradients(kind, tensors))
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         self._optimizer.step()
@@ -113,7 +112,7 @@ class FaceSteps:
         return self._replays[kind](tensors)[1]
 
     def _loss(self, kind: _Kind, tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        batch, truth = _batch(tensors[:-1], kind.num_twins), tensors[-1]
+        batch, truth = RegionBatch.joined(tensors[:-1], kind.num_twins), tensors[-1]
         pull = None
         if kind.is_judged and self._judges is not None:
             pull = self._judges.judge(kind.region, batch, truth)
@@ -131,15 +130,3 @@ def region_nets(net: FaceNet) -> dict[str, RegionNet]:
     """The networks that there are, by region."""
     nets = {"mouth": net.mouth, "eyes": net.eye}
     return nets if net.frame is None else nets | {"frame": net.frame}
-
-
-def _tensors(batch: RegionBatch) -> tuple[Tensor, ...]:
-    return (*batch.region, *batch.portrait, batch.answer, batch.labels)
-
-
-def _batch(tensors: Sequence[Tensor], num_twins: int) -> RegionBatch:
-    answer, labels = tensors[2 * _SIZE :]
-    return RegionBatch(
-        RegionInput(*tensors[:_SIZE]), RegionInput(*tensors[_SIZE : 2 * _SIZE]), answer, labels,
-        num_twins,
-    )  # fmt: skip
