@@ -152,6 +152,13 @@ def _configure_encoders(encoders: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="heads, checkpoint and weights; taken up again if it is there",
     )
+    encoders.add_argument(
+        "--draw-processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes that draw heads at once (default: 1)",
+    )
     encoders.add_argument("--num-threads", type=int, default=1, metavar="N", help="default: 1")
     _configure_hardware(encoders)
 
@@ -221,6 +228,8 @@ def _train_face(args: argparse.Namespace) -> Path:
 
 
 def _train_encoders(args: argparse.Namespace) -> Path:
+    if args.draw_processes < 1:
+        raise InvalidInput(f"--draw-processes takes at least 1; got {args.draw_processes}")
     import cv2
 
     from parlante.training.encoders.config import read_encoders_config
@@ -232,6 +241,7 @@ def _train_encoders(args: argparse.Namespace) -> Path:
         args.out,
         assets=heads_of(args.heads, needed_by="train encoders"),
         hardware=_hardware_of(args),
+        draw_processes=args.draw_processes,
         tell=lambda line: print(line, flush=True),
     )
 

@@ -24,6 +24,8 @@ class EncodersConfig:
         num_heads: Synthetic heads that are drawn.
         frames_per_head: Pictures of each.
         num_steps: Optimiser steps.
+        max_minutes: Of training by the clock; the rate of learning then falls by the clock where
+            that is faster than by steps. None: only steps count, and a run can be repeated.
         heads_per_batch: Each step sees two pictures of so many heads.
         learning_rate: Peak, reached after `warmup_steps`, then falling as a cosine.
         warmup_steps: See above.
@@ -44,6 +46,7 @@ class EncodersConfig:
     num_heads: int = 1000
     frames_per_head: int = 20
     num_steps: int = 4000
+    max_minutes: float | None = None
     heads_per_batch: int = 32
     learning_rate: float = 2e-3
     warmup_steps: int = 100
@@ -61,6 +64,8 @@ class EncodersConfig:
         for name in ("num_steps", "checkpoint_steps"):
             if getattr(self, name) < 1:
                 raise bad_config(name, "at least 1", getattr(self, name))
+        if self.max_minutes is not None and self.max_minutes <= 0.0:
+            raise bad_config("max_minutes", "above 0", self.max_minutes)
         if not 0.0 <= self.average_decay < 1.0:
             raise bad_config("average_decay", "in [0, 1)", self.average_decay)
         if self.num_heads < self.held_out:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from parlante.models.face_codes import FaceCodes, FaceCodesNet, ShapeNet
 from parlante.models.face_codes_weights import save_face_codes
 from parlante.training.checkpoint import Checkpoint, follow, moved, save_checkpoint
+from parlante.training.clock import Clock
 from parlante.training.device import Hardware, send
 from parlante.training.encoders.batches import HeadData, draw_crops, plain_batch, to_input
 from parlante.training.encoders.config import EncodersConfig, read_encoders_config
@@ -74,23 +75,30 @@ def train_encoders(
     training, testing = _split(config, data)
     steps = range(0 if stored is None else stored.step, config.num_steps)
     path, reports, started = out / WEIGHTS, [], time.monotonic()
+    clock = Clock(config.num_steps, config.max_minutes)
     # First of all, as processes are to be forked before a GPU is used.
     draw = functools.partial(_draw, config, data, training)
     with drawn(draw, steps, hardware.num_workers) as batches:
         hardware.prepare()
         learner, optimizer, average = _begin(config, data, stored, hardware)
+        weights = learner.state_dict()  # the tensors themselves, which steps change
         for step, arrays in zip(steps, batches, strict=True):
+            place = clock.place(step)
+            optimizer.set_lr(_rate(config, step, place))
             reports.append(_step(learner, optimizer, config, arrays, step, hardware))
-            follow(average, learner.state_dict(), step, config.average_decay)
+            follow(average, weights, step, config.average_decay)
             if (step + 1) % TELL_STEPS == 0:
                 _tell(step + 1, reports, (time.monotonic() - started) / (step + 1 - steps.start))
                 reports.clear()
-            if (step + 1) % config.checkpoint_steps == 0 or step + 1 == config.num_steps:
-                state = Checkpoint(step + 1, learner.state_dict(), average, optimizer.state_dict())
+            is_last = place + 1 >= config.num_steps
+            if (step + 1) % config.checkpoint_steps == 0 or is_last:
+                state = Checkpoint(step + 1, weights, average, optimizer.state_dict())
                 save_checkpoint(state, out / "checkpoint.pt")
                 _save(average, config, path)
                 result = _test(config, average, data, testing, hardware)
                 logger.info("step %d held out: %s", step + 1, result)
+            if is_last:
+                break
     if not path.exists():
         _save(average, config, path)
     return path
@@ -157,6 +165,12 @@ def _draw(
     return (crops, *(getattr(truth, name).numpy() for name in Truth.__slots__))
 
 
+def _rate(config: EncodersConfig, step: int, place: int) -> float:
+    """The rate of learning: rises by steps, however slow the first ones are, then falls."""
+    place = step if step < config.warmup_steps else place
+    return config.learning_rate * cosine_with_warmup(place, config.num_steps, config.warmup_steps)
+
+
 def _step(
     learner: _Learner,
     optimizer: MuonAndAdamW,
@@ -166,8 +180,6 @@ def _step(
     hardware: Hardware,
 ) -> dict[str, float]:
     """One step; gives the parts of its loss."""
-    share = cosine_with_warmup(step, config.num_steps, config.warmup_steps)
-    optimizer.set_lr(config.learning_rate * share)
     optimizer.zero_grad()
     crops, *labels = send(arrays, hardware.device)
     truth = Truth(**dict(zip(Truth.__slots__, labels, strict=True)))

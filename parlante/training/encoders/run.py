@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,7 @@ def train_on_heads(
     *,
     assets: Path,
     hardware: Hardware | None = None,
+    draw_processes: int = 1,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Draw the heads that are not there yet, then train, or go on with a run that was cut off.
@@ -33,6 +35,7 @@ def train_on_heads(
         out: Heads, checkpoint and weights.
         assets: Folder of the head parts.
         hardware: What it trains on; None takes the CPU.
+        draw_processes: That draw heads at once.
         tell: Called with lines for the user.
 
     Returns:
@@ -43,9 +46,12 @@ def train_on_heads(
         FailedPrecondition: Nothing can draw here.
     """
 
-    def drawn(number: int) -> None:
-        if (number + 1) % _TELL_HEADS == 0:
-            tell(f"{number + 1} of {config.num_heads} heads drawn")
+    numbers = itertools.count(1)
+
+    def drawn(_: int) -> None:
+        number = next(numbers)
+        if number % _TELL_HEADS == 0:
+            tell(f"{number} heads drawn, of {config.num_heads} there are to be")
 
     folder = out / "heads"
     draw_heads(
@@ -54,6 +60,7 @@ def train_on_heads(
         num_heads=config.num_heads,
         num_frames=config.frames_per_head,
         seed=config.seed,
+        num_processes=draw_processes,
         progress=drawn,
     )
     data = collect(read_heads(folder, range(config.num_heads)))

@@ -5,14 +5,19 @@ Axis letters: F frames, U units.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
+import multiprocessing
+import os
 import zipfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Self
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -21,7 +26,8 @@ from parlante.models import face_mesh
 from parlante.models.face_crop import cut_face, frame_of_landmarks
 from parlante.synth.assets import HeadPack, load_pack
 from parlante.synth.background import sample_background
-from parlante.synth.landmarks import load_landmark_map
+from parlante.synth.gl import open_context
+from parlante.synth.landmarks import LandmarkMap, load_landmark_map
 from parlante.synth.light import sample_light
 from parlante.synth.performance import FrameScript, arkit_of
 from parlante.synth.renderer import Renderer
@@ -83,9 +89,12 @@ def draw_heads(
     num_frames: int,
     seed: int,
     actions: Actions = sample_actions,
+    num_processes: int = 1,
     progress: Callable[[int], object] = lambda number: None,
 ) -> None:
     """Draw the heads that the folder lacks.
+
+    What a head looks like follows from its number alone, whichever process draws it.
 
     Args:
         assets: Folder of the head parts.
@@ -93,8 +102,9 @@ def draw_heads(
         num_heads: How many there are to be.
         num_frames: F of each.
         seed: Fixes all that is random.
-        actions: Draws what a head does.
-        progress: Called with the number of each head after it.
+        actions: Draws what a head does; a function of a module where processes are started.
+        num_processes: That draw at once, each with its own OpenGL; 1 draws in this one.
+        progress: Called with the number of each head after it; what it raises ends the drawing.
 
     Raises:
         InvalidInput: The folder holds heads of other settings.
@@ -104,18 +114,84 @@ def draw_heads(
     missing = [n for n in range(num_heads) if not _path(folder, n).exists()]
     if not missing:
         return
-    pack = load_pack(assets)
-    studio = Studio.of(pack, load_landmark_map(pack))
-    with Renderer(pack, size_px=RENDER_PX) as renderer:
-        for number in missing:
-            rng = np.random.default_rng([seed, number, 1])
-            frames = actions(studio.pack, rng, num_frames=num_frames)
-            arrays = _draw(studio, renderer, rng, number, frames)
-            part = _path(folder, number).with_suffix(".part")
-            with part.open("wb") as file:
-                np.savez(file, allow_pickle=False, **arrays)
-            part.replace(_path(folder, number))
-            progress(number)
+    marks = load_landmark_map(load_pack(assets))
+    job = _Job(assets, folder, marks, num_frames, seed, actions)
+    if num_processes == 1:
+        with _Drawer(job) as drawer:
+            for number in missing:
+                progress(drawer.draw(number))
+        return
+    open_context().release()  # where none can be started, that is said here
+    # Spawned, as OpenGL does not outlive a fork.
+    context = multiprocessing.get_context("spawn")
+    num_processes = min(num_processes, len(missing))
+    with ProcessPoolExecutor(num_processes, context, _take_job, (job,)) as pool:
+        try:
+            for drawn in as_completed([pool.submit(_draw_in_process, n) for n in missing]):
+                progress(drawn.result())
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What heads are drawn from and with; see `draw_heads`."""
+
+    assets: Path
+    folder: Path
+    marks: LandmarkMap
+    num_frames: int
+    seed: int
+    actions: Actions
+
+
+class _Drawer:
+    """Draws heads by number, one after the other."""
+
+    def __init__(self, job: _Job) -> None:
+        pack = load_pack(job.assets)
+        self._job, self._studio = job, Studio.of(pack, job.marks)
+        self._renderer = Renderer(pack, size_px=RENDER_PX)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._renderer.close()
+
+    def draw(self, number: int) -> int:
+        """Draw a head, write its file, and give its number back."""
+        job = self._job
+        rng = np.random.default_rng([job.seed, number, 1])
+        frames = job.actions(self._studio.pack, rng, num_frames=job.num_frames)
+        arrays = _draw(self._studio, self._renderer, rng, number, frames)
+        part = _path(job.folder, number).with_suffix(".part")
+        with part.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        part.replace(_path(job.folder, number))
+        return number
+
+
+_job_of_process: _Job | None = None
+
+
+def _take_job(job: _Job) -> None:
+    """Begin a process that draws; the others take the other cores."""
+    global _job_of_process
+    _job_of_process = job
+    cv2.setNumThreads(1)
+    os.environ.setdefault("LP_NUM_THREADS", "1")  # of Mesa's software rasteriser
+
+
+@functools.cache
+def _drawer_of_process() -> _Drawer:
+    assert _job_of_process is not None
+    return _Drawer(_job_of_process)
+
+
+def _draw_in_process(number: int) -> int:
+    return _drawer_of_process().draw(number)
 
 
 def read_heads(folder: Path, numbers: range) -> list[Head]:

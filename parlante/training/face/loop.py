@@ -21,6 +21,7 @@ from parlante.models.face_features import PartNet, load_part_net, save_part_net
 from parlante.models.face_net import FaceNet
 from parlante.models.face_weights import save_face_net
 from parlante.training.checkpoint import Checkpoint, follow, moved, save_checkpoint
+from parlante.training.clock import Clock
 from parlante.training.device import Hardware
 from parlante.training.face.batches import RegionBatch, draw_batch, take_batch
 from parlante.training.face.cache import RegionData
@@ -77,7 +78,7 @@ def train_face(
     (out / "config.json").write_text(config.to_json(), "utf-8")
     steps = range(0 if stored is None else stored.step, config.num_steps)
     path = out / "face.safetensors"
-    clock = _Clock(config)
+    clock = Clock(config.num_steps, config.max_minutes)
     # First of all, as processes are to be forked before a GPU is used.
     with feed(config, splits, steps, hardware) as batches:
         torch.manual_seed(config.seed)
@@ -116,22 +117,6 @@ def _judges(config: FaceTrainingConfig, path: Path, device: torch.device) -> Jud
     judges = Judges(device, config.judge_rate)
     judges.load(path)
     return judges
-
-
-class _Clock:
-    """Which step of the whole run a step counts as, by number and by the clock."""
-
-    def __init__(self, config: FaceTrainingConfig) -> None:
-        self._num_steps = config.num_steps
-        self._seconds = None if config.max_minutes is None else 60.0 * config.max_minutes
-        self._started = time.monotonic()
-
-    def place(self, step: int) -> int:
-        """The step itself, or that of a run that would be as far as the clock is."""
-        if self._seconds is None:
-            return step
-        done = (time.monotonic() - self._started) / self._seconds
-        return max(step, min(round(done * self._num_steps), self._num_steps - 1))
 
 
 def _begin(

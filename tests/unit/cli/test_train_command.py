@@ -161,9 +161,15 @@ def test_train_encoders_takes_the_packaged_config(
     made: list[tuple[Any, ...]] = []
 
     def on_heads(
-        config: Any, out: Path, *, assets: Path, hardware: Hardware, tell: Callable[[str], None]
+        config: Any,
+        out: Path,
+        *,
+        assets: Path,
+        hardware: Hardware,
+        draw_processes: int,
+        tell: Callable[[str], None],
     ) -> Path:
-        made.append((config.frames_per_head, assets))
+        made.append((config.frames_per_head, assets, draw_processes))
         tell("4000 pictures of 200 heads")
         return out / "encoders.safetensors"
 
@@ -173,7 +179,10 @@ def test_train_encoders_takes_the_packaged_config(
     assert code == 2
     assert "--heads" in err
     monkeypatch.setenv("PARLANTE_HEADS", "somewhere")
-    code, out, _ = parlante("train", "encoders", "--out", tmp_path)
+    code, out, _ = parlante("train", "encoders", "--out", tmp_path, "--draw-processes", "3")
     assert code == 0
     assert out.splitlines()[-1] == f"weights in {tmp_path / 'encoders.safetensors'}"
-    assert made == [(20, Path("somewhere"))]
+    assert made == [(20, Path("somewhere"), 3)]
+    code, _, err = parlante("train", "encoders", "--out", tmp_path, "--draw-processes", "0")
+    assert code == 2
+    assert "--draw-processes" in err

@@ -57,6 +57,32 @@ def test_heads_are_drawn_once_and_labelled(heads, pack, opengl, tmp_path, monkey
     assert np.array_equal(read_heads(again, range(1))[0].images, first.images)
     with pytest.raises(InvalidInput):
         draw_heads(heads, tmp_path, num_heads=3, num_frames=4, seed=5)
+    check_processes(heads, tmp_path, **options)
     (tmp_path / "head-00001.npz").write_bytes(b"broken")
     with pytest.raises(InvalidInput):
         read_heads(tmp_path, range(3))
+
+
+def check_processes(heads, one_by_one, **options):
+    """Processes draw the same heads, and end when the caller has enough of them."""
+
+    class Enough(Exception):
+        pass
+
+    folder, made = one_by_one / "processes", []
+
+    def progress(number):
+        made.append(number)
+        if len(made) > 1:
+            raise Enough
+
+    with pytest.raises(Enough):
+        draw_heads(heads, folder, num_heads=40, **options, num_processes=2, progress=progress)
+    assert len(list(folder.glob("*.npz"))) < 40
+    assert not list(folder.glob("*.part"))
+    draw_heads(heads, folder, num_heads=3, **options, num_processes=2)
+    pairs = zip(*(read_heads(path, range(3)) for path in (one_by_one, folder)), strict=True)
+    for alone, together in pairs:
+        assert np.array_equal(alone.images, together.images)
+        assert np.array_equal(alone.landmarks, together.landmarks)
+        assert alone.metadata == together.metadata

@@ -20,6 +20,7 @@ from parlante.models.face_codes import (
 )
 from parlante.models.face_codes_weights import load_face_codes
 from parlante.models.face_coefficients import load_reference, rotation_matrix
+from parlante.training.checkpoint import load_checkpoint
 from parlante.training.device import Hardware
 from parlante.training.encoders import loop
 from parlante.training.encoders.augment import make_move, moved, spoil
@@ -170,6 +171,29 @@ def test_a_run_that_was_cut_off_ends_as_an_unbroken_one(data, tmp_path, monkeypa
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     with pytest.raises(InvalidInput):
         train_encoders(replace(config, model=FaceCodesConfig()), data, tmp_path / "cut")
+
+
+@pytest.mark.slow
+def test_a_run_ends_by_the_clock(data, tmp_path, monkeypatch):
+    seconds = iter(range(1000))
+    monkeypatch.setattr("parlante.training.clock.time.monotonic", lambda: next(seconds))
+    config = EncodersConfig(
+        model=TINY, num_heads=6, frames_per_head=4, num_steps=100_000, max_minutes=0.2,
+        heads_per_batch=3, held_out=3, checkpoint_steps=100_000, warmup_steps=2, bfloat16=False,
+    )  # fmt: skip
+    assert train_encoders(config, data, tmp_path).is_file()
+    stored = load_checkpoint(tmp_path / "checkpoint.pt")
+    assert stored is not None
+    assert 3 < stored.step < 20
+    with pytest.raises(InvalidInput, match="max_minutes"):
+        replace(config, max_minutes=0.0)
+
+
+def test_the_rate_rises_by_steps_and_falls_by_the_clock():
+    config = EncodersConfig(num_steps=1000, warmup_steps=10, learning_rate=1.0)
+    assert loop._rate(config, 0, 500) == pytest.approx(0.1)
+    assert loop._rate(config, 10, 10) == pytest.approx(1.0)
+    assert loop._rate(config, 20, 999) == pytest.approx(0.02, abs=1e-3)
 
 
 def stop_after(monkeypatch, config, data, out, steps):
