@@ -170,7 +170,7 @@ def test_train_encoders_takes_the_packaged_config(
         tell: Callable[[str], None],
     ) -> Path:
         made.append((config.frames_per_head, assets, draw_processes))
-        tell("4000 pictures of 200 heads")
+        tell("30000 pictures of 3000 heads")
         return out / "encoders.safetensors"
 
     monkeypatch.setattr("parlante.training.encoders.run.train_on_heads", on_heads)
@@ -182,7 +182,7 @@ def test_train_encoders_takes_the_packaged_config(
     code, out, _ = parlante("train", "encoders", "--out", tmp_path, "--draw-processes", "3")
     assert code == 0
     assert out.splitlines()[-1] == f"weights in {tmp_path / 'encoders.safetensors'}"
-    assert made == [(20, Path("somewhere"), 3)]
+    assert made == [(10, Path("somewhere"), 3)]
     code, _, err = parlante("train", "encoders", "--out", tmp_path, "--draw-processes", "0")
     assert code == 2
     assert "--draw-processes" in err
