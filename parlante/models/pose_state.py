@@ -21,11 +21,11 @@ from parlante.types import FRAME_RATE_HZ, Controls, Driving, Float32Array
 
 # Generated pushes do not know where the head is, so that small errors add up to wide drifts: what
 # is shown relaxes sooner than what was learnt from.
-SHOWN_LEAK: Final = math.exp(-1.0 / (1.75 * FRAME_RATE_HZ))
+SHOWN_LEAK: Final = math.exp(-1.0 / (2.0 * FRAME_RATE_HZ))
 PUSH_SHARE: Final = 0.92  # of a generated push: heads go as far as people's, no faster
 # Share of a new push that acts in its frame: heads have mass. It also takes the grain out of block
 # borders, where the generator's velocity is least sure (twice the second difference without it).
-HEAD_AGILITY: Final = 0.29
+HEAD_AGILITY: Final = 0.22
 # Of the way to a new intensity, per frame: motion, expression, mouth, blinks. A head that is told
 # to be still returns over some frames, or it would snap.
 INTENSITY_SHARE: Final = 1.0 - np.exp(-np.array([6.0, 10.0, 10.0, 10.0]) / FRAME_RATE_HZ)

@@ -194,15 +194,17 @@ def test_mel_bands_follow_the_pitch_of_a_tone():
 
 
 def test_head_latents_come_back_as_motion():
-    """But for the head's mass, which costs a frame and a sixth, and slow drifts."""
+    """But for the head's mass, which costs two frames and a quarter of the
+    fastest movement, and slow drifts.
+    """
     time_s = np.arange(200) / 25
     track = 0.1 * np.stack([np.sin(2 * np.pi * hz * time_s) for hz in (0.6, 0.9, 1.2)] * 2, axis=1)
     latents = np.zeros((200, LATENT_DIM), np.float32)
     latents[:, HEAD_SLICE] = head_latents((track / PUSH_SHARE).astype(np.float32))
     values, _ = to_channels(latents, Controls(), PoseState())
-    for shown, wanted in zip(values[101:, :3].T, track[100:-1, :3].T, strict=True):
+    for shown, wanted in zip(values[102:, :3].T, track[100:-2, :3].T, strict=True):
         assert np.corrcoef(shown, wanted)[0, 1] > 0.96
-        assert shown.std() == pytest.approx(wanted.std(), rel=0.2)
+        assert shown.std() == pytest.approx(wanted.std(), rel=0.3)
 
 
 def test_a_tilt_starts_against_its_turn():
