@@ -2,7 +2,7 @@
 
 `train motion` makes the model that turns a voice into motion, `train face` the network that
 retouches mouth, eyes and contour of a rendered frame, `train encoders` the one that reads pose,
-gaze, dynamics and identity off a picture.
+gaze, dynamics and identity off a picture, `train voices` the one that tells voices from music.
 
 A run that was cut off goes on where it stopped when the same command is given again.
 """
@@ -28,7 +28,9 @@ NO_START: Final = "none"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the targets of the command."""
-    targets = parser.add_subparsers(dest="target", required=True, metavar="motion|face|encoders")
+    targets = parser.add_subparsers(
+        dest="target", required=True, metavar="motion|face|encoders|voices"
+    )
     motion = targets.add_parser(
         "motion",
         help="the model that turns a voice into motion",
@@ -66,13 +68,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="WEIGHTS",
         help="weights that hear where phonemes are, for a config whose corpora say realign",
     )
-    motion.add_argument(
-        "--corpus-cache",
-        type=Path,
-        default=default_store_dir().parent / "corpus",
-        metavar="DIR",
-        help="where synthetic speech is kept (default: %(default)s)",
-    )
+    _configure_cache(motion)
     motion.add_argument("--num-threads", type=int, default=1, metavar="N", help="default: 1")
     _configure_hardware(motion)
     motion.add_argument(
@@ -85,6 +81,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _configure_face(targets.add_parser("face", help="the network that retouches frames"))
     encoders = targets.add_parser("encoders", help="the network that reads motion off pictures")
     _configure_encoders(encoders)
+    _configure_voices(targets.add_parser("voices", help="the network that tells voices from music"))
+
+
+def _configure_cache(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--corpus-cache",
+        type=Path,
+        default=default_store_dir().parent / "corpus",
+        metavar="DIR",
+        help="where synthetic speech is kept (default: %(default)s)",
+    )
 
 
 def _configure_hardware(parser: argparse.ArgumentParser) -> None:
@@ -163,6 +170,21 @@ def _configure_encoders(encoders: argparse.ArgumentParser) -> None:
     _configure_hardware(encoders)
 
 
+def _configure_voices(voices: argparse.ArgumentParser) -> None:
+    voices.add_argument(
+        "--config", type=Path, metavar="FILE", help="the run as JSON (default: voices.json)"
+    )
+    voices.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="checkpoint and weights; taken up again if it is there",
+    )
+    _configure_cache(voices)
+    voices.add_argument("--num-threads", type=int, default=1, metavar="N", help="default: 1")
+
+
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     if args.num_threads < 1:
@@ -176,6 +198,9 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.target == "encoders":
         print(f"weights in {_train_encoders(args)}")
+        return 0
+    if args.target == "voices":
+        print(f"weights in {_train_voices(args)}")
         return 0
     start = _start_of(args)
     weights = _on_speech(args, start) if args.videos is None else _on_videos(args, start)
@@ -244,6 +269,14 @@ def _train_encoders(args: argparse.Namespace) -> Path:
         draw_processes=args.draw_processes,
         tell=lambda line: print(line, flush=True),
     )
+
+
+def _train_voices(args: argparse.Namespace) -> Path:
+    from parlante.training.voices.config import read_voices_config
+    from parlante.training.voices.run import DEFAULT_CONFIG, train_voices
+
+    config = read_voices_config(args.config or DEFAULT_CONFIG)
+    return train_voices(config, args.out, args.corpus_cache)
 
 
 def _on_speech(args: argparse.Namespace, start: Path | None) -> Path:

@@ -26,6 +26,7 @@ from parlante.models.layers.causal_conv import FRAME_CONTEXT, AudioEncoder
 from parlante.models.motion_space import CONDITION_DIM, CONDITION_GROUPS, LATENT_DIM, MOUTH
 from parlante.models.speech_encoder import SpeechEncoder, SpeechProjection
 from parlante.models.viseme_names import VISEMES
+from parlante.models.voice_net import VoiceNet
 
 BLOCK_FRAMES: Final = 2  # 80 ms: an answer within 160 ms, look-ahead included
 NUM_GROUPS: Final = len(CONDITION_GROUPS) + 2  # and audio, and the past
@@ -129,16 +130,21 @@ class MotionDiT(nn.Module):
     Args:
         config: Its size.
         speech_encoder: Gives the features that `read_audio` takes; None takes mel features.
+        voice_net: Tells streams whether a voice is heard; None takes all that sounds for one.
     """
 
     def __init__(
-        self, config: MotionDiTConfig, speech_encoder: SpeechEncoder | None = None
+        self,
+        config: MotionDiTConfig,
+        speech_encoder: SpeechEncoder | None = None,
+        voice_net: VoiceNet | None = None,
     ) -> None:
         super().__init__()
         self.config = config
         W, A = config.width, config.audio_width
-        # In a tuple, so that its weights are not among this module's: they have files of their own.
-        self._speech_encoder = (speech_encoder,)
+        # In a tuple, so that their weights are not among this module's: they have files of their
+        # own.
+        self._others = (speech_encoder, voice_net)
         self.audio_encoder = (
             AudioEncoder(A) if speech_encoder is None else SpeechProjection(speech_encoder.width, A)
         )
@@ -163,7 +169,12 @@ class MotionDiT(nn.Module):
     @property
     def speech_encoder(self) -> SpeechEncoder | None:
         """The pretrained encoder that hears in place of our own, if there is one."""
-        return self._speech_encoder[0]
+        return self._others[0]
+
+    @property
+    def voice_net(self) -> VoiceNet | None:
+        """What tells streams whether a voice is heard."""
+        return self._others[1]
 
     @property
     def mel_encoder(self) -> AudioEncoder:

@@ -17,6 +17,7 @@ from parlante.errors import FailedPrecondition
 from parlante.models.motion_dit import MotionDiT, MotionDiTConfig
 from parlante.models.motion_sampling import SamplerConfig
 from parlante.models.speech_encoder import SpeechEncoder, SpeechEncoderConfig
+from parlante.models.voice_net import load_voice_net
 from parlante.types import MOTION_SPACE
 
 ARCHITECTURE: Final = "3"  # of the network, raised when old weights no longer fit
@@ -58,7 +59,8 @@ def load_weights(
         speech_encoder: Folder of the encoder; None takes the one it was trained with.
 
     Returns:
-        The network in float32, evaluation mode, and the hex SHA-256 of the file.
+        The network in float32, evaluation mode, with the packaged `VoiceNet`, and the hex SHA-256
+        of the files of both.
 
     Raises:
         ValueError: The file is of another motion space or architecture.
@@ -88,10 +90,14 @@ def load_weights(
             reason="SPEECH_ENCODER_NOT_USED",
             field="speech_encoder",
         )
-    model = MotionDiT(config, None if wanted is None else SpeechEncoder.load(wanted))
+    encoder = None if wanted is None else SpeechEncoder.load(wanted)
+    voice_net, voice_digest = load_voice_net()
+    model = MotionDiT(config, encoder, voice_net)
     model.load_state_dict(state)
     model.eval()
-    return model, hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256(path.read_bytes())
+    digest.update(voice_digest.encode())
+    return model, digest.hexdigest()
 
 
 def load_matching(model: MotionDiT, path: Path) -> None:

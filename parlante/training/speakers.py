@@ -15,6 +15,7 @@ from parlante.training.espeak import Espeak, Voice
 from parlante.training.neural_voices import NeuralVoices
 from parlante.training.recorded_voices import HELD_OUT_VOICES, TRAINING_VOICES, RecordedVoices
 from parlante.training.speech import Speech
+from parlante.training.sung_speech import sing
 from parlante.training.texts import pick_language, pick_text
 
 
@@ -60,12 +61,28 @@ def indonesian(romaji: str) -> str:
     return romaji.replace("sh", "sy").replace("ch", "c").replace("ou", "oo")
 
 
+class MadeToSing:
+    """Speakers of other populations, with throats of other sizes, who sing what they would say."""
+
+    def __init__(self) -> None:
+        voices = NeuralVoices({"hibari": 3.0, "piper": 2.0})
+        self._others = (RecordedVoices(TRAINING_VOICES), EspeakSpeakers(), voices)
+
+    def draw(self, rng: np.random.Generator) -> Iterator[Speech]:
+        """Draw one speaker, who sings one thing after another without end."""
+        speaker = self._others[int(rng.integers(len(self._others)))]
+        size = float(np.exp(rng.normal(0.0, 0.08)))
+        for speech in speaker.draw(rng):
+            yield sing(speech, rng, size=size)
+
+
 _POPULATIONS: Final[dict[str, Callable[[], Speakers]]] = {
     "espeak": EspeakSpeakers,
     "recorded": lambda: RecordedVoices(TRAINING_VOICES),
     "neural": lambda: NeuralVoices({"kokoro": 1.0}),
     "light_neural": lambda: NeuralVoices({"hibari": 3.0, "piper": 2.0}),
     "sung": lambda: NeuralVoices({"song": 1.0}),
+    "vocoded": MadeToSing,
     "held_out": lambda: RecordedVoices(HELD_OUT_VOICES),
 }
 POPULATIONS: Final = tuple(_POPULATIONS)
@@ -76,12 +93,12 @@ def open_speakers(population: str) -> Speakers:
 
     Args:
         population: "espeak"; "recorded", voices of flite and festival; "neural" and "light_neural",
-            those of `neural_voices`; "sung", one of them that sings; or "held_out", two recorded
-            ones that training never hears.
+            those of `neural_voices`; "sung", one of them that sings; "vocoded", speakers who
+            are made to sing; or "held_out", two recorded ones that training never hears.
 
     Raises:
         ValueError: There is no such population.
-        EngineMissing: flite or festival is not installed.
+        EngineMissing: flite, festival or the extra `voices` is not installed.
     """
     if population not in _POPULATIONS:
         raise ValueError(f"speakers must be one of {POPULATIONS}; got {population!r}")

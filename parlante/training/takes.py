@@ -27,7 +27,10 @@ logger = logging.getLogger(__name__)
 CLIP_FRAMES: Final = 800  # 32 s
 CLIP_SAMPLES: Final = CLIP_FRAMES * SAMPLES_PER_FRAME
 VERSION: Final = 6  # of what is drawn; part of the folder's name
-ACCOMPANIED: Final = {"sung": 0.6}  # share of a population's clips with music under the voice
+ACCOMPANIED: Final = {
+    "sung": 0.6,
+    "vocoded": 0.6,
+}  # share of a population's clips with music under the voice
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -71,6 +71,7 @@ def dump(state: SessionState, *, bundle_digest: str, rate_hz: int) -> bytes:
         "glided": state.glided,
         "latents": state.latents,
         "heard": state.heard,
+        "voice_memory": state.voice_memory,
         **({"sound": state.sound} if len(state.sound) else {}),
         **pose,
     }
@@ -203,6 +204,7 @@ def _build(
             heard=take("heard", np.float32, None),
             heard_samples=whole("heard_samples", 0, long_ago),
             sure=sure,
+            voice_memory=take("voice_memory", np.float16, session.num_remembered(model)),
         )
 
 

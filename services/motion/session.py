@@ -44,7 +44,8 @@ from parlante.models.motion_space import (
 )
 from parlante.models.pose_state import MOUTH_INTENSITY, PoseState
 from parlante.models.speech_encoder import SpeechEncoder
-from parlante.models.voices import SURE, certainty, rest_without_voice
+from parlante.models.voice_net import EARLIER_HOPS, VoiceNet
+from parlante.models.voices import SURE, follow, rest_without_voice
 from parlante.types import (
     FRAME_DURATION_US,
     FRAME_RATE_HZ,
@@ -88,7 +89,8 @@ class SessionState:
         listener: How loud the user is.
         heard: float32 [K], mean square of the user's sound in the next block's frames and later.
         heard_samples: Where the user's sound ends, at the input's rate.
-        sure: How sure of a voice the reader was at the last frame, see `voices`.
+        sure: How sure it was at the last frame that there is a voice, see `voices`.
+        voice_memory: float16 [H], what `VoiceNet` remembers; empty where there is none.
     """
 
     seed: int
@@ -110,6 +112,7 @@ class SessionState:
     heard: Float32Array = field(default_factory=lambda: np.zeros(0, np.float32))
     heard_samples: int = 0
     sure: float = SURE
+    voice_memory: npt.NDArray[np.float16] = field(default_factory=lambda: np.zeros(0, np.float16))
 
 
 @torch.inference_mode()
@@ -134,6 +137,7 @@ def start(config: MotionConfig, resampler: Resampler, model: MotionDiT) -> Sessi
         latents=np.zeros((0, LATENT_DIM), np.float16),
         cache=model.empty_cache(1),
         pose=_at_rest(PoseState.settled(config.controls)),
+        voice_memory=np.zeros(num_remembered(model), np.float16),
     )
 
 
@@ -157,6 +161,11 @@ def num_sound(look: int, model: MotionDiT) -> int:
         return 0
     ahead = look_ahead_samples(look)
     return model.speech_encoder.config.context_samples + BLOCK_SAMPLES + ahead - SPAN_SAMPLES
+
+
+def num_remembered(model: MotionDiT) -> int:
+    """Numbers of `SessionState.voice_memory`."""
+    return 0 if model.voice_net is None else model.voice_net.config.hidden
 
 
 def choose_look(budget_ms: int, resampler: Resampler) -> int:
@@ -245,6 +254,7 @@ def advance(
 def begin(state: SessionState, model: MotionDiT) -> tuple[Draft | None, SessionState]:
     """Read the next block's sound and controls; None for one that only warms up."""
     index = state.block_index
+    sure, state = _hear(state, model)
     speech: Tensor | None
     if model.speech_encoder is None:
         speech, state = _read_mel(state, model)
@@ -253,9 +263,8 @@ def begin(state: SessionState, model: MotionDiT) -> tuple[Draft | None, SessionS
     if speech is None or index < 0:
         return None, state
     controls, state = _conditions(state)
-    sure = certainty(model.names_of(speech)[0].numpy(), state.sure)
-    draft = Draft(Place(state.seed, index), speech, controls, _sounding(state, model), sure)
-    return draft, replace(state, sure=float(sure[-1]))
+    draft = Draft(Place(state.seed, index), speech, controls, _sounding(state), sure)
+    return draft, state
 
 
 @torch.inference_mode()
@@ -282,32 +291,43 @@ def finish(
     return block, replace(state, latents=past, cache=cache, pose=pose)
 
 
-def _read_mel(state: SessionState, model: MotionDiT) -> tuple[Tensor, SessionState]:
-    """Read the block's sound with our own encoder."""
+def _hear(state: SessionState, model: MotionDiT) -> tuple[Float32Array, SessionState]:
+    """Take in the features of the block's sound: how sure of a voice [T], and the next state."""
     audio = state.audio[:SPAN_SAMPLES].astype(np.float32) / np.float32(32768.0)
     fresh, normaliser = normalise(mel_energies(audio)[None], state.normaliser)
     features = np.concatenate([state.features[BLOCK_HOPS:], quantise(fresh[0])])
-    window = torch.from_numpy(dequantise(features[-(HOP_CONTEXT + BLOCK_HOPS) :]))[None]
+    state = replace(state, features=features, normaliser=normaliser)
+    if model.voice_net is None:
+        return np.full(BLOCK_FRAMES, SURE, np.float32), state
+    chances, memory = _voices(state, model.voice_net)
+    sure = follow(chances, state.sure)
+    return sure, replace(state, sure=float(sure[-1]), voice_memory=memory)
+
+
+def _voices(state: SessionState, net: VoiceNet) -> tuple[Float32Array, npt.NDArray[np.float16]]:
+    """How likely there is a voice in each frame [T] of the features' last block, and its memory."""
+    window = dequantise(state.features[-(EARLIER_HOPS + BLOCK_HOPS) :])
+    before = torch.from_numpy(state.voice_memory.astype(np.float32))[None, None]
+    logits, memory = net(torch.from_numpy(window)[None], before)
+    return torch.sigmoid(logits)[0].numpy(), memory[0, 0].numpy().astype(np.float16)
+
+
+def _read_mel(state: SessionState, model: MotionDiT) -> tuple[Tensor, SessionState]:
+    """Read the block's sound with our own encoder."""
+    window = dequantise(state.features[-(HOP_CONTEXT + BLOCK_HOPS) :])
     speech, half_encoded = model.read_audio_live(
-        window, state.half_encoded, _look_tensor(state.look)
+        torch.from_numpy(window)[None], state.half_encoded, _look_tensor(state.look)
     )
     return speech, replace(
         state,
         audio=state.audio[BLOCK_SAMPLES:],
         block_index=state.block_index + 1,
-        normaliser=normaliser,
-        features=features,
         half_encoded=half_encoded,
     )
 
 
-def _sounding(state: SessionState, model: MotionDiT) -> npt.NDArray[np.bool_]:
-    """In which frames [T] of the block that was just read there is sound close by.
-
-    A pretrained encoder's streams keep no features that could tell: their lips never linger.
-    """
-    if model.speech_encoder is not None:
-        return np.zeros(BLOCK_FRAMES, bool)
+def _sounding(state: SessionState) -> npt.NDArray[np.bool_]:
+    """In which frames [T] of the block that was just read there is sound close by."""
     return sounds_near(dequantise(state.features), BLOCK_FRAMES, look_ahead_samples(state.look))
 
 

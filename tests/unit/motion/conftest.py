@@ -11,6 +11,7 @@ import torch
 
 from parlante.models.motion_dit import MotionDiT, MotionDiTConfig
 from parlante.models.motion_sampling import SamplerConfig
+from parlante.models.voice_net import VoiceNet, VoiceNetConfig
 from parlante.types import AudioChunk, MotionConfig, MotionInput
 from services.motion.engine import MotionEngine
 
@@ -25,7 +26,8 @@ TINY = MotionDiTConfig(
 def tiny_model() -> MotionDiT:
     """A network whose every part, also those that start at zero, does something."""
     torch.manual_seed(7)
-    model = MotionDiT(TINY)
+    voice_net = VoiceNet(VoiceNetConfig(narrow=8, width=8, hidden=6)).eval().requires_grad_(False)
+    model = MotionDiT(TINY, voice_net=voice_net)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
