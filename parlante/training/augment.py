@@ -101,10 +101,14 @@ def _mask(rng: np.random.Generator) -> np.ndarray:
     return gain
 
 
+def loudness_of(energy: np.ndarray) -> float:
+    """Mean energy over the bands of the louder half of [N, M]; above 0."""
+    return float(np.percentile(energy.mean(axis=1), 85)) + 1e-3
+
+
 def _relative(energy: np.ndarray, other: np.ndarray, snr_db: float) -> float:
     """Factor that puts `other` snr_db below the louder half of `energy`."""
-    loud = float(np.percentile(energy.mean(axis=1), 85)) + 1e-3
-    return loud / (float(other.mean()) + 1e-3) * 10 ** (-snr_db / 10)
+    return loudness_of(energy) / (float(other.mean()) + 1e-3) * 10 ** (-snr_db / 10)
 
 
 def _noise(energy: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -206,16 +206,29 @@ def _overheard(take: Take) -> Float32Array:
     return listen((frames**2).mean(axis=1), ListenerState())[0]
 
 
+def log_mel(audio: Float32Array) -> Float32Array:
+    """Hear a clip.
+
+    Args:
+        audio: [S] at 16 kHz, 32 s and a little more; what is missing at its end is silence.
+
+    Returns:
+        float32 [N, M], natural log of energy above the floor.
+    """
+    span = (CLIP_FRAMES * HOPS_PER_FRAME - 1) * HOP_SAMPLES + WINDOW_SAMPLES
+    sound = audio[FIRST_WINDOW_SAMPLE : FIRST_WINDOW_SAMPLE + span]
+    energies = mel_energies(np.pad(sound, (0, span - len(sound))))
+    return np.asarray(np.log(np.maximum(energies, ENERGY_FLOOR) / ENERGY_FLOOR))
+
+
 def _clip(take: Take, user: Float32Array, num_performances: int, rng: np.random.Generator) -> _Clip:
-    padded = np.concatenate([take.audio[FIRST_WINDOW_SAMPLE:], np.zeros(4096, np.float32)])
-    energies = mel_energies(padded)[: CLIP_FRAMES * HOPS_PER_FRAME]
-    log_mel = np.log(np.maximum(energies, ENERGY_FLOOR) / ENERGY_FLOOR)
     mouth = mouth_targets(take.phones, CLIP_FRAMES, take.amplitude)
     activity, loudness = _activity(take)
     user = user * (1.0 - 0.85 * activity[:, None])
     performances = [_perform(mouth, activity, loudness, user, rng) for _ in range(num_performances)]
     latents, conditions = (np.stack(part) for part in zip(*performances, strict=True))
-    return log_mel, latents, conditions, activity, viseme_labels(take.phones, CLIP_FRAMES)
+    labels = viseme_labels(take.phones, CLIP_FRAMES)
+    return log_mel(take.audio), latents, conditions, activity, labels
 
 
 def _perform(

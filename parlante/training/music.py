@@ -20,11 +20,11 @@ import numpy as np
 from parlante.training.speech import EngineMissing, find_program
 from parlante.types import MODEL_SAMPLE_RATE_HZ, Float32Array
 
-__all__ = ["SOUND_FONT", "play", "write_piece"]
+__all__ = ["DRUMS", "SOUND_FONT", "play", "write_piece"]
 
 SOUND_FONT: Final = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
 _TICKS: Final = 480  # of a beat
-_DRUMS: Final = 9  # the channel that General MIDI gives to drums
+DRUMS: Final = 9  # the channel that General MIDI gives to drums
 _SCALES: Final = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10), (0, 2, 3, 5, 7, 9, 10))
 _CHORDS: Final = (
     (0, 4, 5, 3),
@@ -43,7 +43,7 @@ _LEADS: Final = (
     84, 86, 87, 104, 105, 107, 108, 109, 110, 111, 114,
 )  # fmt: skip
 _KICK, _SNARE, _HAT, _CRASH = (35, 36), (38, 40, 37, 39), (42, 44, 46, 51, 70), 49
-_MODULATION, _VOLUME, _EXPRESSION = 1, 7, 11
+_VOLUME, _EXPRESSION = 7, 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +213,7 @@ def _bass(channel: int, harmony: _Harmony, num_beats: float, rng: np.random.Gene
 
 def _drums(channel: int, harmony: _Harmony, num_beats: float, rng: np.random.Generator) -> _Track:
     """Kick, snare, hat."""
-    track = _Track(_DRUMS, None, int(rng.uniform(60, 120)))
+    track = _Track(DRUMS, None, int(rng.uniform(60, 120)))
     kick, snare, hat = (int(rng.choice(which)) for which in (_KICK, _SNARE, _HAT))
     extra = rng.random(16) < 0.2
     for index, beat in enumerate(np.arange(0.0, num_beats, 0.25)):

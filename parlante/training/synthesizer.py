@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import lfilter, sawtooth, square
 
+from parlante.training.music import DRUMS
 from parlante.types import MODEL_SAMPLE_RATE_HZ, Float32Array
 
 __all__ = ["play_electronic"]
 
-_DRUMS: Final = 9
 _TAIL_S: Final = 0.4
 Array = npt.NDArray[np.float64]
 
@@ -75,7 +75,7 @@ def play_electronic(piece: mido.MidiFile, rng: np.random.Generator) -> Float32Ar
     length_s = max((note.end_s for track in tracks for note in track), default=0.0) + _TAIL_S
     mix = np.zeros(int(length_s * MODEL_SAMPLE_RATE_HZ) + 1)
     for track, notes in zip(piece.tracks, tracks, strict=True):
-        is_drums = any(getattr(message, "channel", 0) == _DRUMS for message in track)
+        is_drums = any(getattr(message, "channel", 0) == DRUMS for message in track)
         patch, level = _draw_patch(rng), rng.uniform(0.3, 1.0)
         for note in notes:
             sound = _drum(note, rng) if is_drums else _play(note, patch)

@@ -15,13 +15,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from parlante.models.audio_features import (
-    ENERGY_FLOOR,
-    HOP_SAMPLES,
-    HOPS_PER_FRAME,
-    WINDOW_SAMPLES,
-    mel_energies,
-)
 from parlante.models.motion_space import (
     CONDITION_DIM,
     CONDITION_GROUPS,
@@ -30,7 +23,7 @@ from parlante.models.motion_space import (
     head_latents,
 )
 from parlante.models.pose_state import PUSH_SHARE
-from parlante.training.corpus import FIRST_WINDOW_SAMPLE
+from parlante.training.corpus import log_mel
 from parlante.training.takes import CLIP_FRAMES, CLIP_SAMPLES
 from parlante.training.videos.performance import Performance
 from parlante.training.visemes import UNKNOWN_VISEME
@@ -107,7 +100,7 @@ def assemble(scenes: list[Scene]) -> Clips:
             break
         rows.append(
             (
-                _log_mel(sound).astype(np.float16),
+                log_mel(sound).astype(np.float16),
                 latents[frames][None].astype(np.float16),
                 conditions[frames][None].astype(np.float16),
                 active[frames].astype(np.float16),
@@ -206,14 +199,6 @@ def _conditions(performance: Performance) -> Float32Array:
     out[:, gaze] = performance.gaze / 0.3
     out[:, distance] = performance.log_distance[:, None] / 0.4
     return out
-
-
-def _log_mel(audio: Float32Array) -> Float32Array:
-    """As the corpus has it: float32 [N, M], natural log above the floor."""
-    num_hops = CLIP_FRAMES * HOPS_PER_FRAME
-    span = (num_hops - 1) * HOP_SAMPLES + WINDOW_SAMPLES
-    energies = mel_energies(audio[FIRST_WINDOW_SAMPLE : FIRST_WINDOW_SAMPLE + span])
-    return np.asarray(np.log(np.maximum(energies, ENERGY_FLOOR) / ENERGY_FLOOR))
 
 
 def _activity(audio: Float32Array) -> Float32Array:

@@ -20,7 +20,7 @@ from parlante.models.audio_features import (
     normalise,
 )
 from parlante.models.voice_net import EARLIER_HOPS
-from parlante.training.augment import augment
+from parlante.training.augment import augment, loudness_of
 from parlante.training.voices.sounds import Clips, Sounds
 from parlante.types import Float32Array
 
@@ -128,12 +128,8 @@ def _music(music: Clips, num_frames: int, rng: np.random.Generator) -> Array:
 def _accompaniment(voice: Array, music: Clips, num_frames: int, rng: np.random.Generator) -> Array:
     """Music under a voice [N, M], in three of ten crops not from begin to end."""
     energy = _music(music, num_frames, rng)
-    energy *= _level(voice) / _level(energy) * 10 ** (-rng.uniform(*SNR_DB) / 10)
+    energy *= loudness_of(voice) / loudness_of(energy) * 10 ** (-rng.uniform(*SNR_DB) / 10)
     return _faded(energy, _one_side(num_frames, rng)) if rng.random() < 0.3 else energy
-
-
-def _level(energy: Array) -> float:
-    return float(np.percentile(energy.mean(axis=1), 85)) + 1e-3
 
 
 def _one_side(num_frames: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:

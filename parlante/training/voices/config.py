@@ -60,9 +60,10 @@ class VoicesConfig:
                 raise bad_config(name, "at least 1", getattr(self, name))
         if not self.spoken or min(self.spoken.values()) < 1:
             raise bad_config("spoken", "clips by population, at least 1 of each", self.spoken)
-        for population in (*self.spoken, *self.sung):
-            if population not in POPULATIONS:
-                raise bad_config("spoken", f"of {POPULATIONS}", population)
+        for name in ("spoken", "sung"):
+            for population in getattr(self, name):
+                if population not in POPULATIONS:
+                    raise bad_config(name, f"of {POPULATIONS}", population)
         if self.num_sampled + self.num_electronic < 1:
             raise bad_config("num_sampled", "at least 1 with num_electronic", self.num_sampled)
         if not 20 <= self.num_frames <= 800:

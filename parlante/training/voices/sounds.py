@@ -15,21 +15,14 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
-from parlante.models.audio_features import (
-    ENERGY_FLOOR,
-    HOP_SAMPLES,
-    HOPS_PER_FRAME,
-    WINDOW_SAMPLES,
-    mel_energies,
-)
-from parlante.training.corpus import FIRST_WINDOW_SAMPLE
+from parlante.training.corpus import log_mel
 from parlante.training.music import play, write_piece
 from parlante.training.no_speech import no_speech
 from parlante.training.synthesizer import play_electronic
 from parlante.training.takes import CLIP_FRAMES, CLIP_SAMPLES, Take, load_or_record
 from parlante.training.visemes import Phone
 from parlante.training.voices.config import VoicesConfig
-from parlante.types import FRAME_RATE_HZ, MODEL_SAMPLE_RATE_HZ, Float32Array
+from parlante.types import FRAME_RATE_HZ, MODEL_SAMPLE_RATE_HZ
 
 __all__ = ["Clips", "Sounds", "collect"]
 
@@ -87,22 +80,15 @@ def collect(config: VoicesConfig, cache: Path) -> Sounds:
 
 def _kept(path: Path, make: Callable[[], Iterator[Take]]) -> Clips:
     if not path.exists():
-        mels, voices = zip(*((_log_mel(take.audio), _voice(take)) for take in make()), strict=True)
+        mels, voices = zip(
+            *((log_mel(take.audio).astype(np.float16), _voice(take)) for take in make()),
+            strict=True,
+        )
         part = path.with_suffix(".part.npz")
         np.savez(part, log_mel=np.stack(mels), voice=np.stack(voices))
         part.replace(path)
     with np.load(path) as stored:
         return Clips(stored["log_mel"], stored["voice"])
-
-
-def _log_mel(audio: Float32Array) -> npt.NDArray[np.float16]:
-    """Of a clip, [N, M], its hops as `corpus` has them."""
-    num_samples = (CLIP_FRAMES * HOPS_PER_FRAME - 1) * HOP_SAMPLES + WINDOW_SAMPLES
-    sound = np.concatenate([np.zeros(max(0, -FIRST_WINDOW_SAMPLE), np.float32), audio])
-    sound = sound[max(0, FIRST_WINDOW_SAMPLE) :][:num_samples]
-    sound = np.pad(sound, (0, num_samples - len(sound)))
-    energies = np.maximum(mel_energies(sound), ENERGY_FLOOR)
-    return np.log(energies / ENERGY_FLOOR).astype(np.float16)
 
 
 def _voice(take: Take) -> npt.NDArray[np.uint8]:
