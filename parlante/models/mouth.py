@@ -33,6 +33,8 @@ UNSEEN_GAP: Final = 0.012  # IOD, between lips that are closed in the photo
 FADE_IN_GAP: Final = 0.03
 SLIT_IOD: Final = 0.045  # a narrower gap is mostly shadow
 TEETH_IN_GAP: Final = 0.6  # of these gaps is not needed where teeth stand right behind lips
+# Lips meet before the ends of an opening of so many IOD, and skin is round there.
+BRIDGED_IOD: Final = (0.02, 0.10)
 LINE_IOD: Final = 0.002  # of the seam between pressed lips that the photo has open
 CHEEKS: Final = (50, 101, 205, 280, 330, 425)  # landmarks that show the light on the face
 SHOWN_SHARE: Final = 0.65  # of the colour of teeth that the photo shows in full light
@@ -170,7 +172,7 @@ class MouthShape:
             the width between them, px.
         upper: float32 [96], y of the upper outline from corner to corner in that frame, px.
         lower: float32 [96], of the lower outline.
-        gap_iod: Largest distance between them, IOD.
+        bridged: How far lips bridge the tips of the opening, [0, 1].
         presence: How much of what is drawn is seen, [0, 1]: closed lips keep their own line.
         opened: How much of it is more than the shadow between lips, [0, 1].
         narrow: How far the mouth is rounded, [0, 1].
@@ -180,7 +182,7 @@ class MouthShape:
     frame: Float32Array
     upper: Float32Array
     lower: Float32Array
-    gap_iod: float
+    bridged: float
     presence: float
     opened: float
     narrow: float
@@ -230,7 +232,7 @@ def mouth_shape(
         frame=np.array([*first, *along, width], np.float32),
         upper=upper,
         lower=lower,
-        gap_iod=gap_iod,
+        bridged=smooth_step((gap_iod - BRIDGED_IOD[0]) / (BRIDGED_IOD[1] - BRIDGED_IOD[0])),
         presence=presence if mouth.is_closed else 1.0,
         opened=smooth_step(gap_iod / _nearer(SLIT_IOD, labiodental)),
         narrow=min(max(narrow / ROUNDED_NARROW, 0.0), 1.0),
@@ -266,7 +268,7 @@ def render_mouth(
     shade_mouth(
         mouth.upper, mouth.lower, mouth.cavity, mouth.tongue, mouth.line, shape.frame, shape.upper,
         shape.lower, head.astype(np.float32), jaw.astype(np.float32), float(tongue_out),
-        shape.gap_iod, shape.presence, shape.opened, shape.narrow, shape.box, out,
+        shape.bridged, shape.presence, shape.opened, shape.narrow, shape.box, out,
     )  # fmt: skip
 
 

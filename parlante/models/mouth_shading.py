@@ -21,7 +21,7 @@ from parlante.types import Float32Array, Uint8Array
 UPPER_EDGE: Final = 0.040  # of the middle incisors below the line of closed lips
 LOWER_EDGE: Final = 0.004  # of the lower incisors below the same line, jaw closed
 SHADOW_IOD: Final = 0.022  # reach of the soft shadow that the opening casts on the lips' rims
-TIP_IOD: Final = 0.05
+TIP_OF_WIDTH: Final = 0.12  # at each end of an open mouth, where lips bridge the opening
 EDGE_PX: Final = 1.4  # over which the outline is soft
 SHADOW: Final = 0.30
 ARCH_DEPTH: Final = 3.0  # depth = ARCH_DEPTH x^2: the arch falls back to the sides
@@ -68,7 +68,7 @@ def shade_mouth(
     head: Float32Array,
     jaw: Float32Array,
     tongue_out: float,
-    gap: float,
+    bridged: float,
     presence: float,
     opened: float,
     narrow: float,
@@ -80,7 +80,6 @@ def shade_mouth(
     determinant = head[0, 0] * head[1, 1] - head[0, 1] * head[1, 0]
     px_per_iod = math.sqrt(max(determinant, 1e-6))
     shadow = SHADOW * presence
-    wide = _smooth((gap - 0.10) / 0.15)
     if presence <= 0.0:
         return
     for py in range(box[1], box[3]):
@@ -111,8 +110,8 @@ def shade_mouth(
             cover *= min(max(inside_lower / EDGE_PX + 0.5, 0.0), 1.0)
             if cover <= 0.0:
                 continue
-            # The corners of a wide mouth are round: skin bridges their tips.
-            cover *= presence * (1.0 - wide * (1.0 - _smooth(end / TIP_IOD)))
+            tip = end * px_per_iod / (TIP_OF_WIDTH * width)
+            cover *= presence * (1.0 - bridged * (1.0 - _smooth(tip)))
             # Invert the projection of the arch: depth depends on x, two steps are enough.
             z = 0.0
             x, y = 0.0, 0.0

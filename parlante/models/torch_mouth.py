@@ -27,12 +27,11 @@ from parlante.models.mouth_shading import (
     SHADOW_IOD,
     THIN_FROM,
     THIN_IOD,
-    TIP_IOD,
+    TIP_OF_WIDTH,
     TONGUE_ROUND,
     UPPER_EDGE,
     WET,
 )
-from parlante.models.smooth_step import smooth_step
 from parlante.models.teeth import (
     TEXTURE_BOTTOM,
     TEXTURE_HALF_WIDTH,
@@ -73,8 +72,7 @@ def mouth_numbers(
     determinant = float(head[0, 0] * head[1, 1] - head[0, 1] * head[1, 0])
     return (
         *shape.frame.tolist(), *head.reshape(-1).tolist(), float(jaw[0]), float(jaw[1]),
-        tongue_out, shape.presence, shape.opened,
-        smooth_step((shape.gap_iod - 0.10) / 0.15), shape.narrow, determinant,
+        tongue_out, shape.presence, shape.opened, shape.bridged, shape.narrow, determinant,
     )  # fmt: skip
 
 
@@ -92,7 +90,7 @@ def shade_mouths(texels: Tensor, mouths: MouthBatch, pixels: Pixels, base: Tenso
     """
     (
         first_x, first_y, ax, ay, width, h00, h01, h02, h03, h10, h11, h12, h13, jaw_x, jaw_y,
-        tongue_out, presence, opened, wide, narrow, determinant,
+        tongue_out, presence, opened, bridged, narrow, determinant,
     ) = mouths.numbers[pixels.owner].unbind(1)  # fmt: skip
     cavity, tongue, line = mouths.colours[pixels.owner].unbind(1)
     px_per_iod = determinant.clamp(min=1e-6).sqrt()
@@ -107,7 +105,8 @@ def shade_mouths(texels: Tensor, mouths: MouthBatch, pixels: Pixels, base: Tenso
     shaded = (base * (1.0 - shade) + 0.5).floor()
     cover = (inside_upper / EDGE_PX + 0.5).clamp(0.0, 1.0)
     cover = cover * (inside_lower / EDGE_PX + 0.5).clamp(0.0, 1.0)
-    cover = cover * presence * (1.0 - wide * (1.0 - smooth(end / TIP_IOD)))
+    tip = end * px_per_iod / (TIP_OF_WIDTH * width)
+    cover = cover * presence * (1.0 - bridged * (1.0 - smooth(tip)))
     cover = torch.where(is_drawn, cover, 0.0)[:, None]
     # Invert the projection of the arch: depth depends on x, few steps are enough.
     x = y = z = torch.zeros_like(along)
