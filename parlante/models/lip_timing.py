@@ -14,9 +14,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from parlante.models.audio_features import HOP_SAMPLES, NUM_MELS, WINDOW_SAMPLES
+from parlante.models.audio_features import NUM_MELS
+from parlante.models.held_notes import window_places
 from parlante.models.motion_space import LATENT_INDEX, LATENT_SCALE
-from parlante.types import SAMPLES_PER_FRAME, Float32Array
+from parlante.types import Float32Array
 
 __all__ = ["linger", "sounds_near"]
 
@@ -50,12 +51,9 @@ def sounds_near(features: Float32Array, num_frames: int, ahead: int) -> npt.NDAr
         bool [T].
     """
     loud = features[:, :NUM_MELS].mean(axis=1) > QUIET_BELOW
-    back = np.arange(len(loud))[::-1] * HOP_SAMPLES + WINDOW_SAMPLES // 2
-    near = []
-    for frame in range(num_frames):
-        after = (num_frames - frame) * SAMPLES_PER_FRAME + ahead - back
-        near.append(loud[(after >= -HEARD_BEFORE) & (after <= HEARD_AFTER)].any())
-    return np.array(near, bool)
+    since = window_places(len(features), num_frames, ahead)
+    is_near = (since >= -HEARD_BEFORE) & (since <= HEARD_AFTER)
+    return np.asarray((is_near & loud).any(axis=1))
 
 
 def linger(

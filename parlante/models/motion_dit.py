@@ -238,6 +238,21 @@ class MotionDiT(nn.Module):
         first = VISEMES.index("sil")
         return self.names_of(speech)[..., first : first + 1]
 
+    def without_silence(self, speech: Tensor, share: Tensor) -> Tensor:
+        """Have a speech code name what is said where it is no silence.
+
+        Args:
+            speech: [B, T, audio_width + NUM_READ].
+            share: [T], how surely it is none, [0, 1].
+
+        Returns:
+            [B, T, audio_width + NUM_READ].
+        """
+        names = self.names_of(speech).clone()
+        names[..., VISEMES.index("sil")] *= 1.0 - share
+        names = names / names.sum(dim=-1, keepdim=True).clamp_min(1e-6)
+        return torch.cat([speech[..., : -len(VISEMES)], names], dim=-1)
+
     def condition(self, speech: Tensor, controls: Tensor, keep: Tensor) -> Tensor:
         """Join the conditions.
 

@@ -1,27 +1,30 @@
-"""Read and write the motion network's weights: one safetensors file that knows its own shape."""
+"""The motion network's weights: read and written."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from parlante.errors import FailedPrecondition
 from parlante.models.motion_dit import MotionDiT, MotionDiTConfig
 from parlante.models.motion_sampling import SamplerConfig
+from parlante.models.network_file import NetworkKind, read_network, write_network
 from parlante.models.speech_encoder import SpeechEncoder, SpeechEncoderConfig
 from parlante.models.voice_net import load_voice_net
 from parlante.types import MOTION_SPACE
 
-ARCHITECTURE: Final = "3"  # of the network, raised when old weights no longer fit
 DEFAULT_WEIGHTS: Final = Path(__file__).parent / "weights" / "motion_nano.safetensors"
+_KIND: Final = NetworkKind(
+    name="weights of the motion model",
+    marks={"space": MOTION_SPACE, "architecture": "3"},
+    reason="MOTION_WEIGHTS_UNUSABLE",
+    advice="train some with parlante train motion, or reinstall the package",
+)
 
 
 def save_weights(
@@ -38,15 +41,8 @@ def save_weights(
         path: Of the file.
         speech_encoder: Which one the network was trained with, if any.
     """
-    metadata = {
-        "space": MOTION_SPACE,
-        "architecture": ARCHITECTURE,
-        "config": json.dumps(asdict(config), sort_keys=True),
-    }
-    if speech_encoder is not None:
-        metadata |= speech_encoder.to_metadata()
-    halves = {name: tensor.to("cpu", torch.float16).contiguous() for name, tensor in state.items()}
-    save_file(halves, path, metadata=metadata)
+    extra = None if speech_encoder is None else speech_encoder.to_metadata()
+    write_network(_KIND, state, asdict(config), path, extra)
 
 
 def load_weights(
@@ -63,41 +59,31 @@ def load_weights(
         of the files of both.
 
     Raises:
-        ValueError: The file is of another motion space or architecture.
+        FailedPrecondition: The file is missing, or of another motion space or architecture; the
+            speech encoder is another one, the weights need none, or `transformers` is missing.
         InvalidInput: The speech encoder's folder is missing, or cannot be read.
-        FailedPrecondition: It is another encoder, the weights need none, or `transformers` is
-            missing.
     """
-    with safe_open(path, framework="pt") as stored:
-        metadata = stored.metadata()
-        if metadata.get("space") != MOTION_SPACE:
-            raise ValueError(
-                f"{path.name} must hold weights of {MOTION_SPACE}; got {metadata.get('space')!r}; "
-                "train or fetch weights of this release"
-            )
-        if metadata.get("architecture") != ARCHITECTURE:
-            raise ValueError(
-                f"{path.name} must hold weights of architecture {ARCHITECTURE}; got "
-                f"{metadata.get('architecture', '1')}; train or fetch weights of this release"
-            )
-        config = MotionDiTConfig(**json.loads(metadata["config"]))
-        state = {name: stored.get_tensor(name).float() for name in stored.keys()}  # noqa: SIM118
-    wanted = SpeechEncoderConfig.from_metadata(metadata, speech_encoder)
-    if wanted is None and speech_encoder is not None:
+    voice_net, voice_digest = load_voice_net()
+
+    def build(config: dict[str, Any], metadata: dict[str, str]) -> MotionDiT:
+        encoder = _encoder_of(path, metadata, speech_encoder)
+        return MotionDiT(MotionDiTConfig(**config), encoder, voice_net)
+
+    model, digest = read_network(_KIND, path, build)
+    return model, hashlib.sha256(f"{digest}{voice_digest}".encode()).hexdigest()
+
+
+def _encoder_of(path: Path, metadata: dict[str, str], folder: Path | None) -> SpeechEncoder | None:
+    """The speech encoder that weights were trained with."""
+    wanted = SpeechEncoderConfig.from_metadata(metadata, folder)
+    if wanted is None and folder is not None:
         raise FailedPrecondition(
-            f"{path.name} was trained without a speech encoder; leave {speech_encoder} out, or "
+            f"{path.name} was trained without a speech encoder; leave {folder} out, or "
             "name weights that were trained with it",
             reason="SPEECH_ENCODER_NOT_USED",
             field="speech_encoder",
         )
-    encoder = None if wanted is None else SpeechEncoder.load(wanted)
-    voice_net, voice_digest = load_voice_net()
-    model = MotionDiT(config, encoder, voice_net)
-    model.load_state_dict(state)
-    model.eval()
-    digest = hashlib.sha256(path.read_bytes())
-    digest.update(voice_digest.encode())
-    return model, digest.hexdigest()
+    return None if wanted is None else SpeechEncoder.load(wanted)
 
 
 def load_matching(model: MotionDiT, path: Path) -> None:

@@ -8,21 +8,16 @@ Axis letters: B batch, T frames, H hidden.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from parlante.errors import FailedPrecondition
 from parlante.models.audio_features import HOPS_PER_FRAME, NUM_FEATURES
+from parlante.models.network_file import NetworkKind, read_network, write_network
 
 __all__ = [
     "EARLIER_HOPS",
@@ -34,7 +29,12 @@ __all__ = [
 ]
 
 PACKAGED_VOICE_NET: Final = Path(__file__).parent / "weights" / "voices.safetensors"
-ARCHITECTURE: Final = "1"  # raised when old weights no longer fit
+_KIND: Final = NetworkKind(
+    name="weights that hear voices",
+    marks={"architecture": "1"},
+    reason="VOICE_WEIGHTS_UNUSABLE",
+    advice="reinstall the package",
+)
 _KERNEL: Final = 5  # hops
 EARLIER_HOPS: Final = _KERNEL - 1  # what a frame's reading wants before its own hops
 
@@ -88,9 +88,7 @@ class VoiceNet(nn.Module):
 
 def save_voice_net(state: Mapping[str, Tensor], config: VoiceNetConfig, path: Path) -> None:
     """Write weights as float16, with the network's size beside them."""
-    metadata = {"architecture": ARCHITECTURE, "config": json.dumps(asdict(config), sort_keys=True)}
-    halves = {name: tensor.to("cpu", torch.float16).contiguous() for name, tensor in state.items()}
-    save_file(halves, path, metadata=metadata)
+    write_network(_KIND, state, asdict(config), path)
 
 
 def load_voice_net(path: Path = PACKAGED_VOICE_NET) -> tuple[VoiceNet, str]:
@@ -99,18 +97,5 @@ def load_voice_net(path: Path = PACKAGED_VOICE_NET) -> tuple[VoiceNet, str]:
     Raises:
         FailedPrecondition: The file is missing, or of another release.
     """
-    try:
-        with safe_open(path, framework="pt") as stored:
-            metadata = stored.metadata() or {}
-            if metadata.get("architecture") != ARCHITECTURE:
-                raise ValueError(f"of architecture {metadata.get('architecture')}")
-            net = VoiceNet(VoiceNetConfig(**json.loads(metadata["config"])))
-            state = {name: stored.get_tensor(name).float() for name in stored.keys()}  # noqa: SIM118
-            net.load_state_dict(state)
-    except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise FailedPrecondition(
-            f"weights that hear voices are needed; {path.name} is missing or cannot be read; "
-            "reinstall the package",
-            reason="VOICE_WEIGHTS_UNUSABLE",
-        ) from error
-    return net.eval().requires_grad_(False), hashlib.sha256(path.read_bytes()).hexdigest()
+    net, digest = read_network(_KIND, path, lambda config, _: VoiceNet(VoiceNetConfig(**config)))
+    return net.requires_grad_(False), digest

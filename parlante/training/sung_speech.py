@@ -27,7 +27,8 @@ _SCALE: Final = (0, 2, 4, 5, 7, 9, 11)
 _VOWELS: Final = frozenset("aæɑɐɒɔəɚɛɜeiɪoøœuʊʉyɯɤʌɵ")
 LOUDEST: Final = 0.5
 _GLIDE_S: Final = 0.06
-_LOWEST_HZ, _HIGHEST_HZ = 85.0, 900.0
+_LOWEST_HZ, _HIGHEST_HZ = 85.0, 1100.0
+_HIGHEST_USUAL_HZ: Final = 700.0  # sopranos go higher now and then
 Array = npt.NDArray[np.float64]
 
 
@@ -56,7 +57,8 @@ def sing(speech: Speech, rng: np.random.Generator, *, size: float = 1.0) -> Spee
     ends = np.cumsum(held)
     source = np.searchsorted(ends, np.arange(int(ends[-1])), side="right").clip(max=len(held) - 1)
     usual_hz = float(np.median(pitch[pitch > 0])) if (pitch > 0).any() else 150.0
-    base_hz = float(np.clip(usual_hz / size * 2.0 ** rng.uniform(-0.4, 1.0), _LOWEST_HZ, 500.0))
+    higher = 2.0 ** rng.uniform(-0.4, 1.8) / size
+    base_hz = float(np.clip(usual_hz * higher, _LOWEST_HZ, _HIGHEST_USUAL_HZ))
     melody = _melody(notes[source], base_hz, rng)
     voiced = (pitch[source] > 0) | (held[source] > 2.0)
     swell = np.exp(0.25 * _slow(len(source), 1.5, rng))[:, None]
@@ -96,7 +98,7 @@ def _holds(
         begin, end = int(phone.start_s / FRAME_S), int(phone.end_s / FRAME_S)
         if phone.ipa.strip("ˈˌ")[:1] in _VOWELS:
             note += 1
-            most = 2.5 / max(0.04, phone.end_s - phone.start_s)  # held for up to 2.5 s
+            most = 3.5 / max(0.04, phone.end_s - phone.start_s)  # held for up to 3.5 s
             held[begin:end] = min(most, tempo * float(np.exp(rng.normal(0.0, 0.6))))
         else:
             held[begin:end] = rng.uniform(1.0, 1.5)

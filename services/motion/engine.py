@@ -92,13 +92,7 @@ class MotionEngine:
         """
         path = weights or DEFAULT_WEIGHTS
         sampler = sampler or SamplerConfig()
-        try:
-            model, digest = load_weights(path, speech_encoder)
-        except (FileNotFoundError, ValueError) as error:
-            raise FailedPrecondition(
-                f"motion weights must be readable; {error}; reinstall the package or name a file",
-                reason="MOTION_WEIGHTS_UNUSABLE",
-            ) from error
+        model, digest = load_weights(path, speech_encoder)
         digest = bundle_digest_of(digest, sampler)
         return cls(model, digest, sampler, triton_url=triton_url)
 

@@ -31,6 +31,7 @@ from parlante.models.audio_features import (
     normalise,
     quantise,
 )
+from parlante.models.held_notes import voiced
 from parlante.models.layers.causal_conv import CONTEXT_HOPS, FRAME_CONTEXT, HOP_CONTEXT
 from parlante.models.lip_timing import linger, sounds_near
 from parlante.models.listening import ListenerState, listen
@@ -263,6 +264,8 @@ def begin(state: SessionState, model: MotionDiT) -> tuple[Draft | None, SessionS
     if speech is None or index < 0:
         return None, state
     controls, state = _conditions(state)
+    if model.voice_net is not None:
+        speech = model.without_silence(speech, torch.from_numpy(_voiced(state, sure)))
     draft = Draft(Place(state.seed, index), speech, controls, _sounding(state), sure)
     return draft, state
 
@@ -329,6 +332,11 @@ def _read_mel(state: SessionState, model: MotionDiT) -> tuple[Tensor, SessionSta
 def _sounding(state: SessionState) -> npt.NDArray[np.bool_]:
     """In which frames [T] of the block that was just read there is sound close by."""
     return sounds_near(dequantise(state.features), BLOCK_FRAMES, look_ahead_samples(state.look))
+
+
+def _voiced(state: SessionState, sure: Float32Array) -> Float32Array:
+    """How surely frames [T] of the block that was just read sound with a voice."""
+    return voiced(dequantise(state.features), sure, look_ahead_samples(state.look))
 
 
 def _read_windows(

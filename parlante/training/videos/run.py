@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from parlante.errors import FailedPrecondition, InvalidInput
+from parlante.errors import InvalidInput
 from parlante.models.face_tracker import FaceTracker
 from parlante.models.motion_weights import DEFAULT_WEIGHTS, load_weights
 from parlante.training.corpus import join, load_or_make
@@ -105,7 +105,7 @@ def train_on_videos(
     find_videos(folder)  # before anything that takes time
     training = config.training
     if start is not None:
-        training = replace(training, model=_size_of(start))
+        training = replace(training, model=load_weights(start)[0].config)
     encoder = training.load_speech_encoder()
     # Always the packaged weights: shards must not depend on what a run starts from.
     reader = open_lip_reader(DEFAULT_WEIGHTS)
@@ -120,14 +120,3 @@ def train_on_videos(
         clips.hear(encoder, synthetic, corpus_cache)
     logger.info("%d entries to draw from", clips.num_clips)
     return train(training, clips.as_corpus(), out, start, encoder, hardware)
-
-
-def _size_of(weights: Path) -> Any:
-    try:
-        model, _ = load_weights(weights)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise FailedPrecondition(
-            f"the weights to start from must be readable; {error}; name others, or none",
-            reason="MOTION_WEIGHTS_UNUSABLE",
-        ) from error
-    return model.config

@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from parlante.errors import FailedPrecondition
 from parlante.models.audio_features import (
     DEFAULT_LOOK,
     HOP_SAMPLES,
@@ -82,13 +81,7 @@ def open_lip_reader(weights: Path) -> LipReader:
     Raises:
         FailedPrecondition: The weights cannot be read.
     """
-    try:
-        model, _ = load_weights(weights)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise FailedPrecondition(
-            f"motion weights to compare lips and sound with must be readable; {error}",
-            reason="MOTION_WEIGHTS_UNUSABLE",
-        ) from error
+    model, _ = load_weights(weights)
     return lambda audio: _read(model, audio)
 
 

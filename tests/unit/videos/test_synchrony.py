@@ -94,5 +94,5 @@ def test_lip_reader_gives_a_value_per_frame_however_long(tiny_weights, monkeypat
 
 
 def test_lip_reader_names_unreadable_weights(tmp_path):
-    with pytest.raises(FailedPrecondition, match="readable"):
+    with pytest.raises(FailedPrecondition, match="cannot be read"):
         open_lip_reader(tmp_path / "nothing.safetensors")
