@@ -14,7 +14,7 @@ import numpy as np
 
 from parlante.models.border import soft_inside
 from parlante.models.inpaint import push_pull
-from parlante.types import FRAME_SIZE_PX, Uint8Array
+from parlante.types import FRAME_SIZE_PX, Float32Array, Uint8Array
 
 __all__ = ["Layers", "cut_out", "fine_over", "resize_square", "size_layers", "unmix"]
 
@@ -28,6 +28,8 @@ OWN_MARGIN_PX: Final = 2.0
 # would make thinner hair of glaring colours, whose rims flicker in motion.
 MAX_UNMIXING: Final = 48.0
 ALPHA_BLUR_PX: Final = 0.8
+# Of the picture: its edge, and lines along it, would be drawn out over all that lies beyond.
+RIM_PX: Final = (3.0, 7.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -138,7 +140,7 @@ def unmix(layers: Layers, alpha: Uint8Array) -> tuple[Uint8Array, Uint8Array]:
     share = alpha.astype(np.float32) / np.float32(255.0)
     needed = cv2.dilate(far / (far + np.float32(MAX_UNMIXING)), np.ones((3, 3), np.uint8))
     blur = ALPHA_BLUR_PX * picture.shape[0] / FRAME_SIZE_PX
-    needed = cv2.GaussianBlur(needed, (0, 0), blur)
+    needed = cv2.GaussianBlur(needed, (0, 0), blur) * _off_the_rim(picture.shape[0])
     # Grain is no person: it would swim with the head.
     is_seen = np.abs(cv2.GaussianBlur(added, (0, 0), blur)).max(-1) > SAME_LEVEL
     share = np.maximum(share, np.where(is_seen, needed, np.float32(0.0)))
@@ -149,3 +151,11 @@ def unmix(layers: Layers, alpha: Uint8Array) -> tuple[Uint8Array, Uint8Array]:
         np.asarray(np.rint(np.clip(person, 0.0, 255.0)), np.uint8),
         np.asarray(np.rint(share * np.float32(255.0)), np.uint8),
     )
+
+
+def _off_the_rim(size_px: int) -> Float32Array:
+    """0 along the picture's edges, rising to 1 within a few pixels: [S, S]."""
+    place = np.arange(size_px, dtype=np.float32)
+    away = np.minimum(place, place[::-1]) * np.float32(FRAME_SIZE_PX / size_px)
+    share = np.clip((away - RIM_PX[0]) / (RIM_PX[1] - RIM_PX[0]), 0.0, 1.0)
+    return np.asarray(np.minimum(share, share[:, None]), np.float32)

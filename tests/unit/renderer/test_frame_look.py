@@ -232,7 +232,7 @@ def test_unmixed_person_over_its_background_is_the_photo() -> None:
     background = np.full((64, 64, 3), (180, 160, 140), np.uint8)
     image = background.copy()
     image[20:44, 20:44] = (40, 30, 30)
-    image[:, 50] = (90, 70, 60)  # a hair outside the matte
+    image[4:-4, 50] = (90, 70, 60)  # a hair outside the matte
     image = cv2.GaussianBlur(image, (0, 0), 1.0)
     image = np.clip(image + rng.integers(-2, 3, image.shape), 0, 255).astype(np.uint8)
     matte = np.zeros((64, 64), np.uint8)
@@ -245,3 +245,15 @@ def test_unmixed_person_over_its_background_is_the_photo() -> None:
     assert alpha[10, 50] > 100  # the hair goes with the head
     assert alpha[5, 5] < 20
     assert np.abs(person.astype(int) - image)[alpha > 20].max() <= 64
+
+
+def test_a_line_along_the_edge_of_a_photo_is_not_drawn_out_beyond_it() -> None:
+    background = np.full((512, 512, 3), (180, 160, 140), np.uint8)
+    image = background.copy()
+    image[:2] = (40, 30, 30)  # a frame, painted out of the background behind the head
+    image[60:, 200:312] = (60, 40, 30)
+    matte = np.zeros((512, 512), np.uint8)
+    matte[60:, 200:312] = 255
+    _, alpha = unmix(Layers(image=image, matte=matte, background=background), matte)
+    assert (alpha[:8] == 0).all()
+    assert (alpha[-1, 200:312] == 255).all()  # shoulders run on
