@@ -41,7 +41,8 @@ def close_borders(
     """
     if shown.all():
         return crop, matte, fill_background(crop, matte)
-    background = fill_background(crop, np.where(shown > 0, matte, np.float32(1.0)))
+    seen = np.where(shown > 0, matte, np.float32(0.0))
+    background = fill_background(crop, seen, shown=shown)
     # Next to the border the segmentation was misled by the continued edges.
     kernel = np.ones((2 * MISLED_PX + 1, 2 * MISLED_PX + 1), np.uint8)
     trusted = cv2.erode(shown, kernel, borderValue=255)

@@ -54,7 +54,7 @@ from parlante.models.mouth_patches import (
     plain_corners_of,
     show_patch,
 )
-from parlante.models.portrait_layers import Layers, cut_out, unmix
+from parlante.models.portrait_layers import Layers, cut_out, keep_still, unmix
 from parlante.models.skin_grain import skin_grain
 from parlante.models.warp import blend_over, raster_flow
 from parlante.types import (
@@ -192,6 +192,7 @@ class Decoder:
         rig = build_rig(mesh)
         plain_corners = plain_corners_of(skin, mesh.vertices, grain, rig.smile)
         if look.keeps_background:
+            layers = keep_still(layers)
             skin, alpha = unmix(replace(layers, image=skin), soften_matte(layers.matte))
         else:
             skin, alpha = cut_out(replace(layers, image=skin))

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from parlante.models.row_fill import fill_rows
 from parlante.models.strands import before_calm, find_strands
 from parlante.types import Float32Array, Uint8Array
 
@@ -51,7 +52,9 @@ RIM_CLEAN_PX: Final = 5
 MAX_GRAIN: Final = 40.0  # of 255, standard deviation
 
 
-def fill_background(rgb: Uint8Array, matte: Float32Array, *, seed: int = 0) -> Uint8Array:
+def fill_background(
+    rgb: Uint8Array, matte: Float32Array, *, shown: Uint8Array | None = None, seed: int = 0
+) -> Uint8Array:
     """Paint the person away.
 
     Near its rim the hole continues the nearest background pixels, further in it is interpolated
@@ -61,6 +64,7 @@ def fill_background(rgb: Uint8Array, matte: Float32Array, *, seed: int = 0) -> U
     Args:
         rgb: uint8 [H, W, 3].
         matte: float32 [H, W], 1 = person.
+        shown: uint8 [H, W], 0 where the picture does not show the pixel; None = it shows all.
         seed: Fixes the grain.
 
     Returns:
@@ -68,6 +72,8 @@ def fill_background(rgb: Uint8Array, matte: Float32Array, *, seed: int = 0) -> U
     """
     picture = rgb.astype(np.float32)
     known = _without_person(picture, matte)
+    if shown is not None:
+        known = known * (cv2.erode(shown, _disc(RIM_PX), borderValue=255) > 0)
     if known.mean() < MIN_KNOWN_SHARE:
         # The person fills the frame: a calm tone from its border must do.
         border = np.concatenate([picture[0], picture[:, 0], picture[:, -1]])
@@ -222,10 +228,12 @@ def _continue_rim(picture: Float32Array, known: Float32Array, smooth: Float32Arr
     # Single pixels of a noisy picture would be drawn out into coloured streaks.
     weight = cv2.GaussianBlur(known, (0, 0), RIM_CALM_PX)
     calm = cv2.GaussianBlur(picture * known[..., None], (0, 0), RIM_CALM_PX)
-    rim[labels[clean]] = (calm / np.maximum(weight, 1e-4)[..., None])[clean]
+    calm /= np.maximum(weight, 1e-4)[..., None]
+    rim[labels[clean]] = calm[clean]
     carried = cv2.GaussianBlur(rim[labels], (0, 0), RIM_BLUR_PX)
     share = np.exp(-distance / np.float32(RIM_REACH_PX))[..., None]
     mixed = carried * share + smooth * (1.0 - share)
+    mixed = fill_rows(calm, clean.astype(np.float32), mixed)
     return np.asarray(np.where(is_known[..., None], smooth, mixed), np.float32)
 
 

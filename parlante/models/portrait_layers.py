@@ -6,7 +6,7 @@ edge.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import cv2
@@ -16,7 +16,7 @@ from parlante.models.border import soft_inside
 from parlante.models.inpaint import push_pull
 from parlante.types import FRAME_SIZE_PX, Float32Array, Uint8Array
 
-__all__ = ["Layers", "cut_out", "fine_over", "resize_square", "size_layers", "unmix"]
+__all__ = ["Layers", "cut_out", "fine_over", "keep_still", "resize_square", "size_layers", "unmix"]
 
 SAME_LEVEL: Final = 3.0  # of 255: the background still is the portrait there
 SAME_REACH_PX: Final = 5
@@ -27,6 +27,8 @@ OWN_MARGIN_PX: Final = 2.0
 # Of 255, by how much a colour of the person may leave the photo's own where it is unmixed. More
 # would make thinner hair of glaring colours, whose rims flicker in motion.
 MAX_UNMIXING: Final = 48.0
+# From the matte, as far as hair goes.
+HAIR_REACH_PX: Final = (72.0, 96.0)
 ALPHA_BLUR_PX: Final = 0.8
 # Of the picture: its edge, and lines along it, would be drawn out over all that lies beyond.
 RIM_PX: Final = (3.0, 7.0)
@@ -140,7 +142,7 @@ def unmix(layers: Layers, alpha: Uint8Array) -> tuple[Uint8Array, Uint8Array]:
     share = alpha.astype(np.float32) / np.float32(255.0)
     needed = cv2.dilate(far / (far + np.float32(MAX_UNMIXING)), np.ones((3, 3), np.uint8))
     blur = ALPHA_BLUR_PX * picture.shape[0] / FRAME_SIZE_PX
-    needed = cv2.GaussianBlur(needed, (0, 0), blur) * _off_the_rim(picture.shape[0])
+    needed = cv2.GaussianBlur(needed, (0, 0), blur)
     # Grain is no person: it would swim with the head.
     is_seen = np.abs(cv2.GaussianBlur(added, (0, 0), blur)).max(-1) > SAME_LEVEL
     share = np.maximum(share, np.where(is_seen, needed, np.float32(0.0)))
@@ -153,9 +155,25 @@ def unmix(layers: Layers, alpha: Uint8Array) -> tuple[Uint8Array, Uint8Array]:
     )
 
 
-def _off_the_rim(size_px: int) -> Float32Array:
-    """0 along the picture's edges, rising to 1 within a few pixels: [S, S]."""
+def keep_still(layers: Layers) -> Layers:
+    """Have the background be the photo's own where no hair may be: it stays when the head moves.
+
+    That is far from the person, and along the picture's edges, which are drawn out over all that
+    lies beyond them.
+    """
+    size_px = layers.image.shape[0]
+    scale = np.float32(FRAME_SIZE_PX / size_px)
+    away = cv2.distanceTransform((layers.matte == 0).astype(np.uint8), cv2.DIST_L2, 3) * scale
     place = np.arange(size_px, dtype=np.float32)
-    away = np.minimum(place, place[::-1]) * np.float32(FRAME_SIZE_PX / size_px)
-    share = np.clip((away - RIM_PX[0]) / (RIM_PX[1] - RIM_PX[0]), 0.0, 1.0)
-    return np.asarray(np.minimum(share, share[:, None]), np.float32)
+    inside = np.minimum(place, place[::-1]) * scale
+    share = 1.0 - _ramp(np.minimum(inside, inside[:, None]), RIM_PX)
+    share = np.maximum(share, _ramp(away, HAIR_REACH_PX))
+    share *= 1.0 - layers.matte.astype(np.float32) / np.float32(255.0)
+    behind = layers.background.astype(np.float32)
+    behind += share[..., None] * (layers.image - behind)
+    return replace(layers, background=np.asarray(np.rint(behind), np.uint8))
+
+
+def _ramp(value: Float32Array, limits: tuple[float, float]) -> Float32Array:
+    low, high = limits
+    return np.asarray(np.clip((value - low) / (high - low), 0.0, 1.0), np.float32)

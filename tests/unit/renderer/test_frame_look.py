@@ -11,7 +11,14 @@ import pytest
 
 from parlante.errors import InvalidInput
 from parlante.models.frame_look import FrameLook, build_stage, fit_backdrop
-from parlante.models.portrait_layers import Layers, cut_out, fine_over, size_layers, unmix
+from parlante.models.portrait_layers import (
+    Layers,
+    cut_out,
+    fine_over,
+    keep_still,
+    size_layers,
+    unmix,
+)
 from parlante.types import FRAME_SIZES_PX, BackgroundKind
 
 GREEN = (20, 200, 60)
@@ -232,7 +239,7 @@ def test_unmixed_person_over_its_background_is_the_photo() -> None:
     background = np.full((64, 64, 3), (180, 160, 140), np.uint8)
     image = background.copy()
     image[20:44, 20:44] = (40, 30, 30)
-    image[4:-4, 50] = (90, 70, 60)  # a hair outside the matte
+    image[:, 50] = (90, 70, 60)  # a hair outside the matte
     image = cv2.GaussianBlur(image, (0, 0), 1.0)
     image = np.clip(image + rng.integers(-2, 3, image.shape), 0, 255).astype(np.uint8)
     matte = np.zeros((64, 64), np.uint8)
@@ -254,6 +261,19 @@ def test_a_line_along_the_edge_of_a_photo_is_not_drawn_out_beyond_it() -> None:
     image[60:, 200:312] = (60, 40, 30)
     matte = np.zeros((512, 512), np.uint8)
     matte[60:, 200:312] = 255
-    _, alpha = unmix(Layers(image=image, matte=matte, background=background), matte)
+    layers = keep_still(Layers(image=image, matte=matte, background=background))
+    np.testing.assert_array_equal(layers.background[:3], image[:3])
+    _, alpha = unmix(layers, matte)
     assert (alpha[:8] == 0).all()
     assert (alpha[-1, 200:312] == 255).all()  # shoulders run on
+
+
+def test_what_is_far_from_the_person_stays_where_it_is() -> None:
+    background = np.full((512, 512, 3), (180, 160, 140), np.uint8)
+    image = background.copy()
+    image[200:240] = (40, 30, 30)  # a shelf that the background has lost
+    matte = np.zeros((512, 512), np.uint8)
+    matte[60:, 230:282] = 255
+    layers = keep_still(Layers(image=image, matte=matte, background=background))
+    np.testing.assert_array_equal(layers.background[:, :120], image[:, :120])
+    np.testing.assert_array_equal(layers.background[100:400, 200:310], background[:300, :110])
