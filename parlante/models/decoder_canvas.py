@@ -85,7 +85,9 @@ def make_canvas(
     colour_x = (
         np.clip(x, 0, last) + _saturate(left, SIDE_REACH_PX) - _saturate(right, SIDE_REACH_PX)
     )
-    colour_y = _continue_down(y[:, None] - drop[None])
+    matte_y = _continue_down(y[:, None] - drop[None])
+    # Above the frame colours are mirrored: hair that were stretched would be all streaks.
+    colour_y = np.where(y[:, None] < 0, -y[:, None], matte_y)
     inwards = _widening(matte, x, np.maximum(y - last, 0))
     limits = (-SIDE_REACH_PX, last + SIDE_REACH_PX)
     colour_map = np.clip(colour_x[None] + inwards, *limits).astype(np.float32)
@@ -98,7 +100,7 @@ def make_canvas(
     canvas[..., 3] = cv2.remap(
         np.ascontiguousarray(rgba[..., 3]),
         matte_map,
-        colour_y,
+        matte_y,
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_CONSTANT,
     )
@@ -161,16 +163,24 @@ def _continue_down(y: Float32Array) -> Float32Array:
 
 
 def _round_off_top(canvas: Uint8Array) -> None:
-    """Close the outline of a head that the frame cuts off with a flat arch."""
-    above = canvas[:PAD_TOP_PX, :, 3]
-    inside = np.flatnonzero(above[-1] > 127)
+    """Close the outline of a head that the frame cuts off with the arch that it has begun.
+
+    It is a circle's through the outline at the frame's edge and some rows below.
+    """
+    above, below = canvas[:PAD_TOP_PX, :, 3], canvas[PAD_TOP_PX:, :, 3]
+    inside, lower = (np.flatnonzero(below[row] > 127) for row in (0, OUTLINE_ROWS))
     if len(inside) == 0:
         return
-    half_px = max(0.5 * (inside[-1] - inside[0]), 4.0)
-    aside = (np.arange(canvas.shape[1]) - 0.5 * (inside[-1] + inside[0])) / half_px
-    height = min(0.5 * half_px, PAD_TOP_PX - 4.0) * np.sqrt(np.maximum(1.0 - aside**2, 0.0))
+    half_px = max(0.5 * float(np.ptp(inside)), 4.0)
+    lower_px = max(0.5 * float(np.ptp(lower)), half_px) if len(lower) > 0 else half_px
+    # How far below the edge the circle's centre is; no less, or a hat would become a balloon.
+    depth_px = (lower_px**2 - half_px**2 + OUTLINE_ROWS**2) / (2.0 * OUTLINE_ROWS)
+    radius_px = float(np.hypot(half_px, depth_px))
+    squeeze = max((radius_px - depth_px) / (PAD_TOP_PX - 4.0), 1.0)
+    aside = np.arange(canvas.shape[1]) - 0.5 * (inside[-1] + inside[0])
+    height = np.sqrt(np.maximum(radius_px**2 - aside**2, 0.0)) - depth_px
     distance = np.arange(PAD_TOP_PX, 0, -1.0)[:, None]
-    share = np.clip((height[None] - distance) / 3.0 + 0.5, 0.0, 1.0)
+    share = np.clip((height[None] / squeeze - distance) / 3.0 + 0.5, 0.0, 1.0)
     above[:] = np.rint(above * share).astype(np.uint8)
 
 

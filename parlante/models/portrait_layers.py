@@ -32,6 +32,7 @@ HAIR_REACH_PX: Final = (72.0, 96.0)
 ALPHA_BLUR_PX: Final = 0.8
 # Of the picture: its edge, and lines along it, would be drawn out over all that lies beyond.
 RIM_PX: Final = (3.0, 7.0)
+BESIDE_PX: Final = (8.0, 16.0)  # the matte, where its edges are the person's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -127,7 +128,8 @@ def unmix(layers: Layers, alpha: Uint8Array) -> tuple[Uint8Array, Uint8Array]:
 
     Rim and hair are mixtures of person and background. Taken as they are they would be mixed with
     the background once more, and what was painted out of the background beside them (single hairs,
-    shadows) would be missing: alpha is raised to where a colour of the person explains the photo.
+    shadows) would be missing: alpha is raised to where a colour of the person explains the photo,
+    but at the picture's edges.
 
     Args:
         layers: Of the avatar.
@@ -142,7 +144,7 @@ def unmix(layers: Layers, alpha: Uint8Array) -> tuple[Uint8Array, Uint8Array]:
     share = alpha.astype(np.float32) / np.float32(255.0)
     needed = cv2.dilate(far / (far + np.float32(MAX_UNMIXING)), np.ones((3, 3), np.uint8))
     blur = ALPHA_BLUR_PX * picture.shape[0] / FRAME_SIZE_PX
-    needed = cv2.GaussianBlur(needed, (0, 0), blur)
+    needed = cv2.GaussianBlur(needed, (0, 0), blur) * _ramp(_inside(picture.shape[0]), RIM_PX)
     # Grain is no person: it would swim with the head.
     is_seen = np.abs(cv2.GaussianBlur(added, (0, 0), blur)).max(-1) > SAME_LEVEL
     share = np.maximum(share, np.where(is_seen, needed, np.float32(0.0)))
@@ -162,16 +164,20 @@ def keep_still(layers: Layers) -> Layers:
     lies beyond them.
     """
     size_px = layers.image.shape[0]
-    scale = np.float32(FRAME_SIZE_PX / size_px)
-    away = cv2.distanceTransform((layers.matte == 0).astype(np.uint8), cv2.DIST_L2, 3) * scale
-    place = np.arange(size_px, dtype=np.float32)
-    inside = np.minimum(place, place[::-1]) * scale
-    share = 1.0 - _ramp(np.minimum(inside, inside[:, None]), RIM_PX)
-    share = np.maximum(share, _ramp(away, HAIR_REACH_PX))
-    share *= 1.0 - layers.matte.astype(np.float32) / np.float32(255.0)
+    away = cv2.distanceTransform((layers.matte == 0).astype(np.uint8), cv2.DIST_L2, 3)
+    away *= np.float32(FRAME_SIZE_PX / size_px)
+    at_edge = (1.0 - _ramp(_inside(size_px), RIM_PX)) * _ramp(away, BESIDE_PX)
+    share = np.maximum(at_edge, _ramp(away, HAIR_REACH_PX))
     behind = layers.background.astype(np.float32)
     behind += share[..., None] * (layers.image - behind)
     return replace(layers, background=np.asarray(np.rint(behind), np.uint8))
+
+
+def _inside(size_px: int) -> Float32Array:
+    """How far pixels are from the picture's edges, [S, S], px of the crop."""
+    place = np.arange(size_px, dtype=np.float32) * np.float32(FRAME_SIZE_PX / size_px)
+    nearest = np.minimum(place, place[::-1])
+    return np.minimum(nearest, nearest[:, None])
 
 
 def _ramp(value: Float32Array, limits: tuple[float, float]) -> Float32Array:

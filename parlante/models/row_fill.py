@@ -12,6 +12,7 @@ from typing import Final
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from parlante.models.smooth_step import smooth_steps
 from parlante.types import Float32Array
@@ -61,7 +62,19 @@ def fill_rows(colours: Float32Array, known: Float32Array, filled: Float32Array) 
     weight = cv2.GaussianBlur((weight * is_between).astype(np.float32), (0, 0), SOFT_PX)
     total = cv2.GaussianBlur(is_between.astype(np.float32), (0, 0), SOFT_PX)
     weight = np.where(is_between, weight / np.maximum(total, 1e-3), 0.0)[..., None]
-    return np.asarray(filled + weight * (level - filled), np.float32)
+    return _with_empty_rows(filled + weight * (level - filled), colours, is_known)
+
+
+def _with_empty_rows(
+    filled: Float32Array, colours: Float32Array, is_known: npt.NDArray[np.bool_]
+) -> Float32Array:
+    """Have rows in which nothing is known be as the nearest one in which something is."""
+    rows, known_rows = np.arange(len(is_known)), np.flatnonzero(is_known.any(axis=1))
+    nearest = known_rows[np.abs(rows[:, None] - known_rows).argmin(axis=1)]
+    empty = rows != nearest
+    taken = nearest[empty]
+    filled[empty] = np.where(is_known[taken][..., None], colours[taken], filled[taken])
+    return np.asarray(filled, np.float32)
 
 
 def _alike(one: Float32Array, other: Float32Array) -> Float32Array:

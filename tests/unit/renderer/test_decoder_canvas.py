@@ -42,3 +42,25 @@ def test_cloth_below_the_frame_shows_no_streaks(canvas):
     middle = slice(PAD_SIDE_PX + 200, PAD_SIDE_PX + 312)
     assert np.ptp(canvas[BOTTOM - 4, middle, 0].astype(int)) > 100
     assert np.ptp(canvas[BOTTOM + 60, middle, 0].astype(int)) < 15
+
+
+def test_a_head_that_the_frame_cuts_off_goes_on_as_a_circle():
+    matte = np.zeros((512, 512), np.uint8)
+    cv2.circle(matte, (256, 90), 110, 255, -1)  # its top is 20 px above the frame
+    canvas = make_canvas(np.full((512, 512, 3), 60, np.uint8), matte)
+    above = canvas[:PAD_TOP_PX, PAD_SIDE_PX : PAD_SIDE_PX + 512, 3] > 127
+    height = int(above.any(axis=1).sum())
+    assert 17 <= height <= 23
+    expected = 2 * np.sqrt(110**2 - 100**2)
+    assert above[PAD_TOP_PX - 10].sum() == pytest.approx(expected, rel=0.12)
+
+
+def test_hair_above_the_frame_has_no_streaks():
+    matte = np.zeros((512, 512), np.uint8)
+    matte[:200, 150:362] = 255
+    image = np.zeros((512, 512, 3), np.uint8)
+    image[4:8] = 200  # a lock that lies level
+    canvas = make_canvas(image, matte)
+    column = canvas[PAD_TOP_PX - 12 : PAD_TOP_PX, PAD_SIDE_PX + 256, 0]
+    assert column.max() == 200
+    assert column.min() == 0
