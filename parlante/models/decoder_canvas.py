@@ -104,7 +104,7 @@ def make_canvas(
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_CONSTANT,
     )
-    _round_off_top(canvas)
+    _round_off_top(canvas, matte)
     _calm_down(canvas, rgba, y[:, None] - drop[None])
     top, side = PAD_TOP_PX, PAD_SIDE_PX
     canvas[top : top + FRAME_SIZE_PX, side : side + FRAME_SIZE_PX] = rgba
@@ -162,14 +162,19 @@ def _continue_down(y: Float32Array) -> Float32Array:
     return np.asarray(np.clip(y, 0, np.float32(last)) - mirrored, np.float32)
 
 
-def _round_off_top(canvas: Uint8Array) -> None:
+def _round_off_top(canvas: Uint8Array, matte: Uint8Array) -> None:
     """Close the outline of a head that the frame cuts off with the arch that it has begun.
 
     It is a circle's through the outline at the frame's edge and some rows below.
+
+    Args:
+        canvas: uint8 [H, W, 4], changed in place.
+        matte: uint8 [512, 512], 255 = person.
     """
-    above, below = canvas[:PAD_TOP_PX, :, 3], canvas[PAD_TOP_PX:, :, 3]
-    inside, lower = (np.flatnonzero(below[row] > 127) for row in (0, OUTLINE_ROWS))
+    above = canvas[:PAD_TOP_PX, :, 3]
+    inside, lower = (np.flatnonzero(matte[row] > 127) for row in (0, OUTLINE_ROWS))
     if len(inside) == 0:
+        above[:] = 0
         return
     half_px = max(0.5 * float(np.ptp(inside)), 4.0)
     lower_px = max(0.5 * float(np.ptp(lower)), half_px) if len(lower) > 0 else half_px
@@ -177,7 +182,7 @@ def _round_off_top(canvas: Uint8Array) -> None:
     depth_px = (lower_px**2 - half_px**2 + OUTLINE_ROWS**2) / (2.0 * OUTLINE_ROWS)
     radius_px = float(np.hypot(half_px, depth_px))
     squeeze = max((radius_px - depth_px) / (PAD_TOP_PX - 4.0), 1.0)
-    aside = np.arange(canvas.shape[1]) - 0.5 * (inside[-1] + inside[0])
+    aside = np.arange(canvas.shape[1]) - PAD_SIDE_PX - 0.5 * (inside[-1] + inside[0])
     height = np.sqrt(np.maximum(radius_px**2 - aside**2, 0.0)) - depth_px
     distance = np.arange(PAD_TOP_PX, 0, -1.0)[:, None]
     share = np.clip((height[None] / squeeze - distance) / 3.0 + 0.5, 0.0, 1.0)
