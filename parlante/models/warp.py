@@ -21,6 +21,7 @@ FREE_YAW: Final = 0.15
 DAMPED_YAW: Final = 0.45
 MAX_YAW_TO_FRONT: Final = 0.11
 MAX_YAW_FROM_FRONT: Final = 0.22
+MAX_PITCH: Final = 0.11
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,14 +45,14 @@ class HeadPose:
         Args:
             motion: float32 [60].
             iod_px: Inter-ocular distance, px.
-            portrait_yaw: How far the portrait itself is turned, rad; turns of a portrait that is
-                not frontal are damped, see `damp_yaw`.
+            portrait_yaw: How far the portrait itself is turned, rad; turns and nods of a portrait
+                that is not frontal are damped, see `damp_yaw`.
         """
         yaw, pitch, roll, x, y, log_scale = (
             float(motion[MOTION_INDEX[name]])
             for name in ("headYaw", "headPitch", "headRoll", "headX", "headY", "headLogScale")
         )
-        yaw = damp_yaw(yaw, portrait_yaw)
+        yaw, pitch = damp_yaw(yaw, portrait_yaw), damp_pitch(pitch, portrait_yaw)
         shift = np.array([x * iod_px, y * iod_px], np.float32)
         return cls(
             rotation=rotation_matrix(yaw, pitch, roll).astype(np.float32),
@@ -70,9 +71,18 @@ def damp_yaw(yaw: float, portrait_yaw: float) -> float:
         yaw: Turn relative to the portrait, rad.
         portrait_yaw: Turn of the portrait, rad.
     """
-    share = min(max((abs(portrait_yaw) - FREE_YAW) / (DAMPED_YAW - FREE_YAW), 0.0), 1.0)
     limit = MAX_YAW_TO_FRONT if yaw * portrait_yaw < 0.0 else MAX_YAW_FROM_FRONT
-    return (1.0 - share) * yaw + share * limit * math.tanh(yaw / limit)
+    return _damp(yaw, limit, portrait_yaw)
+
+
+def damp_pitch(pitch: float, portrait_yaw: float) -> float:
+    """Limit a nod likewise, rad: it would draw lips down into the far side of the chin."""
+    return _damp(pitch, MAX_PITCH, portrait_yaw)
+
+
+def _damp(angle: float, limit: float, portrait_yaw: float) -> float:
+    share = min(max((abs(portrait_yaw) - FREE_YAW) / (DAMPED_YAW - FREE_YAW), 0.0), 1.0)
+    return (1.0 - share) * angle + share * limit * math.tanh(angle / limit)
 
 
 @kernel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from parlante.models.warp import damp_yaw
+from parlante.models.warp import damp_pitch, damp_yaw
 
 
 @pytest.mark.parametrize("yaw", [-0.4, 0.0, 0.3])
@@ -22,3 +22,10 @@ def test_three_quarter_view_turns_further_away_than_to_the_front():
 
 def test_small_turns_are_hardly_damped():
     assert damp_yaw(0.03, -0.6) == pytest.approx(0.03, rel=0.05)
+
+
+@pytest.mark.parametrize("pitch", [-0.25, 0.25])
+def test_nods_of_a_three_quarter_view_are_limited_and_others_are_not(pitch):
+    assert damp_pitch(pitch, 0.1) == pitch
+    assert 0.1 < abs(damp_pitch(pitch, -0.6)) < 0.12
+    assert damp_pitch(0.03, -0.6) == pytest.approx(0.03, rel=0.05)
