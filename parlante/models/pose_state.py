@@ -26,6 +26,7 @@ PUSH_SHARE: Final = 0.92  # of a generated push: heads go as far as people's, no
 # Share of a new push that acts in its frame: heads have mass. It also takes the grain out of block
 # borders, where the generator's velocity is least sure (twice the second difference without it).
 HEAD_AGILITY: Final = 0.22
+HEAD_DELAY_FRAMES: Final = 2  # by which heads come after their pushes
 # Of the way to a new intensity, per frame: motion, expression, mouth, blinks. A head that is told
 # to be still returns over some frames, or it would snap.
 INTENSITY_SHARE: Final = 1.0 - np.exp(-np.array([6.0, 10.0, 10.0, 10.0]) / FRAME_RATE_HZ)

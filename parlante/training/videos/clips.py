@@ -22,14 +22,14 @@ from parlante.models.motion_space import (
     LATENT_SCALE,
     head_latents,
 )
-from parlante.models.pose_state import PUSH_SHARE
+from parlante.models.pose_state import HEAD_DELAY_FRAMES, PUSH_SHARE
 from parlante.training.corpus import log_mel
 from parlante.training.takes import CLIP_FRAMES, CLIP_SAMPLES
 from parlante.training.videos.performance import Performance
 from parlante.training.visemes import UNKNOWN_VISEME
 from parlante.types import SAMPLES_PER_FRAME, Float32Array
 
-__all__ = ["ARRAYS", "AUDIO_SAMPLES", "PCM", "Clips", "Scene", "assemble"]
+__all__ = ["ARRAYS", "AUDIO_SAMPLES", "PCM", "Clips", "Scene", "assemble", "latents_of"]
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -86,7 +86,7 @@ def assemble(scenes: list[Scene]) -> Clips:
     num_fresh = sum(scene.performance.num_frames + BRIDGE_FRAMES for scene in scenes)
     joined = _join(scenes, at_least=CLIP_FRAMES)
     total = joined.performance.num_frames
-    latents, conditions = _latents(joined.performance), _conditions(joined.performance)
+    latents, conditions = latents_of(joined.performance), _conditions(joined.performance)
     audio = np.concatenate([joined.audio, np.zeros(AUDIO_SAMPLES, np.float32)])
     active = _activity(joined.audio)
     rows = []
@@ -182,11 +182,14 @@ def _faded(audio: Float32Array) -> Float32Array:
     return out
 
 
-def _latents(performance: Performance) -> Float32Array:
+def latents_of(performance: Performance) -> Float32Array:
+    """Latents [T, D] from which the motion stage makes a performance again."""
     natural = np.concatenate(
         [performance.mouth, performance.face, performance.sides, performance.eyes], axis=1
     )
     head = head_latents((performance.head / PUSH_SHARE).astype(np.float32))
+    # Heads have mass: pushes come as much earlier as they act later.
+    head = np.concatenate([head[HEAD_DELAY_FRAMES:], np.zeros_like(head[:HEAD_DELAY_FRAMES])])
     return np.concatenate([head, natural / LATENT_SCALE[HEAD_SLICE.stop :]], axis=1).astype(
         np.float32
     )
