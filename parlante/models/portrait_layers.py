@@ -177,7 +177,7 @@ def _inside(size_px: int) -> Float32Array:
     """How far pixels are from the picture's edges, [S, S], px of the crop."""
     place = np.arange(size_px, dtype=np.float32) * np.float32(FRAME_SIZE_PX / size_px)
     nearest = np.minimum(place, place[::-1])
-    return np.minimum(nearest, nearest[:, None])
+    return np.asarray(np.minimum(nearest, nearest[:, None]), np.float32)
 
 
 def _ramp(value: Float32Array, limits: tuple[float, float]) -> Float32Array:
