@@ -79,7 +79,20 @@ OPENING_GAINS: Final = {"jawOpen": 1.22, "mouthLowerDown": 1.3, "mouthUpperUp": 
 ROUNDED_FROM: Final = 0.25
 ROUNDED_LOSES: Final = {"jawOpen": 0.40, "mouthFunnel": 0.50}
 # Moods are drawn without the wrinkles that make people's plain, so the movement says more.
-MOOD_GAINS: Final = {"browDown": 1.25, "eyeSquint": 1.6, "mouthFrown": 1.6, "noseSneer": 1.5}
+MOOD_GAINS: Final = {
+    "browDown": 1.25,
+    "eyeSquint": 1.6,
+    "mouthFrown": 1.6,
+    "noseSneer": 1.5,
+    "cheekSquint": 1.5,
+}
+# A smile that is more than a friendly look likewise, by so much of what is beyond that. Lips that
+# round keep their corners together, those of a jaw that drops so far theirs down; and lips that
+# a smile has drawn wide are spread no further.
+SMILE_FROM: Final = 0.2
+SMILE_GAIN: Final = 0.8
+SMILE_JAW: Final = 0.3
+SPREAD_BY_SMILE: Final = 0.7
 # Lips that nothing opens rest on each other a little firmer than in the portrait, whose own often
 # leave a slit. All of it up to the first aperture, none from the second on (IOD).
 REST_PRESS: Final = 0.45
@@ -156,6 +169,7 @@ def _write_face(row: np.ndarray, frame: np.ndarray, state: PoseState) -> None:
     row[MOTION_INDEX["mouthRollUpper"]] = _weight(CONTACT_ROLL * contact * mouth)
     for name, gain in MOOD_GAINS.items():
         weights[name] *= gain
+    _smile(weights)
     accent = accent_now(state.accent)
     weights["browInnerUp"] += max(0.0, accent)
     weights["browOuterUp"] += 0.85 * max(0.0, accent)
@@ -177,6 +191,15 @@ def _write_face(row: np.ndarray, frame: np.ndarray, state: PoseState) -> None:
         left, right = weight + side, weight - side
         row[MOTION_INDEX[name + "Left"]] = _weight(left)
         row[MOTION_INDEX[name + "Right"]] = _weight(right)
+
+
+def _smile(weights: dict[str, float]) -> None:
+    """Draw a smile as broad as the mouth lets it be; in place."""
+    beyond = max(0.0, weights["mouthSmile"] - SMILE_FROM)
+    rounded = min(1.0, weights["mouthPucker"] / SHAPE_GAINS["mouthPucker"][1])
+    dropped = min(1.0, weights["jawOpen"] / SMILE_JAW)
+    weights["mouthSmile"] += SMILE_GAIN * beyond * (1.0 - rounded) * (1.0 - dropped)
+    weights["mouthStretch"] *= 1.0 - SPREAD_BY_SMILE * min(1.0, beyond / (1.0 - SMILE_FROM))
 
 
 def _contact(close: float) -> float:

@@ -90,3 +90,18 @@ def test_a_lower_lip_bites_over_the_jaw_of_a_vowel_that_is_coming():
     lips = lips_of(mouthRollLower=0.2, jawOpen=0.28)
     assert lips("mouthUpperUpLeft") > 0.12
     assert lips("mouthRollLower") > 0.3
+
+
+def test_a_happy_smile_is_drawn_broad_and_a_friendly_look_is_left():
+    assert lips_of(mouthSmile=0.6)("mouthSmileLeft") > 0.85
+    assert lips_of(mouthSmile=0.15)("mouthSmileLeft") == pytest.approx(0.15, abs=0.01)
+
+
+def test_a_smile_is_no_broader_over_a_dropped_jaw_or_rounded_lips():
+    for lips in (lips_of(mouthSmile=0.6, jawOpen=0.4), lips_of(mouthSmile=0.6, mouthPucker=0.6)):
+        assert lips("mouthSmileLeft") == pytest.approx(0.6, abs=0.02)
+
+
+def test_lips_that_smile_are_spread_less():
+    plain, smiling = lips_of(mouthStretch=0.5), lips_of(mouthStretch=0.5, mouthSmile=0.6)
+    assert smiling("mouthStretchLeft") < 0.8 * plain("mouthStretchLeft")

@@ -76,7 +76,7 @@ async def test_a_mood_ends_when_it_is_no_longer_asked_for(engine, run):
 
     values = await run(engine, happy_then_neutral(), MotionConfig(seed=1))
     smile = values[:, MOTION_INDEX["mouthSmileLeft"]]
-    assert smile[75:120].mean() > 0.5
+    assert smile[75:120].mean() > 0.75
     assert smile[175:].mean() < 0.25
 
 
