@@ -36,6 +36,7 @@ LOOK_AHEAD_SAMPLES: Final = 1248
 # What a stream may choose to hear beyond or short of that, in hops: 38, 78, 158, 238 ms ahead.
 LOOK_AHEAD_HOPS: Final = (-4, 0, 8, 16)
 DEFAULT_LOOK: Final = 1  # index into it
+NATS: Final = 2.5  # of log energy, in a feature
 FEATURE_STEPS: Final = 40.0  # features are kept to 1 / 40, so that a stream's state is small
 MEL_LOW_HZ: Final = 60.0
 MEL_HIGH_HZ: Final = 7600.0
@@ -141,18 +142,27 @@ def normalise(
     speech *= 1.0 / (1.0 + np.exp(-4.0 * (loudness - 2.0)))  # near silence is no speech
     weight, weight_end = _leaky_sum(speech[:, :, None], state.weight[:, None])
     spectrum, spectrum_end = _leaky_sum(speech[:, :, None] * log_energy, state.spectrum)
-    prior = SPECTRUM_PRIOR_HOPS
-    centred = log_energy - (spectrum + prior * TYPICAL_SPECTRUM) / (weight + prior)
+    centred = log_energy - _usual(spectrum, weight)
     features = np.concatenate(
         [
-            np.clip(centred / 2.5, -3.0, 3.0),
-            np.clip((loudness - peak)[:, :, None] / 2.5 + 1.0, -3.0, 3.0),
+            np.clip(centred / NATS, -3.0, 3.0),
+            np.clip((loudness - peak)[:, :, None] / NATS + 1.0, -3.0, 3.0),
             np.clip(loudness[:, :, None] / 4.0 - 1.0, -3.0, 3.0),
         ],
         axis=2,
     ).astype(np.float32)
     next_state = NormaliserState(peak[:, -1], weight_end[:, 0], spectrum_end)
     return features, next_state
+
+
+def usual_spectrum(state: NormaliserState) -> Float64Array:
+    """What the first `NUM_MELS` features of each stream are relative to: [B, M], nats."""
+    return _usual(state.spectrum, state.weight[:, None])
+
+
+def _usual(spectrum: Float64Array, weight: Float64Array) -> Float64Array:
+    prior = SPECTRUM_PRIOR_HOPS
+    return np.asarray((spectrum + prior * TYPICAL_SPECTRUM) / (weight + prior), np.float64)
 
 
 def quantise(features: Float32Array) -> npt.NDArray[np.int8]:

@@ -5,7 +5,7 @@ does not change any more for a pause; high voices it takes for one from the begi
 hears better whether there is a voice, so where it is sure of one and it is loud, the reader has to
 say which sound it is.
 
-Axis letters: T frames, N hops, F features.
+Axis letters: T frames, N hops, F features, M mel bands.
 """
 
 from __future__ import annotations
@@ -13,16 +13,24 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
+from scipy.special import logsumexp
 
-from parlante.models.audio_features import HOP_SAMPLES, NUM_MELS, WINDOW_SAMPLES
+from parlante.models.audio_features import (
+    HOP_SAMPLES,
+    NATS,
+    NUM_MELS,
+    WINDOW_SAMPLES,
+    Float64Array,
+)
 from parlante.types import SAMPLES_PER_FRAME, Float32Array
 
 __all__ = ["voiced", "window_places"]
 
-# From where on a voice counts as one, and for sure; the mean of a frame's bands against the usual
-# ones likewise, feature units of 2.5 nats.
-VOICE: Final = (0.6, 0.9)
-LOUD: Final = (-0.4, 0.0)
+# From where on a voice counts as one, and for sure; a frame's energy against the usual one
+# likewise, nats. All bands together: a high voice has few harmonics, and nothing in between.
+VOICE: Final = (0.5, 0.8)
+LOUD: Final = (-1.5, -0.5)
 
 
 def window_places(num_hops: int, num_frames: int, ahead: int) -> Float32Array:
@@ -41,12 +49,15 @@ def window_places(num_hops: int, num_frames: int, ahead: int) -> Float32Array:
     return (left[:, None] - back[None]).astype(np.float32)
 
 
-def voiced(features: Float32Array, sure: Float32Array, ahead: int) -> Float32Array:
+def voiced(
+    features: Float32Array, usual: Float64Array, sure: Float32Array, ahead: int
+) -> Float32Array:
     """How surely each frame sounds with a voice.
 
     Args:
         features: [N, F] of `audio_features.normalise`; the last window ends `ahead` samples after
             the last frame does.
+        usual: [M] of `audio_features.usual_spectrum`.
         sure: [T] of `voices.follow`.
         ahead: Samples at 16 kHz.
 
@@ -55,10 +66,10 @@ def voiced(features: Float32Array, sure: Float32Array, ahead: int) -> Float32Arr
     """
     since = window_places(len(features), len(sure), ahead)
     within = ((since >= 0) & (since < SAMPLES_PER_FRAME)).astype(np.float32)
-    levels = features[:, :NUM_MELS].mean(axis=1)
+    levels = logsumexp(NATS * features[:, :NUM_MELS] + usual, axis=1) - logsumexp(usual)
     loudness = within @ levels / np.maximum(within.sum(axis=1), 1.0)
     return np.asarray(_share(sure, *VOICE) * _share(loudness, *LOUD), np.float32)
 
 
-def _share(value: Float32Array, low: float, high: float) -> Float32Array:
+def _share(value: npt.NDArray[np.floating], low: float, high: float) -> Float32Array:
     return np.asarray(np.clip((value - low) / (high - low), 0.0, 1.0), np.float32)

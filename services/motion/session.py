@@ -30,6 +30,7 @@ from parlante.models.audio_features import (
     mel_energies,
     normalise,
     quantise,
+    usual_spectrum,
 )
 from parlante.models.held_notes import voiced
 from parlante.models.layers.causal_conv import CONTEXT_HOPS, FRAME_CONTEXT, HOP_CONTEXT
@@ -336,7 +337,8 @@ def _sounding(state: SessionState) -> npt.NDArray[np.bool_]:
 
 def _voiced(state: SessionState, sure: Float32Array) -> Float32Array:
     """How surely frames [T] of the block that was just read sound with a voice."""
-    return voiced(dequantise(state.features), sure, look_ahead_samples(state.look))
+    usual = usual_spectrum(state.normaliser)[0]
+    return voiced(dequantise(state.features), usual, sure, look_ahead_samples(state.look))
 
 
 def _read_windows(

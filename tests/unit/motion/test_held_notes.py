@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from parlante.models.audio_features import NUM_FEATURES, look_ahead_samples
+from parlante.models.audio_features import NATS, NUM_FEATURES, NUM_MELS, look_ahead_samples
 from parlante.models.held_notes import LOUD, VOICE, voiced
 from parlante.models.motion_dit import BLOCK_FRAMES, NUM_READ
 from parlante.models.viseme_names import VISEMES
@@ -14,8 +14,12 @@ from parlante.models.viseme_names import VISEMES
 HOPS = 60
 
 
-def features_of(level: float) -> np.ndarray:
-    return np.full((HOPS, NUM_FEATURES), level, np.float32)
+USUAL = np.linspace(6.0, 3.0, NUM_MELS)
+
+
+def features_of(nats: float) -> np.ndarray:
+    """All bands so many nats above the usual ones."""
+    return np.full((HOPS, NUM_FEATURES), nats / NATS, np.float32)
 
 
 def sure_of(value: float) -> np.ndarray:
@@ -23,22 +27,30 @@ def sure_of(value: float) -> np.ndarray:
 
 
 def test_a_loud_sure_voice_is_voiced_and_nothing_else_is() -> None:
-    ahead = look_ahead_samples(0)
-    np.testing.assert_allclose(voiced(features_of(LOUD[1]), sure_of(VOICE[1]), ahead), 1.0, 1e-6)
-    np.testing.assert_array_equal(voiced(features_of(LOUD[0]), sure_of(1.0), ahead), 0.0)
-    np.testing.assert_array_equal(voiced(features_of(1.0), sure_of(VOICE[0]), ahead), 0.0)
-    half = voiced(features_of(sum(LOUD) / 2), sure_of(1.0), ahead)
-    np.testing.assert_allclose(half, 0.5, atol=1e-6)
+    def share(nats: float, sure: float) -> np.ndarray:
+        return voiced(features_of(nats), USUAL, sure_of(sure), look_ahead_samples(0))
+
+    np.testing.assert_allclose(share(LOUD[1], VOICE[1]), 1.0, atol=1e-5)
+    np.testing.assert_allclose(share(LOUD[0], 1.0), 0.0, atol=1e-5)
+    np.testing.assert_allclose(share(1.0, VOICE[0]), 0.0, atol=1e-5)
+    np.testing.assert_allclose(share(sum(LOUD) / 2, 1.0), 0.5, atol=1e-5)
+
+
+def test_a_high_voice_of_few_harmonics_is_loud() -> None:
+    features = features_of(-7.0)
+    features[:, 8:NUM_MELS:8] = 0.8
+    found = voiced(features, USUAL, sure_of(1.0), look_ahead_samples(0))
+    np.testing.assert_allclose(found, 1.0, atol=1e-5)
 
 
 @pytest.mark.parametrize("look", range(4))
 def test_loudness_is_that_of_the_frame_itself(look: int) -> None:
     ahead, hop = look_ahead_samples(look), 160
-    features = features_of(-1.0)
+    features = features_of(-5.0)
     # The last frame of the block ends `ahead` samples before the features do.
     end = HOPS - ahead // hop
-    features[end - 3 : end - 1] = 10.0
-    found = voiced(features, sure_of(1.0), ahead)
+    features[end - 3 : end - 1] = 3.0
+    found = voiced(features, USUAL, sure_of(1.0), ahead)
     assert found[-1] == pytest.approx(1.0)
     assert found[:-1].max(initial=0.0) == 0.0
 
