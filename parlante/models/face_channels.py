@@ -63,6 +63,7 @@ BROAD_SMILE_RISE: Final = (-0.005, 0.03)
 BROAD_SMILE_WIDTH: Final = (0.31, 0.35)
 MEAN_CORNER_RISE: Final = -0.03
 MEAN_WIDTH: Final = 0.28
+SMILED_ALREADY: Final = 0.65  # of mouthSmile, which a face that beams has
 CHEEK_RISE: Final = 0.05  # IOD, by which a broad smile raises cheeks
 
 CHEEKS: Final = (50, 280)  # image left, image right
@@ -162,6 +163,7 @@ def channel_fields(lips: LipHandles, face: Float64Array) -> list[tuple[str, Floa
     x = face[lips.vertices, 0] - lips.centre[0]
     room = min(1.0, WIDE_MOUTH / max(float(np.abs(x).max()), 1e-6)) ** 3  # a smile is wide already
     let_go = _smile_of(lips, face)
+    smile = 1.0 - SMILED_ALREADY * smile_share(lips, face)
     out: list[tuple[str, Float64Array]] = [
         ("jawOpen", _jaw_open(lips, n) + lips.field(n, y=SMILE_LOST_PER_JAW_OPEN * let_go))
     ]
@@ -198,7 +200,10 @@ def channel_fields(lips: LipHandles, face: Float64Array) -> list[tuple[str, Floa
         thin = np.where(upper, 0.018, -0.018) * ~lips.is_corner * row * side
         press = lips.thinned(np.where(upper, 0.045, 0.05) * (1 - 0.5 * size)) * side
         out += [
-            (f"mouthSmile{name}", lips.field(n, x=0.18 * x * half, y=-0.10 * curl + thin)),
+            (
+                f"mouthSmile{name}",
+                smile * lips.field(n, x=0.18 * x * half, y=-0.10 * curl + thin),
+            ),
             (f"mouthFrown{name}", lips.field(n, y=0.07 * curl, x=0.02 * x * half)),
             (
                 f"mouthDimple{name}",

@@ -105,3 +105,12 @@ def test_cheeks_and_lower_lids_fall_with_the_smile(avatar, beaming_avatar, motio
     assert cheek > fallen(avatar)[0] + 0.03
     assert lid > 0.1
     assert fallen(avatar)[1] == 0.0
+
+
+def test_a_face_that_beams_has_little_more_to_smile(avatar, beaming_avatar, motion):
+    def gained(of):
+        still, smiling = (corners_of(of, motion(**m)) for m in ({}, {"mouthSmile": 1.0}))
+        return smiling[0] - still[0]
+
+    assert gained(avatar) > 0.08
+    assert 0.2 * gained(avatar) < gained(beaming_avatar) < 0.5 * gained(avatar)
