@@ -25,7 +25,7 @@ from parlante.models.layers.attention import Attention, TimeBias
 from parlante.models.layers.causal_conv import FRAME_CONTEXT, AudioEncoder
 from parlante.models.motion_space import CONDITION_DIM, CONDITION_GROUPS, LATENT_DIM, MOUTH
 from parlante.models.speech_encoder import SpeechEncoder, SpeechProjection
-from parlante.models.viseme_names import VISEMES
+from parlante.models.viseme_names import VISEMES, VOWELS
 from parlante.models.voice_net import VoiceNet
 
 BLOCK_FRAMES: Final = 2  # 80 ms: an answer within 160 ms, look-ahead included
@@ -239,7 +239,7 @@ class MotionDiT(nn.Module):
         return self.names_of(speech)[..., first : first + 1]
 
     def without_silence(self, speech: Tensor, share: Tensor) -> Tensor:
-        """Have a speech code name what is said where it is no silence.
+        """Have a speech code name vowels, as it weighs them, for silence that is none.
 
         Args:
             speech: [B, T, audio_width + NUM_READ].
@@ -249,8 +249,10 @@ class MotionDiT(nn.Module):
             [B, T, audio_width + NUM_READ].
         """
         names = self.names_of(speech).clone()
-        names[..., VISEMES.index("sil")] *= 1.0 - share
-        names = names / names.sum(dim=-1, keepdim=True).clamp_min(1e-6)
+        silence, vowels = names[..., VISEMES.index("sil")], names[..., -len(VOWELS) :]
+        taken = (share * silence)[..., None]
+        vowels += taken * vowels / vowels.sum(dim=-1, keepdim=True).clamp_min(1e-6)
+        silence -= taken[..., 0]
         return torch.cat([speech[..., : -len(VISEMES)], names], dim=-1)
 
     def condition(self, speech: Tensor, controls: Tensor, keep: Tensor) -> Tensor:

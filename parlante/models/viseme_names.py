@@ -4,7 +4,5 @@ from __future__ import annotations
 
 from typing import Final
 
-VISEMES: Final = (
-    *("sil", "PP", "FF", "TH", "DD", "NN", "KK", "CH", "SS", "RR"),
-    *("AA", "EH", "AX", "IH", "OH", "UU"),
-)
+VOWELS: Final = ("AA", "EH", "AX", "IH", "OH", "UU")
+VISEMES: Final = ("sil", "PP", "FF", "TH", "DD", "NN", "KK", "CH", "SS", "RR", *VOWELS)

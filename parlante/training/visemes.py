@@ -15,7 +15,7 @@ import numpy as np
 
 from parlante.models.motion_space import MOUTH
 from parlante.models.viseme_mouths import TARGETS
-from parlante.models.viseme_names import VISEMES
+from parlante.models.viseme_names import VISEMES, VOWELS
 from parlante.types import FRAME_RATE_HZ, Float32Array
 
 # What one looks at leads what one hears: the mouth is this far ahead of the phoneme boundaries,
@@ -35,8 +35,6 @@ class Phone:
     end_s: float
     emphasis: float = 1.0
 
-
-VOWELS: Final = frozenset({"AA", "EH", "AX", "IH", "OH", "UU"})
 
 # (strength, rise before and fall after in 1/s)
 _DOMINANCE: Final[dict[str, tuple[float, float, float]]] = {
