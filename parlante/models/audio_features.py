@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import lfilter
 
-from parlante.types import FRAME_RATE_HZ, MODEL_SAMPLE_RATE_HZ, Float32Array
+from parlante.types import FRAME_RATE_HZ, MODEL_SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, Float32Array
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -178,6 +178,22 @@ def dequantise(steps: npt.NDArray[np.int8]) -> Float32Array:
 def look_ahead_samples(look: int) -> int:
     """Samples at 16 kHz that a stream with this look-ahead hears beyond a block."""
     return LOOK_AHEAD_SAMPLES + LOOK_AHEAD_HOPS[look] * HOP_SAMPLES
+
+
+def window_places(num_hops: int, num_frames: int, ahead: int) -> Float32Array:
+    """Where windows of sound are from the begin of each frame.
+
+    Args:
+        num_hops: N; the last window ends `ahead` samples after the last frame does.
+        num_frames: T.
+        ahead: Samples at 16 kHz.
+
+    Returns:
+        float32 [T, N], samples from the begin of a frame to the middle of a window.
+    """
+    back = np.arange(num_hops)[::-1] * HOP_SAMPLES + WINDOW_SAMPLES // 2
+    left = (num_frames - np.arange(num_frames)) * SAMPLES_PER_FRAME + ahead
+    return (left[:, None] - back[None]).astype(np.float32)
 
 
 def _leaky_sum(values: Float64Array, start: Float64Array) -> tuple[Float64Array, Float64Array]:

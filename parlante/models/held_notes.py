@@ -16,37 +16,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import logsumexp
 
-from parlante.models.audio_features import (
-    HOP_SAMPLES,
-    NATS,
-    NUM_MELS,
-    WINDOW_SAMPLES,
-    Float64Array,
-)
+from parlante.models.audio_features import NATS, NUM_MELS, Float64Array, window_places
 from parlante.types import SAMPLES_PER_FRAME, Float32Array
 
-__all__ = ["voiced", "window_places"]
+__all__ = ["voiced"]
 
 # From where on a voice counts as one, and for sure; a frame's energy against the usual one
 # likewise, nats. All bands together: a high voice has few harmonics, and nothing in between.
 VOICE: Final = (0.5, 0.8)
 LOUD: Final = (-1.5, -0.5)
-
-
-def window_places(num_hops: int, num_frames: int, ahead: int) -> Float32Array:
-    """Where windows of sound are from the begin of each frame.
-
-    Args:
-        num_hops: N; the last window ends `ahead` samples after the last frame does.
-        num_frames: T.
-        ahead: Samples at 16 kHz.
-
-    Returns:
-        float32 [T, N], samples from the begin of a frame to the middle of a window.
-    """
-    back = np.arange(num_hops)[::-1] * HOP_SAMPLES + WINDOW_SAMPLES // 2
-    left = (num_frames - np.arange(num_frames)) * SAMPLES_PER_FRAME + ahead
-    return (left[:, None] - back[None]).astype(np.float32)
 
 
 def voiced(

@@ -14,8 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from parlante.models.audio_features import NUM_MELS
-from parlante.models.held_notes import window_places
+from parlante.models.audio_features import NUM_MELS, window_places
 from parlante.models.motion_space import LATENT_INDEX, LATENT_SCALE
 from parlante.types import Float32Array
 
