@@ -265,10 +265,12 @@ def begin(state: SessionState, model: MotionDiT) -> tuple[Draft | None, SessionS
     if speech is None or index < 0:
         return None, state
     controls, state = _conditions(state)
+    features, ahead = dequantise(state.features), look_ahead_samples(state.look)
     if model.voice_net is not None:
-        speech = model.without_silence(speech, torch.from_numpy(_voiced(state, sure)))
-    draft = Draft(Place(state.seed, index), speech, controls, _sounding(state), sure)
-    return draft, state
+        share = voiced(features, usual_spectrum(state.normaliser)[0], sure, ahead)
+        speech = model.without_silence(speech, torch.from_numpy(share))
+    sounding = sounds_near(features, BLOCK_FRAMES, ahead)
+    return Draft(Place(state.seed, index), speech, controls, sounding, sure), state
 
 
 @torch.inference_mode()
@@ -328,17 +330,6 @@ def _read_mel(state: SessionState, model: MotionDiT) -> tuple[Tensor, SessionSta
         block_index=state.block_index + 1,
         half_encoded=half_encoded,
     )
-
-
-def _sounding(state: SessionState) -> npt.NDArray[np.bool_]:
-    """In which frames [T] of the block that was just read there is sound close by."""
-    return sounds_near(dequantise(state.features), BLOCK_FRAMES, look_ahead_samples(state.look))
-
-
-def _voiced(state: SessionState, sure: Float32Array) -> Float32Array:
-    """How surely frames [T] of the block that was just read sound with a voice."""
-    usual = usual_spectrum(state.normaliser)[0]
-    return voiced(dequantise(state.features), usual, sure, look_ahead_samples(state.look))
 
 
 def _read_windows(

@@ -82,9 +82,7 @@ async def test_each_of_many_streams_gets_its_own(triton_server: TritonServer) ->
         got = await asyncio.gather(*(motion_of(engine, seed) for seed in range(NUM_STREAMS)))
         after = num_batches(triton_server)
         assert isinstance(engine._network, TritonNetwork)
-    num_made, num_runs = after[0] - before[0], after[1] - before[1]
-    assert num_made >= NUM_STREAMS * 20  # a few may have been late on a busy machine
-    assert num_runs <= num_made
+    assert after[0] - before[0] >= NUM_STREAMS * 20  # a few may have been late on a busy machine
     for own, wanted in zip(got, right, strict=True):
         np.testing.assert_allclose(own, wanted, atol=TOLERANCE)
 
