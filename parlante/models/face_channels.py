@@ -48,7 +48,7 @@ STILL_POINTS: Final = (
 MAX_THINNING: Final = 0.38
 
 # How the opening of a jaw falls off towards the corners of the mouth, and of lips that round.
-_OPENING_POWER: Final = 1.9
+_OPENING_POWER: Final = 2.2
 _ROUND_POWER: Final = 2.8
 
 # How much of the rise of its corners a smiling mouth loses for each unit.

@@ -14,7 +14,7 @@ from parlante.training.run_config import bad_config, read_config
 
 __all__ = ["FaceTrainingConfig", "read_face_config"]
 
-CACHE_LAYOUT: Final = 3  # raised when old caches lack what is read, or show other warps
+CACHE_LAYOUT: Final = 4  # raised when old caches lack what is read, or show other warps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
