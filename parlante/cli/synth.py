@@ -16,9 +16,11 @@ from typing import Final
 
 from parlante.cli.heads import HEADS_VARIABLE, heads_of
 from parlante.cli.progress import progress
+from parlante.errors import InvalidInput
 from parlante.synth.assets import load_pack
 from parlante.synth.dataset import open_dataset
-from parlante.synth.generator import SynthOptions, SynthReport, make_dataset
+from parlante.synth.dataset_maker import SynthReport, make_dataset
+from parlante.synth.generator import SynthOptions
 from parlante.synth.landmarks import load_landmark_map
 from parlante.synth.sheet import draw_sheet
 from parlante.synth.subject import Studio
@@ -52,6 +54,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--size", type=int, default=512, metavar="PX", help="edge of the pictures (default: 512)"
     )
     parser.add_argument(
+        "--num-processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="that draw at once (default: 1; without a GPU it takes several cores by itself)",
+    )
+    parser.add_argument(
         "--landmarks",
         type=Path,
         metavar="FILE.npz",
@@ -75,11 +84,19 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         size_px=args.size,
     )
+    if args.num_processes < 1:
+        raise InvalidInput(f"--num-processes takes at least 1; got {args.num_processes}")
     pack = load_pack(heads_of(args.heads, needed_by="synth"))
     studio = Studio.of(pack, load_landmark_map(pack, args.landmarks))
     shown = not args.json and sys.stderr.isatty()
     with progress(options.num_subjects, "subject", shown=shown) as advance:
-        report = make_dataset(studio, args.output, options, progress=lambda _: advance())
+        report = make_dataset(
+            studio,
+            args.output,
+            options,
+            num_processes=args.num_processes,
+            progress=lambda _: advance(),
+        )
     if args.sheet is not None:
         dataset = open_dataset(args.output)
         draw_sheet(dataset, args.sheet, range(min(NUM_SHEET_SUBJECTS, len(dataset))))

@@ -133,6 +133,13 @@ def _configure_face(face: argparse.ArgumentParser) -> None:
         "--start", metavar="WEIGHTS", help="weights of this size to begin with (default: none)"
     )
     face.add_argument("--num-threads", type=int, default=1, metavar="N", help="default: 1")
+    face.add_argument(
+        "--prepare-processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="that make pairs at once (default: 1)",
+    )
     _configure_hardware(face)
     face.add_argument(
         "--fuse",
@@ -239,6 +246,7 @@ def _train_face(args: argparse.Namespace) -> Path:
     from parlante.training.face.config import read_face_config
     from parlante.training.face.run import DEFAULT_CONFIG, train_on_pictures
 
+    _check_processes("--prepare-processes", args.prepare_processes)
     start = None if args.start in (None, NO_START) else _existing(Path(args.start), "start")
     return train_on_pictures(
         read_face_config(args.config or DEFAULT_CONFIG),
@@ -248,13 +256,18 @@ def _train_face(args: argparse.Namespace) -> Path:
         portraits=args.portraits,
         start=start,
         hardware=_hardware_of(args),
+        prepare_processes=args.prepare_processes,
         tell=lambda line: print(line, flush=True),
     )
 
 
+def _check_processes(option: str, count: int) -> None:
+    if count < 1:
+        raise InvalidInput(f"{option} takes at least 1; got {count}")
+
+
 def _train_encoders(args: argparse.Namespace) -> Path:
-    if args.draw_processes < 1:
-        raise InvalidInput(f"--draw-processes takes at least 1; got {args.draw_processes}")
+    _check_processes("--draw-processes", args.draw_processes)
     import cv2
 
     from parlante.training.encoders.config import read_encoders_config

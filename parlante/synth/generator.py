@@ -1,14 +1,13 @@
-"""Makes data sets: subjects one after another, each into its own file."""
+"""Draws subjects: every frame of one with its labels, as arrays."""
 
 from __future__ import annotations
 
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -17,7 +16,7 @@ import numpy.typing as npt
 from parlante.errors import InvalidInput
 from parlante.models import face_mesh
 from parlante.synth.assets import Int32Array
-from parlante.synth.dataset import FORMAT_VERSION, INDEX_FILE, encode_picture, write_subject
+from parlante.synth.dataset import encode_picture
 from parlante.synth.kernels import resolve_pixels
 from parlante.synth.labels import Part
 from parlante.synth.performance import FrameScript, arkit_of, sample_frames
@@ -25,7 +24,7 @@ from parlante.synth.renderer import Renderer
 from parlante.synth.subject import Studio, SyntheticSubject, build_subject
 from parlante.types import Float32Array
 
-__all__ = ["SynthOptions", "SynthReport", "Timer", "make_dataset", "render_subject"]
+__all__ = ["SynthOptions", "Timer", "render_subject"]
 
 logger = logging.getLogger(__name__)
 
@@ -89,110 +88,6 @@ class Timer:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SynthReport:
-    """What was made.
-
-    Attributes:
-        num_made: Subjects that were made now.
-        num_kept: Subjects whose files were there already.
-        num_frames: Frames that were made now.
-        seconds: Time for them, all steps.
-        cpu_seconds: Processor time of this process for them, over all its threads.
-        step_ms: Time per frame by step.
-        device: What drew them.
-    """
-
-    num_made: int
-    num_kept: int
-    num_frames: int
-    seconds: float
-    cpu_seconds: float
-    step_ms: Mapping[str, float]
-    device: str
-
-    @property
-    def frames_per_second(self) -> float:
-        """Rate on one process; 0 when nothing was made."""
-        return self.num_frames / self.seconds if self.num_frames else 0.0
-
-    @property
-    def frames_per_core_second(self) -> float:
-        """Rate on one core that does nothing else; 0 when nothing was made."""
-        return self.num_frames / self.cpu_seconds if self.num_frames else 0.0
-
-
-def make_dataset(
-    studio: Studio,
-    folder: Path,
-    options: SynthOptions,
-    *,
-    progress: Callable[[int], object] = lambda number: None,
-) -> SynthReport:
-    """Make a data set, or the rest of one that was cut off.
-
-    Args:
-        studio: The pack, prepared.
-        folder: Where; made if it is not there.
-        options: What to make.
-        progress: Called with the number of each subject after it.
-
-    Raises:
-        InvalidInput: The folder holds a data set with other options.
-    """
-    _claim_folder(folder, options)
-    timer, num_made = Timer(), 0
-    start, cpu_start = time.perf_counter(), time.process_time()
-    with Renderer(studio.pack, size_px=options.size_px) as renderer:
-        device = renderer.device
-        for number in range(options.num_subjects):
-            path = folder / f"subject-{number:05d}.npz"
-            if path.exists():
-                continue
-            arrays = render_subject(studio, renderer, options, number, timer=timer)
-            with timer.step("write"):
-                write_subject(path, arrays)
-            num_made += 1
-            progress(number)
-    num_frames = num_made * options.frames_per_subject
-    return SynthReport(
-        num_made=num_made,
-        num_kept=options.num_subjects - num_made,
-        num_frames=num_frames,
-        seconds=time.perf_counter() - start,
-        cpu_seconds=time.process_time() - cpu_start,
-        step_ms={
-            name: round(1000.0 * seconds / max(num_frames, 1), 2)
-            for name, seconds in timer.seconds.items()
-        },
-        device=device,
-    )
-
-
-def _claim_folder(folder: Path, options: SynthOptions) -> None:
-    """Write ``dataset.json``, or see that it is the same; only the number may grow."""
-    info = {"version": FORMAT_VERSION, **asdict(options)}
-    path = folder / INDEX_FILE
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if path.is_file():
-            there = json.loads(path.read_text("utf-8"))
-            if {**there, "num_subjects": 0} != {**info, "num_subjects": 0}:
-                raise InvalidInput(
-                    f"{folder} holds a data set with other options; give another --output, or "
-                    "the same --seed, --size and --frames-per-subject",
-                    reason="OTHER_DATASET",
-                    field="output",
-                )
-        path.write_text(json.dumps(info, indent=2) + "\n", "utf-8")
-    except OSError as error:
-        raise InvalidInput(
-            f"cannot write to {folder} ({error.strerror}); give another --output",
-            reason="OUTPUT_FOLDER_MISSING",
-            field="output",
-        ) from error
 
 
 def render_subject(

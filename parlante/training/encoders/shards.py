@@ -8,16 +8,12 @@ from __future__ import annotations
 import functools
 import json
 import math
-import multiprocessing
-import os
 import zipfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -30,6 +26,7 @@ from parlante.synth.gl import open_context
 from parlante.synth.landmarks import LandmarkMap, load_landmark_map
 from parlante.synth.light import sample_light
 from parlante.synth.performance import FrameScript, arkit_of
+from parlante.synth.processes import spread
 from parlante.synth.renderer import Renderer
 from parlante.synth.subject import Studio, SyntheticSubject, build_subject
 from parlante.training.encoders.actions import sample_actions
@@ -122,16 +119,14 @@ def draw_heads(
                 progress(drawer.draw(number))
         return
     open_context().release()  # where none can be started, that is said here
-    # Spawned, as OpenGL does not outlive a fork.
-    context = multiprocessing.get_context("spawn")
-    num_processes = min(num_processes, len(missing))
-    with ProcessPoolExecutor(num_processes, context, _take_job, (job,)) as pool:
-        try:
-            for drawn in as_completed([pool.submit(_draw_in_process, n) for n in missing]):
-                progress(drawn.result())
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    spread(
+        _draw_in_process,
+        missing,
+        num_processes=num_processes,
+        begin=_take_job,
+        given=job,
+        done=progress,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +172,8 @@ _job_of_process: _Job | None = None
 
 
 def _take_job(job: _Job) -> None:
-    """Begin a process that draws; the others take the other cores."""
     global _job_of_process
     _job_of_process = job
-    cv2.setNumThreads(1)
-    os.environ.setdefault("LP_NUM_THREADS", "1")  # of Mesa's software rasteriser
 
 
 @functools.cache

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from parlante.errors import InvalidInput
 from parlante.models.face_tracker import FaceTracker
+from parlante.synth.processes import spread
 from parlante.training.face.cache import (
     JOINED,
     RegionData,
@@ -35,57 +39,79 @@ __all__ = ["prepare_photos", "prepare_synthetic", "prepare_videos"]
 
 logger = logging.getLogger(__name__)
 
-Maker = Callable[[np.random.Generator], Subject | None]
+_TELL_SUBJECTS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where a subject comes from: a file, and what reads it."""
+
+    path: Path
+    read: Callable[[Path, FaceTracker | None, np.random.Generator], Subject | None]
 
 
 def prepare_synthetic(
-    folder: Path, cache: Path, config: FaceTrainingConfig, tracker: FaceTracker | None
-) -> dict[str, RegionData]:
-    """Pairs of synthetic heads; made, or taken from the cache."""
-    paths = find_synthetic(folder)
-    makers = {path.stem: _synthetic(path) for path in paths}
-    return _prepare(makers, cache, config, tracker)
-
-
-def prepare_photos(
-    folder: Path, cache: Path, config: FaceTrainingConfig, tracker: FaceTracker
-) -> dict[str, RegionData]:
-    """Pairs of photos and of copies that the warp has moved."""
-    makers = {path.stem: _photo(path, tracker) for path in photo_files(folder)}
-    return _prepare(makers, cache, config, tracker)
-
-
-def prepare_videos(
-    folder: Path, cache: Path, config: FaceTrainingConfig, tracker: FaceTracker
-) -> dict[str, RegionData]:
-    """Pairs of frames of talking videos."""
-    makers: dict[str, Maker] = {}
-    for path in find_clips(folder):
-        # By place in the folder, which may move, and by size: another video of that name is new.
-        place = f"{path.relative_to(folder)} {path.stat().st_size}"
-        makers[f"{path.stem}-{zlib.crc32(place.encode()):08x}"] = _video(path, tracker)
-    return _prepare(makers, cache, config, tracker)
-
-
-def _synthetic(path: Path) -> Maker:
-    return lambda _: read_synthetic(path)
-
-
-def _photo(path: Path, tracker: FaceTracker) -> Maker:
-    return lambda rng: photo_subject(path, tracker, rng)
-
-
-def _video(path: Path, tracker: FaceTracker) -> Maker:
-    return lambda _: video_subject(path, tracker)
-
-
-def _prepare(
-    makers: dict[str, Maker],
+    folder: Path,
     cache: Path,
     config: FaceTrainingConfig,
     tracker: FaceTracker | None,
+    num_processes: int = 1,
 ) -> dict[str, RegionData]:
-    settings = config.cache_settings(list(makers))
+    """Pairs of synthetic heads; made, or taken from the cache."""
+    sources = {path.stem: _Source(path, _synthetic) for path in find_synthetic(folder)}
+    return _prepare(sources, cache, config, tracker, num_processes)
+
+
+def prepare_photos(
+    folder: Path,
+    cache: Path,
+    config: FaceTrainingConfig,
+    tracker: FaceTracker,
+    num_processes: int = 1,
+) -> dict[str, RegionData]:
+    """Pairs of photos and of copies that the warp has moved."""
+    sources = {path.stem: _Source(path, _photo) for path in photo_files(folder)}
+    return _prepare(sources, cache, config, tracker, num_processes)
+
+
+def prepare_videos(
+    folder: Path,
+    cache: Path,
+    config: FaceTrainingConfig,
+    tracker: FaceTracker,
+    num_processes: int = 1,
+) -> dict[str, RegionData]:
+    """Pairs of frames of talking videos."""
+    sources: dict[str, _Source] = {}
+    for path in find_clips(folder):
+        # By place in the folder, which may move, and by size: another video of that name is new.
+        place = f"{path.relative_to(folder)} {path.stat().st_size}"
+        sources[f"{path.stem}-{zlib.crc32(place.encode()):08x}"] = _Source(path, _video)
+    return _prepare(sources, cache, config, tracker, num_processes)
+
+
+def _synthetic(path: Path, _: FaceTracker | None, __: np.random.Generator) -> Subject:
+    return read_synthetic(path)
+
+
+def _photo(path: Path, tracker: FaceTracker | None, rng: np.random.Generator) -> Subject | None:
+    assert tracker is not None
+    return photo_subject(path, tracker, rng)
+
+
+def _video(path: Path, tracker: FaceTracker | None, _: np.random.Generator) -> Subject | None:
+    assert tracker is not None
+    return video_subject(path, tracker)
+
+
+def _prepare(
+    sources: dict[str, _Source],
+    cache: Path,
+    config: FaceTrainingConfig,
+    tracker: FaceTracker | None,
+    num_processes: int,
+) -> dict[str, RegionData]:
+    settings = config.cache_settings(list(sources))
     try:
         made = is_made(cache, settings)
     except ValueError as error:
@@ -97,17 +123,11 @@ def _prepare(
     if made:
         return open_cache(cache)
     mark(cache, settings, complete=False)
-    num_pairs = 0
-    for index, (name, count) in enumerate(_shards(makers, cache, config, tracker)):
-        num_pairs += count
-        if index % 20 == 19:
-            logger.info(
-                "%d of %d subjects, %s last, %d pairs", index + 1, len(makers), name, num_pairs
-            )
     if not (cache / JOINED).exists():
+        _make_shards(sources, cache, config, tracker, num_processes)
         if not any(path.is_dir() for path in cache.iterdir()):
             raise InvalidInput(
-                f"none of {len(makers)} subjects gives a pair of pictures; each must show one "
+                f"none of {len(sources)} subjects gives a pair of pictures; each must show one "
                 "face, ahead and with open eyes at least once",
                 reason="NO_USABLE_SUBJECT",
             )
@@ -116,22 +136,75 @@ def _prepare(
     return open_cache(cache)
 
 
-def _shards(
-    makers: dict[str, Maker],
+def _make_shards(
+    sources: dict[str, _Source],
     cache: Path,
     config: FaceTrainingConfig,
     tracker: FaceTracker | None,
-) -> Iterator[tuple[str, int]]:
-    for index, (name, make) in enumerate(makers.items()):
-        folder = cache / name
-        if folder.exists() or (cache / JOINED).exists():
-            yield name, 0
-            continue
-        rng = np.random.default_rng((config.seed, index))
-        subject = make(rng)
-        if subject is None:
-            continue
-        pairs = make_pairs(
-            subject, rng, tracker=tracker, num_portraits=config.num_portraits, twins=config.twins
-        )
-        yield name, write_shard(pairs, folder)
+    num_processes: int,
+) -> None:
+    """Make the pairs of all subjects that are not there yet."""
+    jobs = [
+        _Job(index, cache / name, source)
+        for index, (name, source) in enumerate(sources.items())
+        if not (cache / name).exists()
+    ]
+    num_done, num_pairs = len(sources) - len(jobs), 0
+
+    def done(count: int) -> None:
+        nonlocal num_done, num_pairs
+        num_done, num_pairs = num_done + 1, num_pairs + count
+        if num_done % _TELL_SUBJECTS == 0:
+            logger.info("%d of %d subjects, %d pairs made", num_done, len(sources), num_pairs)
+
+    if num_processes == 1:
+        for job in jobs:
+            done(_make_shard(job, config, tracker))
+        return
+    spread(
+        _shard_in_process,
+        jobs,
+        num_processes=num_processes,
+        begin=_take_config,
+        given=(config, tracker is not None),
+        done=done,
+    )
+
+
+class _Job(NamedTuple):
+    """One subject: its place among all, the folder of its pairs, and where it comes from."""
+
+    place: int
+    folder: Path
+    source: _Source
+
+
+def _make_shard(job: _Job, config: FaceTrainingConfig, tracker: FaceTracker | None) -> int:
+    """Make the pairs of a subject, which follow from its place alone; gives their number."""
+    rng = np.random.default_rng((config.seed, job.place))
+    subject = job.source.read(job.source.path, tracker, rng)
+    if subject is None:
+        return 0
+    pairs = make_pairs(
+        subject, rng, tracker=tracker, num_portraits=config.num_portraits, twins=config.twins
+    )
+    return write_shard(pairs, job.folder)
+
+
+_config_of_process: tuple[FaceTrainingConfig, bool] | None = None
+
+
+def _take_config(given: tuple[FaceTrainingConfig, bool]) -> None:
+    global _config_of_process
+    _config_of_process = given
+
+
+@functools.cache
+def _tracker_of_process() -> FaceTracker:
+    return FaceTracker()
+
+
+def _shard_in_process(job: _Job) -> int:
+    assert _config_of_process is not None
+    config, has_tracker = _config_of_process
+    return _make_shard(job, config, _tracker_of_process() if has_tracker else None)

@@ -34,6 +34,7 @@ def train_on_pictures(
     portraits: Path | None = None,
     start: Path | None = None,
     hardware: Hardware | None = None,
+    prepare_processes: int = 1,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Make the pairs that are not there yet, then train, or go on with a run that was cut off.
@@ -46,6 +47,7 @@ def train_on_pictures(
         portraits: Folder of photos whose skin is to be left alone.
         start: Weights to begin with; None begins with random ones.
         hardware: What it trains on; None takes the CPU.
+        prepare_processes: That make pairs at once.
         tell: Called with lines for the user.
 
     Returns:
@@ -76,12 +78,22 @@ def train_on_pictures(
     pairs = out / "pairs"
     main = []
     if synth is not None:
-        main.append(prepare_synthetic(synth, pairs / "synth", config, tracker))
+        main.append(
+            prepare_synthetic(
+                synth, pairs / "synth", config, tracker, num_processes=prepare_processes
+            )
+        )
     if videos is not None:
-        main.append(prepare_videos(videos, pairs / "videos", config, tracker))
+        main.append(
+            prepare_videos(
+                videos, pairs / "videos", config, tracker, num_processes=prepare_processes
+            )
+        )
     photos = None
     if portraits is not None:
-        photos = prepare_photos(portraits, pairs / "portraits", config, tracker)
+        photos = prepare_photos(
+            portraits, pairs / "portraits", config, tracker, num_processes=prepare_processes
+        )
     for source in main:
         num_subjects = len(np.unique(source["frame"].subject))
         tell(f"{len(source['frame'])} pairs of pictures, {num_subjects} subjects")

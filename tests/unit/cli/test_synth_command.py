@@ -45,6 +45,13 @@ def test_synth_refuses_a_map_of_another_pack(parlante: Run, heads: Path, tmp_pat
     assert "OTHER_HEAD_PACK" in err
 
 
+def test_synth_refuses_no_processes(parlante: Run, heads: Path, tmp_path: Path) -> None:
+    given = ("--heads", str(heads), "--output", str(tmp_path / "set"), "--num-processes", "0")
+    code, _, err = parlante("synth", *given)
+    assert code == 2
+    assert "--num-processes takes at least 1" in err
+
+
 @pytest.mark.slow
 def test_synth_makes_a_set_a_sheet_and_a_report(
     parlante: Run, heads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -155,6 +155,25 @@ def test_a_missing_package_names_the_extra_for_training() -> None:
     assert "pip install 'parlante[embedded,train]'" in done.stderr
 
 
+def test_train_face_says_how_many_processes_make_pairs(
+    parlante: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made: list[int] = []
+
+    def on_pictures(config: Any, out: Path, *, prepare_processes: int, **given: Any) -> Path:
+        made.append(prepare_processes)
+        return out / "face.safetensors"
+
+    monkeypatch.setattr("parlante.training.face.run.train_on_pictures", on_pictures)
+    command = ("train", "face", "--synth", tmp_path, "--out", tmp_path)
+    assert parlante(*command)[0] == 0
+    assert parlante(*command, "--prepare-processes", "3")[0] == 0
+    assert made == [1, 3]
+    code, _, err = parlante(*command, "--prepare-processes", "0")
+    assert code == 2
+    assert "--prepare-processes takes at least 1" in err
+
+
 def test_train_encoders_takes_the_packaged_config(
     parlante: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

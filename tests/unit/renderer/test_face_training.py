@@ -94,6 +94,14 @@ def regions(tmp_path_factory, heads):
     return prepare_synthetic(heads, tmp_path_factory.mktemp("pairs"), TINY, None)
 
 
+def test_processes_make_the_same_pairs(tmp_path, heads, regions):
+    together = prepare_synthetic(heads, tmp_path, TINY, None, num_processes=2)
+    for name, region in regions.items():
+        assert np.array_equal(region.twin, together[name].twin)
+        for key, array in region.arrays.items():
+            assert np.array_equal(array, together[name].arrays[key])
+
+
 def test_subject_is_read_as_it_was_written(heads):
     subject = read_synthetic(find_synthetic(heads)[0])
     assert len(subject.views) == 3

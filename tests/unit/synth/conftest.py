@@ -8,7 +8,8 @@ import pytest
 
 from parlante.errors import FailedPrecondition
 from parlante.synth.assets import HeadPack, load_pack
-from parlante.synth.generator import SynthOptions, make_dataset
+from parlante.synth.dataset_maker import make_dataset
+from parlante.synth.generator import SynthOptions
 from parlante.synth.gl import open_context
 from parlante.synth.subject import Studio
 from tests.unit.synth.tiny_heads import tiny_landmarks, write_tiny_pack

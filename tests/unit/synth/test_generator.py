@@ -11,7 +11,8 @@ import pytest
 from parlante.errors import InvalidInput
 from parlante.models import face_mesh
 from parlante.synth.dataset import Subject, flow_between, open_dataset
-from parlante.synth.generator import SynthOptions, make_dataset, render_subject
+from parlante.synth.dataset_maker import make_dataset
+from parlante.synth.generator import SynthOptions, render_subject
 from parlante.synth.labels import Part
 from parlante.synth.renderer import Renderer
 from parlante.synth.sheet import draw_sheet
@@ -154,6 +155,17 @@ def test_run_goes_on_and_keeps_what_is_there(studio: Studio, drawn: Path, tmp_pa
     assert {"subject", "pose", "draw", "label", "encode", "write"} == set(report.step_ms)
     other = (drawn / "subject-00001.npz").read_bytes()
     assert (folder / "subject-00001.npz").read_bytes() == other
+
+
+def test_processes_make_the_same_files(studio: Studio, drawn: Path, tmp_path: Path) -> None:
+    made: list[int] = []
+    report = make_dataset(studio, tmp_path, OPTIONS, num_processes=2, progress=made.append)
+    assert sorted(made) == list(range(OPTIONS.num_subjects))
+    assert report.num_made == OPTIONS.num_subjects
+    assert report.device
+    assert report.cpu_seconds > 0.0
+    for path in drawn.glob("subject-*.npz"):
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes()
 
 
 def test_folder_of_another_set_is_refused(studio: Studio, drawn: Path) -> None:
