@@ -53,6 +53,12 @@ MAX_CUT_OFF_SHARE: Final = 0.12
 # 0.022), covered 0.022 to 0.083. Eye: visible 0.001 to 0.006, covered 0.007 to 0.1.
 MAX_MOUTH_SPREAD: Final = 0.023
 MAX_EYE_SPREAD: Final = 0.0075
+# Drawn in lines, visible features are found less surely: mouth up to 0.039, eye up to 0.017. Faces
+# drawn with a pencil have steepness 38 to 50, 31 to 46 when they are hardly shaded; photos have 15
+# to 24, behind dark glasses 22 to 33.
+MIN_LINES_OF_DRAWING: Final = 34.0
+MAX_MOUTH_SPREAD_DRAWN: Final = 0.040
+MAX_EYE_SPREAD_DRAWN: Final = 0.0173
 # The shape code of animals: 0.7 to 8; of people, eyes covered or not: 0.1 to 1.6.
 MAX_SHAPE_DEVIATION: Final = 1.8
 # Share of the face's contrast that is finer than 1/16 of its width: portraits 0.3 to 0.7, even
@@ -60,6 +66,9 @@ MAX_SHAPE_DEVIATION: Final = 1.8
 MIN_SHARPNESS: Final = 0.17
 # Below this, features that cannot be found are blurred, not covered.
 MAX_BLURRED_SHARPNESS: Final = 0.28
+
+_SHARPNESS_PX: Final = 128
+_LINES_PX: Final = 160
 
 # (x, y, scale) of the starts, in IOD.
 _STARTS: Final = (
@@ -113,8 +122,14 @@ def check_seen(tracker: FaceTracker, rgb: Uint8Array, face: FaceLandmarks) -> No
     mouth, right_eye, left_eye = measure_stability(tracker, rgb, face)
     _check_human(face, mouth, min(right_eye, left_eye))
     slack = 1.0 / math.cos(yaw) ** 2  # the far side is seen foreshortened
-    eyes_hidden = max(right_eye, left_eye) > MAX_EYE_SPREAD * slack
-    mouth_hidden = mouth > MAX_MOUTH_SPREAD * slack
+    is_drawn = measure_lines(rgb, face) > MIN_LINES_OF_DRAWING
+    most_of_eye, most_of_mouth = (
+        (MAX_EYE_SPREAD_DRAWN, MAX_MOUTH_SPREAD_DRAWN)
+        if is_drawn
+        else (MAX_EYE_SPREAD, MAX_MOUTH_SPREAD)
+    )
+    eyes_hidden = max(right_eye, left_eye) > most_of_eye * slack
+    mouth_hidden = mouth > most_of_mouth * slack
     sharpness = measure_sharpness(rgb, _box(face))
     _check_sharp(sharpness, MAX_BLURRED_SHARPNESS if eyes_hidden or mouth_hidden else MIN_SHARPNESS)
     _check_visible(eyes_hidden=eyes_hidden, mouth_hidden=mouth_hidden)
@@ -321,11 +336,32 @@ def measure_sharpness(rgb: Uint8Array, box_px: Float32Array) -> float:
         rgb: uint8 [H, W, 3].
         box_px: Left, top, right, bottom, float32 [4].
     """
+    grey = _grey_face(rgb, box_px, _SHARPNESS_PX)
+    coarse = cv2.GaussianBlur(grey, (0, 0), 8.0)
+    return float((grey - coarse).std() / max(float(grey.std()), 1.0))
+
+
+def measure_lines(rgb: Uint8Array, face: FaceLandmarks) -> float:
+    """How steep the steepest twentieth of a face is, levels per 1/160 of its width.
+
+    Args:
+        rgb: uint8 [H, W, 3].
+        face: The face.
+    """
+    box = _box(face)
+    grey = cv2.GaussianBlur(_grey_face(rgb, box, _LINES_PX), (0, 0), 0.5)
+    x, y = (cv2.Sobel(grey, cv2.CV_32F, *axis) / 8.0 for axis in ((1, 0), (0, 1)))
+    oval = (face.points[list(face_mesh.OVAL), :2] - box[:2]) / (box[2:] - box[:2])
+    inside = np.zeros(grey.shape, np.uint8)
+    cv2.fillPoly(inside, [np.asarray(oval * _LINES_PX, np.int32)], 1)
+    return float(np.percentile(np.hypot(x, y)[inside > 0], 95.0))
+
+
+def _grey_face(rgb: Uint8Array, box_px: Float32Array, size_px: int) -> Float32Array:
     height, width = rgb.shape[:2]
     limits = np.array([width - 1, height - 1], np.float32)
     x0, y0 = np.clip(box_px[:2], 0, limits).astype(int)
     x1, y1 = np.clip(box_px[2:], 0, limits).astype(int) + 1
     grey = cv2.cvtColor(np.ascontiguousarray(rgb[y0:y1, x0:x1]), cv2.COLOR_RGB2GRAY)
-    grey = cv2.resize(grey, (128, 128), interpolation=cv2.INTER_AREA).astype(np.float32)
-    coarse = cv2.GaussianBlur(grey, (0, 0), 8.0)
-    return float((grey - coarse).std() / max(float(grey.std()), 1.0))
+    small = cv2.resize(grey, (size_px, size_px), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.float32)

@@ -69,6 +69,19 @@ def test_portrait_is_accepted(tracker: FaceTracker, portrait: Uint8Array, condit
     assert face.presence > 0.9
 
 
+@pytest.mark.parametrize(("coarse", "grain"), [(0.07, 0.05), (0.2, 0.03)])
+def test_drawing_in_lines_is_accepted(
+    tracker: FaceTracker, portrait: Uint8Array, coarse: float, grain: float
+) -> None:
+    drawn, _ = cv2.pencilSketch(
+        np.ascontiguousarray(portrait[..., ::-1]),
+        sigma_s=60,
+        sigma_r=coarse,
+        shade_factor=grain,
+    )
+    gate(tracker, np.repeat(drawn[..., None], 3, axis=2), FaceSelection())
+
+
 @pytest.mark.parametrize("kind", ["black", "white", "noise", "stripes", "qr", "landscape"])
 def test_picture_without_face_is_refused(tracker: FaceTracker, kind: str) -> None:
     rng = np.random.default_rng(0)
