@@ -128,8 +128,8 @@ def _without_person(picture: Float32Array, matte: Float32Array) -> Float32Array:
     strands_seen = before_calm(strands, behind)
     plain = np.where(_wider(strands_seen), np.float32(0.0), known)
     towards = before - behind
-    contrast = np.maximum(np.square(towards).sum(-1), SAME_COLOUR**2)
-    share = ((picture - behind) * towards).sum(-1) / contrast
+    contrast = np.maximum(_dot(towards, towards), SAME_COLOUR**2)
+    share = _dot(picture - behind, towards) / contrast
     limit = np.interp(away, (RIM_PX, SAFETY_PX), SPILL_SHARES)
     share = np.asarray(np.clip(share, 0.0, 1.0), np.float32)
     strokes = cv2.morphologyEx(share, cv2.MORPH_TOPHAT, _disc(HAIR_PX))
@@ -143,6 +143,11 @@ def _without_person(picture: Float32Array, matte: Float32Array) -> Float32Array:
     return np.asarray(np.where(_wider(hairs), 0.0, np.maximum(known, kept)), np.float32)
 
 
+def _dot(one: Float32Array, other: Float32Array) -> Float32Array:
+    """Products of colours [H, W, 3], added up: [H, W]."""
+    return np.asarray(np.einsum("ijk,ijk->ij", one, other), np.float32)
+
+
 def _like_background(picture: Float32Array, known: Float32Array) -> npt.NDArray[np.bool_]:
     """Whether each pixel lies within the range of colours that the background has around it."""
     size = 2 * LIKE_BACKGROUND_PX + 1
@@ -153,7 +158,8 @@ def _like_background(picture: Float32Array, known: Float32Array) -> npt.NDArray[
     high = cv2.dilate(np.where(is_known, calm, 0.0).astype(np.uint8), window)
     above = picture >= low.astype(np.float32) - LIKE_BACKGROUND
     below = picture <= high.astype(np.float32) + LIKE_BACKGROUND
-    return np.asarray((above & below).all(-1))
+    red, green, blue = cv2.split((above & below).astype(np.uint8))
+    return np.asarray(cv2.min(cv2.min(red, green), blue) > 0)
 
 
 def _hanging_together(
