@@ -99,8 +99,9 @@ async def _bench(
             ParlanteClient(gateway.target) as client,
         ):
             say("portrait")
+            portrait = sample_portrait()
             start_s = time.perf_counter()
-            avatar = await client.create_avatar(sample_portrait(), name=_AVATAR)
+            avatar = await client.create_avatar(portrait, name=_AVATAR)
             report["encode_ms"] = _rounded((time.perf_counter() - start_s) * 1000)
             say("speed")
             await _throughput(client, pcm[: int(_WARM_UP_S * MODEL_SAMPLE_RATE_HZ)])
