@@ -251,7 +251,8 @@ def _grain(picture: Float32Array, known: Float32Array, seed: int) -> Float32Arra
     grain = np.zeros(picture.shape, np.float32)
     for part in (light, residue - light):
         # 1.48 median deviations are a standard deviation; edges do not count.
-        strength = 1.48 * float(np.median(np.abs(part[known > 0])))
+        seen = part[::2, ::2][known[::2, ::2] > 0]  # a quarter of the pixels tells it as well
+        strength = 1.48 * float(np.median(np.abs(seen))) if seen.size else 0.0
         noise = random.standard_normal((*known.shape, part.shape[-1]), dtype=np.float32)
         grain += noise * np.float32(min(strength, MAX_GRAIN))
     return grain

@@ -41,18 +41,19 @@ def fill_rows(colours: Float32Array, known: Float32Array, filled: Float32Array) 
     """
     height, width = known.shape
     is_known = known > 0
-    x, y = np.arange(width), np.arange(height)[:, None]
-    left = np.maximum.accumulate(np.where(is_known, x, -1), axis=1)
-    right = np.minimum.accumulate(np.where(is_known, x, width)[:, ::-1], axis=1)[:, ::-1]
-    above = np.maximum.accumulate(np.where(is_known, y, -1), axis=0)
+    x = np.arange(width, dtype=np.int32)
+    y = np.arange(height, dtype=np.int32)[:, None]
+    left = np.maximum.accumulate(np.where(is_known, x, np.int32(-1)), axis=1)
+    right = np.minimum.accumulate(np.where(is_known, x, np.int32(width))[:, ::-1], axis=1)[:, ::-1]
+    above = np.maximum.accumulate(np.where(is_known, y, np.int32(-1)), axis=0)
     is_between = ~is_known & (left >= 0) & (right < width)
     if not is_between.any():
         return filled
     at_left = colours[y, np.maximum(left, 0)]
     at_right = colours[y, np.minimum(right, width - 1)]
     at_top = colours[np.maximum(above, 0), x]
-    share = (x - left) / np.maximum(right - left, 1)
-    share = smooth_steps((share - SIDES) / (1.0 - 2.0 * SIDES))[..., None].astype(np.float32)
+    share = (x - left).astype(np.float32) / np.maximum(right - left, 1).astype(np.float32)
+    share = smooth_steps((share - np.float32(SIDES)) / np.float32(1.0 - 2.0 * SIDES))[..., None]
     level = at_left + share * (at_right - at_left)
     near = np.minimum(x - left, right - x).astype(np.float32)
     level = _smoothed_across(level, np.clip(near / FAR_PX, 0.0, 1.0))
