@@ -50,7 +50,7 @@ def test_a_rolled_lower_lip_rises_to_the_upper_teeth(rig, motion, jaw):
     opened = rig.apertures(motion(jawOpen=jaw, mouthRollLower=0.55, mouthUpperUp=0.3))
     opened -= rig.apertures(motion())
     assert 0.02 < opened[MIDDLE] < 0.03
-    assert opened[[1, 7]].max() < 0.6 * opened[MIDDLE]
+    assert opened[[1, 7]].max() < 0.65 * opened[MIDDLE]
 
 
 def test_a_rolled_lower_lip_does_not_shut_a_wide_open_mouth(rig, motion):
@@ -63,9 +63,9 @@ def test_rounded_lips_open_to_an_arc(rig, motion):
         opened = rig.apertures(motion(**channels)) - rig.apertures(motion())
         return opened[[2, 6]].mean() / opened[MIDDLE]
 
-    # An ellipse has 0.87 of its height halfway to its corner, a wedge 0.5.
-    assert beside(jawOpen=0.4) < 0.8
-    assert 0.8 < beside(jawOpen=0.4, mouthPucker=0.5, mouthFunnel=0.5) < 0.95
+    # An ellipse has 0.87 of its height halfway to its corner, a wedge 0.5; people who talk 0.82.
+    assert 0.8 < beside(jawOpen=0.4) < 0.84
+    assert 0.85 < beside(jawOpen=0.4, mouthPucker=0.5, mouthFunnel=0.5) < 0.95
 
 
 def test_apertures_are_what_the_mesh_shows(avatar, rig, motion):
