@@ -22,6 +22,7 @@ from parlante.models.pose_state import (
     PoseState,
     accent_now,
     anchor_target,
+    beat_now,
     intensity_of,
     next_nod,
     nod_now,
@@ -143,7 +144,7 @@ def to_channels(
 
 def _write_pose(row: np.ndarray, state: PoseState) -> None:
     deviation = state.deviation - state.drift
-    deviation[1] += nod_now(state.nod)
+    deviation[1] += nod_now(state.nod) + beat_now(state.accent)
     deviation[2] *= ROLL_GAIN
     pose = state.anchor + state.intensity[0] * deviation
     size = math.exp(pose[5])  # shifts are seen at the face's size

@@ -22,7 +22,7 @@ from parlante.types import FRAME_RATE_HZ, Controls, Driving, Float32Array
 # Generated pushes do not know where the head is, so that small errors add up to wide drifts: what
 # is shown relaxes sooner than what was learnt from.
 SHOWN_LEAK: Final = math.exp(-1.0 / (2.0 * FRAME_RATE_HZ))
-PUSH_SHARE: Final = 0.92  # of a generated push: heads go as far as people's, no faster
+PUSH_SHARE: Final = 0.9  # of a generated push: heads go as far as people's, no faster
 # Share of a new push that acts in its frame: heads have mass. It also takes the grain out of block
 # borders, where the generator's velocity is least sure (twice the second difference without it).
 HEAD_AGILITY: Final = 0.22
@@ -42,9 +42,13 @@ NOD_WITHIN: Final = 0.012  # per frame of loud speech
 NOD_PAUSE_FRAMES: Final = 45
 ACCENT_JAW: Final = 0.16  # blendshape weight: an open vowel
 ACCENT_CHANCE: Final = 0.09  # per frame of such a vowel; about one accent in 1.5 s of speech
+# A head beats time with the brows, as speakers' heads do: a dip that is over before the brows are.
+BEAT_RAD: Final = 0.07  # for an accent of size 1; they have 0.12 to 0.75
 BLINK_FROM: Final = 0.5  # a latent above this starts a blink, which then runs its course
 # 0.3 s, closing faster than opening; the tracker sees people's lids down for 0.22 s.
 LID_COURSE: Final = (0.5, 1.0, 1.0, 0.85, 0.6, 0.33, 0.12)
+LID_HELD_AT: Final = 2  # the place in it where lids may stay, so that no blink is like the other
+LID_HELD_CHANCE: Final = 0.5  # per frame
 FIXATION_RAD: Final = 0.04  # eyes hold still until the wish to look elsewhere is larger
 SACCADE_SHARE: Final = 0.75  # of the way that the eyes go in one frame
 NATURAL_BLINK_HZ: Final = 0.6  # of what is shown; what a rate above 1 adds to
@@ -71,8 +75,8 @@ class PoseState:
         lid_debt: Blinks that the rate asks for and that were not made yet; below 0, spare ones.
             It begins at a half, so that the first wish is neither lost at the natural rate nor
             granted at any.
-        accent: float64 [3], a brow's movement with a stress: frames since it began, a third of its
-            length in frames, and its size; below 0 the brow goes down.
+        accent: float64 [3], a movement of brows and head with a stress: frames since it began, a
+            third of its length in frames, and its size; below 0 the brows go down.
         nod: float64 [3], a listener's nod: frames since it began, its size in rad, and whether the
             user spoke in the frame before.
         fixation: float64 [2], where the eyes want to be, rad relative to the camera.
@@ -136,7 +140,7 @@ def step(
     moves = math.hypot(*(wish - state.fixation)) > FIXATION_RAD
     fixation = wish if moves else state.fixation
     wants = frame[LATENT_INDEX["blink"]] > BLINK_FROM or _is_dry(state, chance)
-    lid_phase, lid_debt = _lids(state, wants=wants)
+    lid_phase, lid_debt = _lids(state, wants=wants, chance=chance)
     rate, dt = ANCHOR_RATE_HZ, 1.0 / FRAME_RATE_HZ
     push = state.push + HEAD_AGILITY * (PUSH_SHARE * frame[HEAD_SLICE] - state.push)
     # Exact step of a critically damped spring: never overshoots, never jumps.
@@ -201,12 +205,19 @@ def accent_now(accent: np.ndarray) -> float:
     return size * math.sin(math.pi * inside) ** 2
 
 
+def beat_now(accent: np.ndarray) -> float:
+    """How far the head dips with an accent, rad."""
+    age, third, size = (float(v) for v in accent)
+    inside = min(1.0, age / (2.0 * third))
+    return BEAT_RAD * abs(size) * math.sin(math.pi * inside) ** 2
+
+
 def _is_dry(state: PoseState, chance: float) -> bool:
     """Eyes that were open for long want a blink; in silence the generator forgets it."""
     return state.lid_phase > DRY_AFTER_FRAMES and chance < 1.0 and chance * 31.0 % 1.0 < DRY_CHANCE
 
 
-def _lids(state: PoseState, *, wants: bool) -> tuple[int, float]:
+def _lids(state: PoseState, *, wants: bool, chance: float) -> tuple[int, float]:
     """How far the lids are in a blink, and the blinks that are owed then.
 
     The generator's wish is a blink at a little above the natural rate. Below that rate wishes are
@@ -216,7 +227,9 @@ def _lids(state: PoseState, *, wants: bool) -> tuple[int, float]:
     """
     rate = float(state.intensity[3])
     debt = state.lid_debt + max(0.0, rate - 1.0) * NATURAL_BLINK_HZ / FRAME_RATE_HZ
-    phase = min(state.lid_phase + 1, MAX_LID_PHASE)
+    stays = chance < 1.0 and chance * 53.0 % 1.0 < LID_HELD_CHANCE
+    is_held = stays and state.lid_phase == LID_HELD_AT
+    phase = state.lid_phase if is_held else min(state.lid_phase + 1, MAX_LID_PHASE)
     if state.lid_phase < LID_PAUSE_FRAMES:
         return phase, debt
     if wants:

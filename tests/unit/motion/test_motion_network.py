@@ -243,6 +243,13 @@ def test_brows_rise_with_stresses_and_rest_in_silence():
     assert 0.2 < spoken[:, brow].max() <= 0.8
     assert 3 <= int(((spoken[1:, brow] > 0.1) & (spoken[:-1, brow] <= 0.1)).sum()) <= 30
     assert np.abs(np.diff(spoken[:, brow])).max() < 0.25
+    # The head beats time with them, whatever way they go.
+    pitch = spoken[:, MOTION_INDEX["headPitch"]]
+    moves = (spoken[:, [brow, MOTION_INDEX["browDownLeft"]]] > 0.1).any(axis=1)
+    assert not quiet[:, MOTION_INDEX["headPitch"]].any()
+    assert 0.02 < pitch.max() < 0.06
+    assert moves[pitch > 0.02].all()
+    assert np.abs(np.diff(pitch)).max() < 0.02
 
 
 def test_zero_latents_are_the_portrait_itself():
@@ -344,6 +351,19 @@ def _num_blinks(rate: float) -> int:
     values, _ = to_channels(latents, controls, PoseState.settled(controls))
     lids = values[:, MOTION_INDEX["eyeBlinkLeft"]]
     return int(((lids[1:] > 0.8) & (lids[:-1] <= 0.8)).sum())
+
+
+def test_blinks_last_for_different_times():
+    latents = np.zeros((3000, LATENT_DIM), np.float32)
+    latents[::45, LATENT_INDEX["blink"]] = 1.0 / LATENT_SCALE[LATENT_INDEX["blink"]]
+    chances = np.random.default_rng(5).random(3000).astype(np.float32)
+    values, _ = to_channels(latents, Controls(), PoseState(), chances)
+    shut = np.flatnonzero(np.diff((values[:, MOTION_INDEX["eyeBlinkLeft"]] > 0.9).astype(int)))
+    num_frames = shut[1::2] - shut[::2][: len(shut[1::2])]
+    assert len(num_frames) > 50
+    assert num_frames.min() == 2
+    assert num_frames.max() >= 4
+    assert 2.5 < num_frames.mean() < 3.5
 
 
 def test_blink_rate_scales_the_number_of_blinks():
