@@ -10,17 +10,22 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from parlante.errors import FailedPrecondition
+from parlante.models.network_file import NetworkKind, read_network, write_network
 
 __all__ = ["NUM_PARTS", "PartNet", "load_part_net", "save_part_net"]
 
 NUM_PARTS: Final = 15
 DEFAULT_FEATURES: Final = Path(__file__).parent / "weights" / "face_features.safetensors"
 _WIDTHS: Final = (16, 32, 48, 64)
+_KIND: Final = NetworkKind(
+    name="weights of the network that names parts",
+    marks={"parts": str(NUM_PARTS)},
+    reason="FACE_FEATURES_UNUSABLE",
+    advice="train one with parlante train face",
+)
 
 
 class PartNet(nn.Module):
@@ -99,8 +104,7 @@ def _unit(hidden: Tensor) -> Tensor:
 
 def save_part_net(net: PartNet, path: Path) -> None:
     """Write the network's weights as float16."""
-    state = {name: t.detach().half().contiguous() for name, t in net.state_dict().items()}
-    save_file(state, path)
+    write_network(_KIND, net.state_dict(), {}, path)
 
 
 def load_part_net(path: Path = DEFAULT_FEATURES) -> PartNet:
@@ -109,14 +113,5 @@ def load_part_net(path: Path = DEFAULT_FEATURES) -> PartNet:
     Raises:
         FailedPrecondition: There is no such file, or it holds another network.
     """
-    net = PartNet()
-    try:
-        state = {name: tensor.float() for name, tensor in load_file(path).items()}
-        net.load_state_dict(state)
-    except (OSError, RuntimeError) as error:
-        raise FailedPrecondition(
-            f"{path.name} must hold weights of the part network; it cannot be read; train one "
-            "with parlante train face",
-            reason="FACE_FEATURES_UNUSABLE",
-        ) from error
-    return net.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    net, _ = read_network(_KIND, path, lambda config, metadata: PartNet())
+    return net.requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

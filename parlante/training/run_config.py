@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from parlante.errors import InvalidInput
 from parlante.training.checkpoint import Checkpoint, load_checkpoint
 
-__all__ = ["bad_config", "read_config", "stored_run"]
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+__all__ = ["bad_config", "keep_config", "read_config", "stored_run"]
 
 Config = TypeVar("Config")
+_KEPT: Final = "config.json"  # in a run's folder
 
 
 def bad_config(name: str, wanted: str, got: object) -> InvalidInput:
@@ -44,6 +49,11 @@ def read_config(
         ) from error
 
 
+def keep_config(config: DataclassInstance, out: Path) -> None:
+    """Write a config into its run's folder, as `read_config` reads it again."""
+    (out / _KEPT).write_text(json.dumps(asdict(config), indent=1) + "\n", "utf-8")
+
+
 def stored_run(out: Path, model: object, model_of: Callable[[Path], object]) -> Checkpoint | None:
     """Load the checkpoint that a run goes on from; None where there is none.
 
@@ -55,7 +65,7 @@ def stored_run(out: Path, model: object, model_of: Callable[[Path], object]) -> 
     Raises:
         InvalidInput: The folder holds a run of another size.
     """
-    written = out / "config.json"
+    written = out / _KEPT
     stored = load_checkpoint(out / "checkpoint.pt")
     if stored is None or not written.exists():
         return stored

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +69,6 @@ class EncodersConfig:
             raise bad_config("average_decay", "in [0, 1)", self.average_decay)
         if self.num_heads < self.held_out:
             raise bad_config("held_out", f"at most num_heads, {self.num_heads}", self.held_out)
-
-    def to_json(self) -> str:
-        """The config as it is read again."""
-        return json.dumps(asdict(self), indent=1) + "\n"
 
 
 def read_encoders_config(path: Path) -> EncodersConfig:

@@ -29,7 +29,7 @@ from parlante.training.encoders.losses import Truth, encoders_loss
 from parlante.training.muon import MuonAndAdamW, cosine_with_warmup
 from parlante.training.precision import products
 from parlante.training.prefetch import Arrays, drawn
-from parlante.training.run_config import stored_run
+from parlante.training.run_config import keep_config, stored_run
 
 __all__ = ["WEIGHTS", "train_encoders"]
 
@@ -71,7 +71,7 @@ def train_encoders(
     hardware = hardware or Hardware()
     out.mkdir(parents=True, exist_ok=True)
     stored = stored_run(out, config.model, lambda path: read_encoders_config(path).model)
-    (out / "config.json").write_text(config.to_json(), "utf-8")
+    keep_config(config, out)
     training, testing = _split(config, data)
     steps = range(0 if stored is None else stored.step, config.num_steps)
     path, reports, started = out / WEIGHTS, [], time.monotonic()

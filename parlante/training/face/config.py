@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -96,10 +95,6 @@ class FaceTrainingConfig:
             "seed": self.seed,
             "sources": sources,
         }
-
-    def to_json(self) -> str:
-        """The config as it is read again."""
-        return json.dumps(asdict(self), indent=1) + "\n"
 
 
 def read_face_config(path: Path) -> FaceTrainingConfig:

@@ -33,7 +33,7 @@ from parlante.training.face.sources import NO_LABEL
 from parlante.training.face.steps import FaceSteps, Reports, region_nets
 from parlante.training.muon import MuonAndAdamW
 from parlante.training.precision import products
-from parlante.training.run_config import stored_run
+from parlante.training.run_config import keep_config, stored_run
 
 __all__ = ["FEATURES", "FaceData", "train_face"]
 
@@ -75,7 +75,7 @@ def train_face(
     out.mkdir(parents=True, exist_ok=True)
     splits = split_data(config, data)
     stored = stored_run(out, config.model, lambda path: read_face_config(path).model)
-    (out / "config.json").write_text(config.to_json(), "utf-8")
+    keep_config(config, out)
     steps = range(0 if stored is None else stored.step, config.num_steps)
     path = out / "face.safetensors"
     clock = Clock(config.num_steps, config.max_minutes)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,20 +57,18 @@ class VoicesConfig:
         for name in ("num_steps", "batch_size", "checkpoint_steps", "num_other"):
             if getattr(self, name) < 1:
                 raise bad_config(name, "at least 1", getattr(self, name))
-        if not self.spoken or min(self.spoken.values()) < 1:
-            raise bad_config("spoken", "clips by population, at least 1 of each", self.spoken)
+        if not self.spoken:
+            raise bad_config("spoken", "clips by population, of one at the least", self.spoken)
         for name in ("spoken", "sung"):
-            for population in getattr(self, name):
+            for population, count in getattr(self, name).items():
                 if population not in POPULATIONS:
                     raise bad_config(name, f"of {POPULATIONS}", population)
+                if count < 1:
+                    raise bad_config(name, "clips by population, at least 1 of each", count)
         if self.num_sampled + self.num_electronic < 1:
             raise bad_config("num_sampled", "at least 1 with num_electronic", self.num_sampled)
         if not 20 <= self.num_frames <= 800:
             raise bad_config("num_frames", "in [20, 800]", self.num_frames)
-
-    def to_json(self) -> str:
-        """The config as it is read again."""
-        return json.dumps(asdict(self), indent=1) + "\n"
 
 
 def read_voices_config(path: Path) -> VoicesConfig:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from parlante.models.voice_net import VoiceNet, save_voice_net
 from parlante.training.checkpoint import Checkpoint, follow, save_checkpoint
 from parlante.training.muon import cosine_with_warmup
-from parlante.training.run_config import stored_run
+from parlante.training.run_config import keep_config, stored_run
 from parlante.training.voices.batches import VoiceBatch, draw_voices
 from parlante.training.voices.config import VoicesConfig, read_voices_config
 from parlante.training.voices.sounds import Sounds, collect
@@ -47,7 +47,7 @@ def train_voices(config: VoicesConfig, out: Path, cache: Path) -> Path:
     """
     out.mkdir(parents=True, exist_ok=True)
     stored = stored_run(out, config.model, lambda path: read_voices_config(path).model)
-    (out / "config.json").write_text(config.to_json(), "utf-8")
+    keep_config(config, out)
     sounds, path = collect(config, cache), out / WEIGHTS
     torch.manual_seed(config.seed)
     net = VoiceNet(config.model)

@@ -30,6 +30,7 @@ from parlante.training.encoders.loop import train_encoders
 from parlante.training.encoders.losses import LossWeights, Truth, encoders_loss, rotations
 from parlante.training.encoders.run import DEFAULT_CONFIG
 from parlante.training.encoders.shards import STORED_PX
+from parlante.training.run_config import keep_config
 
 TINY = FaceCodesConfig(widths=(8, 8, 8, 8), depths=(1, 1, 1, 1), hidden=16, dynamics=6, identity=5)
 
@@ -149,7 +150,7 @@ def test_pictures_that_are_taken_for_another_head_cost(data):
 def test_the_packaged_config_reads_and_comes_back(tmp_path):
     config = read_encoders_config(DEFAULT_CONFIG)
     path = tmp_path / "config.json"
-    path.write_text(config.to_json())
+    keep_config(config, tmp_path)
     assert read_encoders_config(path) == config
     for wrong in ('{"num_steps": 0}', '{"steps": 3}', "[]", "{"):
         path.write_text(wrong)

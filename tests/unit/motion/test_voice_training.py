@@ -118,13 +118,23 @@ def test_other_size_in_the_folder_is_refused(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"spoken": {}}, {"spoken": {"nobody": 1}}, {"num_steps": 0}, {"num_frames": 5}, {"size": 1}],
+    ("change", "told"),
+    [
+        ({"spoken": {}}, "spoken must be"),
+        ({"spoken": {"nobody": 1}}, "spoken must be"),
+        ({"sung": {"sung": 0}}, "sung must be"),
+        ({"num_steps": 0}, "num_steps must be"),
+        ({"num_frames": 5}, "num_frames must be"),
+        ({"size": 1}, "no config"),
+    ],
 )
-def test_bad_configs_are_refused(tmp_path, change) -> None:
+def test_bad_configs_are_refused(tmp_path, change, told) -> None:
     path = tmp_path / "config.json"
-    path.write_text(json.dumps(change), "utf-8")
-    with pytest.raises(InvalidInput):
+    fields = {"spoken": {"espeak": 2}}
+    path.write_text(json.dumps(fields), "utf-8")
+    read_voices_config(path)
+    path.write_text(json.dumps(fields | change), "utf-8")
+    with pytest.raises(InvalidInput, match=told):
         read_voices_config(path)
 
 

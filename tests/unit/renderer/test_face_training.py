@@ -37,6 +37,7 @@ from parlante.training.face.pairs import Damage, add_jitter, make_pairs
 from parlante.training.face.prepare import prepare_synthetic
 from parlante.training.face.run import DEFAULT_CONFIG
 from parlante.training.face.sources import NO_LABEL, find_synthetic, read_synthetic
+from parlante.training.run_config import keep_config
 
 TINY = FaceTrainingConfig(
     model=FaceNetConfig(
@@ -388,10 +389,12 @@ def test_configs_for_a_gpu_are_read(name):
         assert config.model == FaceNetConfig()
 
 
-def test_packaged_config_is_read_back():
+def test_packaged_config_is_read_back(tmp_path):
     config = read_face_config(DEFAULT_CONFIG)
     assert config.model == FaceNetConfig()
-    assert json.loads(config.to_json()) == json.loads(DEFAULT_CONFIG.read_text("utf-8"))
+    keep_config(config, tmp_path)
+    kept = (tmp_path / "config.json").read_text("utf-8")
+    assert json.loads(kept) == json.loads(DEFAULT_CONFIG.read_text("utf-8"))
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"steps": 3}', '{"model": {"nose": {}}}'])
