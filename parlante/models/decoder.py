@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from parlante.errors import FailedPrecondition, InvalidInput
 from parlante.models import face_mesh as fm
@@ -23,9 +22,14 @@ from parlante.models.decoder_canvas import (
     make_sized_canvas,
     soften_matte,
 )
+from parlante.models.decoder_latents import (
+    PICTURE_SHAPE,
+    check_face,
+    mean_face_latents,
+    take_tensor,
+)
 from parlante.models.decoder_mesh import WarpMesh, build_mesh, flap_targets, with_flaps
 from parlante.models.eyes import EyeLayers, build_eyes, render_eye, white_of
-from parlante.models.face_coefficients import load_reference
 from parlante.models.face_mesh import Int32Array
 from parlante.models.face_regions import DrawnFrame, cut_regions
 from parlante.models.face_rig import FaceRig, build_rig, face_axes
@@ -64,7 +68,6 @@ from parlante.types import (
     AvatarLatents,
     BackgroundKind,
     Float32Array,
-    LatentSpec,
     Uint8Array,
 )
 
@@ -171,10 +174,12 @@ class Decoder:
                 f"{latents.spec.space[:60]!r}; encode the portrait again",
                 reason="LATENT_SPACE_MISMATCH",
             )
-        image, background = (_take(latents, name, _PICTURE) for name in ("image", "background"))
-        matte = _take(latents, "matte", _PICTURE[:2])
-        landmarks = _take(latents, "landmarks", (fm.NUM_LANDMARKS, 3)).astype(np.float32)
-        _check_face(landmarks)
+        image, background = (
+            take_tensor(latents, name, PICTURE_SHAPE) for name in ("image", "background")
+        )
+        matte = take_tensor(latents, "matte", PICTURE_SHAPE[:2])
+        landmarks = take_tensor(latents, "landmarks", (fm.NUM_LANDMARKS, 3)).astype(np.float32)
+        check_face(landmarks)
         landmarks = refine_lips(image, landmarks)
         base = Layers(image=image, matte=matte, background=background)
         layers, stage = lay_out(latents, base, look)
@@ -349,53 +354,6 @@ class _Scratch:
 
 
 MAX_SCRATCH_SIZES: Final = 4
-MIN_IOD_PX: Final = 16
-_PICTURE: Final = (FRAME_SIZE_PX, FRAME_SIZE_PX, 3)
-
-
-def _take(latents: AvatarLatents, name: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """A tensor of the latents as a writable copy: compiled code is made for one kind of array."""
-    tensor = latents.tensors.get(name)
-    if tensor is None or tensor.shape != shape:
-        got = "nothing" if tensor is None else f"shape {list(tensor.shape)}"
-        raise FailedPrecondition(
-            f"avatar latents need {name!r} of shape {list(shape)}; got {got}; "
-            "encode the portrait again",
-            reason="LATENT_SPACE_MISMATCH",
-        )
-    return np.array(tensor, order="C")
-
-
-def _check_face(landmarks: Float32Array) -> None:
-    iod_px = fm.inter_ocular_px(landmarks)
-    if not np.isfinite(landmarks).all() or not MIN_IOD_PX <= iod_px <= FRAME_SIZE_PX:
-        raise FailedPrecondition(
-            f"landmarks of a face with eyes {MIN_IOD_PX} to {FRAME_SIZE_PX} px apart are needed; "
-            f"got {iod_px:.1f} px; encode the portrait again",
-            reason="LATENT_SPACE_MISMATCH",
-        )
-
-
-def mean_face_latents() -> AvatarLatents:
-    """Latents of a grey picture with the mean face's geometry, to warm up with."""
-    mean = load_reference().mean
-    iod_px = 0.2 * FRAME_SIZE_PX
-    points = mean * iod_px + [0.5 * FRAME_SIZE_PX, 0.42 * FRAME_SIZE_PX, 0.0]
-    irises = []
-    for corners in (fm.RIGHT_EYE_CORNERS, fm.LEFT_EYE_CORNERS):
-        centre = points[list(corners)].mean(0)
-        irises.append(centre + 0.06 * iod_px * _IRIS_SHAPE)
-    tensors = {
-        "image": np.full(_PICTURE, 128, np.uint8),
-        "background": np.full(_PICTURE, 64, np.uint8),
-        "matte": np.full(_PICTURE[:2], 255, np.uint8),
-        "landmarks": np.concatenate([points, *irises]).astype(np.float32),
-    }
-    spec = LatentSpec(space=AVATAR_SPACE, bundle_digest="", tensors=())
-    return AvatarLatents(key="", spec=spec, tensors=tensors)
-
-
-_IRIS_SHAPE: Final = np.array([[0, 0, 0], [1, 0, 0], [0, -1, 0], [-1, 0, 0], [0, 1, 0]])
 
 
 def _sample(

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import cv2
 
 from parlante.errors import FailedPrecondition, InvalidInput
-from parlante.models.decoder import Decoder, mean_face_latents
+from parlante.models.decoder import Decoder
+from parlante.models.decoder_latents import mean_face_latents
 from parlante.models.frame_look import FrameLook
 from parlante.models.frame_makers import DeviceFrames, FrameMaker, HeldAvatar, HostFrames
 from parlante.triton.layout import PROBE_KEY, FrameRow, RowResult, RowStatus

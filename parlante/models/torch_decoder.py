@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 import torch
 
-from parlante.models.decoder import Decoder, mean_face_latents
+from parlante.models.decoder import Decoder
+from parlante.models.decoder_latents import mean_face_latents
 from parlante.models.frame_geometry import FrameGeometry, geometry_from_motion
 from parlante.models.frame_look import FrameLook
 from parlante.models.torch_avatar import Arena, TorchAvatar, send_avatar

@@ -13,7 +13,7 @@ from parlante.evaluation.face.metrics import (
     ssim_map,
 )
 from parlante.models import face_mesh as fm
-from parlante.models.decoder import mean_face_latents
+from parlante.models.decoder_latents import mean_face_latents
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from parlante.models import face_mesh as fm
-from parlante.models.decoder import Decoder, PreparedAvatar, mean_face_latents
+from parlante.models.decoder import Decoder, PreparedAvatar
+from parlante.models.decoder_latents import mean_face_latents
 from parlante.models.smile_creases import FOLDS
 from parlante.types import (
     ARKIT_CHANNELS,
