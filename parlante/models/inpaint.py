@@ -19,6 +19,7 @@ __all__ = ["fill_background", "push_pull"]
 SAFETY_PX: Final = 22
 RIM_PX: Final = 3
 PERSON_MATTE: Final = 0.95
+NO_PERSON: Final = 0.04
 # Share of the person's colour in what is more than background: beside the matte blur counts,
 # further out only hair.
 SPILL_SHARES: Final = (0.10, 0.45)
@@ -50,6 +51,10 @@ RIM_BLUR_PX: Final = 6.0
 RIM_CALM_PX: Final = 2.5
 RIM_CLEAN_PX: Final = 5
 MAX_GRAIN: Final = 40.0  # of 255, standard deviation
+# Of 255: grain beyond the first is blurred away, up to so many px at the second, before anything is
+# looked for in a picture. It would pass for hair.
+COARSE_GRAIN: Final = (2.0, 12.0)
+GRAIN_BLUR_PX: Final = (0.7, 2.0)
 
 
 def fill_background(
@@ -71,7 +76,9 @@ def fill_background(
         uint8 [H, W, 3].
     """
     picture = rgb.astype(np.float32)
-    known = _without_person(picture, matte)
+    strengths = _grain_strengths(picture, matte)
+    seen = _seen_through(picture, sum(strengths))
+    known = _without_person(seen, matte)
     if shown is not None:
         known = known * (cv2.erode(shown, _disc(RIM_PX), borderValue=255) > 0)
     if known.mean() < MIN_KNOWN_SHARE:
@@ -81,19 +88,37 @@ def fill_background(
     smooth = _continue_rim(picture, known, push_pull(picture, known))
     weight = cv2.GaussianBlur(known, (0, 0), SEAM_BLUR_PX) * known
     weight = np.clip(2.0 * weight - 1.0, 0.0, 1.0)[..., None]
-    mixed = picture * weight + smooth * (1.0 - weight)
-    grain = _grain(picture, known, seed) * (1.0 - weight)
-    whole = _without_ends(mixed, known, picture, matte) + grain
+    mixed = smooth + weight * (picture - smooth)
+    calm = mixed if seen is picture else smooth + weight * (seen - smooth)
+    plain, ends = _without_ends(calm, known, seen, matte)
+    ended = ends > 0.0
+    mixed[ended] += ends[ended, None] * (plain[ended] - mixed[ended])
+    # Half of the photo's grain and half of another would be less grain than either.
+    added = np.sqrt(1.0 - np.square(weight[..., 0] * (1.0 - ends)))
+    whole = mixed + added[..., None] * _grain(strengths, known.shape, seed)
     return np.asarray(np.clip(np.round(whole), 0, 255), np.uint8)
+
+
+def _seen_through(picture: Float32Array, grain: float) -> Float32Array:
+    """The picture without coarse grain, standard deviation `grain`; itself where that is fine."""
+    least, most = COARSE_GRAIN
+    if grain <= least:
+        return picture
+    blur = np.interp(grain, (least, most), GRAIN_BLUR_PX)
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), float(blur)), np.float32)
 
 
 def _without_ends(
     mixed: Float32Array, known: Float32Array, picture: Float32Array, matte: Float32Array
-) -> Float32Array:
-    """Take away ends of hair that are left at the seam: thin strokes of the person's lightness."""
+) -> tuple[Float32Array, Float32Array]:
+    """Find ends of hair that are left at the seam: thin strokes of the person's lightness.
+
+    Returns:
+        What is beside them, float32 [H, W, 3], and the share [H, W] to which they are one.
+    """
     sure = matte > PERSON_MATTE
     if not sure.any():
-        return mixed
+        return mixed, np.zeros_like(matte)
     # Levels of eight bits: a quarter of the time that floats take.
     levels = cv2.GaussianBlur(np.clip(mixed, 0, 255).astype(np.uint8), (0, 0), LIKE_BLUR_PX)
     shape = _disc(END_PX)
@@ -107,15 +132,12 @@ def _without_ends(
     seam = cv2.dilate(edge, _disc(SEAM_REACH_PX))
     share = seam * np.clip(change / END_LEVELS - 1.0, 0.0, 1.0)
     share = cv2.GaussianBlur(cv2.dilate(share, _disc(2)), (0, 0), END_BLUR_PX)
-    changed = share > 0.0
-    cleaned = mixed.copy()
-    cleaned[changed] += share[changed, None] * (plain[changed] - mixed[changed])
-    return cleaned
+    return plain.astype(np.float32), np.asarray(share, np.float32)
 
 
 def _without_person(picture: Float32Array, matte: Float32Array) -> Float32Array:
     """Find pixels that show background alone: float32 [H, W], 1 = known."""
-    person = (matte > 0.04).astype(np.uint8)
+    person = (matte > NO_PERSON).astype(np.uint8)
     known = np.asarray(cv2.dilate(person, _disc(SAFETY_PX)) == 0, np.float32)
     sure = np.asarray(matte > PERSON_MATTE, np.float32)
     if known.mean() < MIN_KNOWN_SHARE or not sure.any():
@@ -243,16 +265,25 @@ def _continue_rim(picture: Float32Array, known: Float32Array, smooth: Float32Arr
     return np.asarray(np.where(is_known[..., None], smooth, mixed), np.float32)
 
 
-def _grain(picture: Float32Array, known: Float32Array, seed: int) -> Float32Array:
-    """Noise like the visible background's own, in lightness and in colour: float32 [H, W, 3]."""
-    residue = picture - cv2.GaussianBlur(picture, (0, 0), 1.5)
-    light = residue.mean(axis=-1, keepdims=True)
+def _grain_strengths(picture: Float32Array, matte: Float32Array) -> tuple[float, float]:
+    """Grain of the background in lightness and in colour, standard deviations, of 255."""
+    residue = (picture - cv2.GaussianBlur(picture, (0, 0), 1.5))[::2, ::2]  # tells it as well
+    seen = residue[matte[::2, ::2] <= NO_PERSON]
+    if not len(seen):
+        return 0.0, 0.0
+    light = seen.mean(axis=-1, keepdims=True)
+    # 1.48 median deviations are a standard deviation; edges do not count.
+    light_std, colour_std = (
+        1.48 * float(np.median(np.abs(part))) for part in (light, seen - light)
+    )
+    return min(light_std, MAX_GRAIN), min(colour_std, MAX_GRAIN)
+
+
+def _grain(strengths: tuple[float, float], shape: tuple[int, ...], seed: int) -> Float32Array:
+    """Noise of `_grain_strengths`: float32 [H, W, 3]."""
     random = np.random.default_rng(seed)
-    grain = np.zeros(picture.shape, np.float32)
-    for part in (light, residue - light):
-        # 1.48 median deviations are a standard deviation; edges do not count.
-        seen = part[::2, ::2][known[::2, ::2] > 0]  # a quarter of the pixels tells it as well
-        strength = 1.48 * float(np.median(np.abs(seen))) if seen.size else 0.0
-        noise = random.standard_normal((*known.shape, part.shape[-1]), dtype=np.float32)
-        grain += noise * np.float32(min(strength, MAX_GRAIN))
+    grain = np.zeros((*shape, 3), np.float32)
+    for strength, channels in zip(strengths, (1, 3), strict=True):
+        noise = random.standard_normal((*shape, channels), dtype=np.float32)
+        grain += noise * np.float32(strength)
     return grain

@@ -299,6 +299,28 @@ def test_a_noisy_background_is_continued_without_streaks_and_with_its_noise() ->
     assert colour.std() > 12.0
 
 
+@pytest.mark.parametrize("strength", [4.0, 14.0])
+def test_grain_is_neither_hair_nor_missing_anywhere(strength: float) -> None:
+    """A dark head before a wall on a grainy film: the wall beside it is the photo's own."""
+    rng = np.random.default_rng(0)
+    wall = np.full((320, 320), 130.0)
+    cv2.circle(wall, (160, 190), 70, 40.0, -1, cv2.LINE_AA)
+    matte = np.zeros((320, 320), np.float32)
+    cv2.circle(matte, (160, 190), 70, 1.0, -1, cv2.LINE_AA)
+    film = wall + cv2.GaussianBlur(rng.normal(0.0, 2.0 * strength, wall.shape), (0, 0), 0.6)
+    picture = np.repeat(np.clip(film, 0, 255)[..., None], 3, axis=2).astype(np.uint8)
+    filled = fill_background(picture, matte).astype(np.float32)
+    away = cv2.distanceTransform((matte == 0.0).astype(np.uint8), cv2.DIST_L2, 5)
+    fine = filled - cv2.GaussianBlur(filled, (0, 0), 2.0)
+    usual = fine[:70].std()  # far above the head
+    for near in range(3, 72, 6):
+        ring = (away > near) & (away <= near + 6)
+        assert 0.8 * usual < fine[ring].std() < 1.3 * usual, near
+    is_own = (filled == picture).all(axis=-1)
+    assert is_own[(away > 18) & (away < 60)].mean() > 0.9
+    assert is_own[away > 60].all()
+
+
 def _plain_head(*, beyond: int) -> tuple[Uint8Array, np.ndarray]:
     """A dark head on a light wall, with a hair that ends `beyond` px outside the matte."""
     rgb = np.full((256, 256, 3), 190, np.uint8)
