@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from parlante.models.film_grain import FilmGrain
 from parlante.models.row_fill import fill_rows
 from parlante.models.strands import before_calm, find_strands
 from parlante.types import Float32Array, Uint8Array
@@ -50,7 +51,6 @@ RIM_REACH_PX: Final = 45.0
 RIM_BLUR_PX: Final = 6.0
 RIM_CALM_PX: Final = 2.5
 RIM_CLEAN_PX: Final = 5
-MAX_GRAIN: Final = 40.0  # of 255, standard deviation
 # Of 255: grain beyond the first is blurred away, up to so many px at the second, before anything is
 # looked for in a picture. It would pass for hair.
 COARSE_GRAIN: Final = (2.0, 12.0)
@@ -76,8 +76,8 @@ def fill_background(
         uint8 [H, W, 3].
     """
     picture = rgb.astype(np.float32)
-    strengths = _grain_strengths(picture, matte)
-    seen = _seen_through(picture, sum(strengths))
+    grain = FilmGrain.of(picture, matte <= NO_PERSON, coarse_from=COARSE_GRAIN[0])
+    seen = _seen_through(picture, grain.light + grain.colour)
     known = _without_person(seen, matte)
     if shown is not None:
         known = known * (cv2.erode(shown, _disc(RIM_PX), borderValue=255) > 0)
@@ -95,7 +95,7 @@ def fill_background(
     mixed[ended] += ends[ended, None] * (plain[ended] - mixed[ended])
     # Half of the photo's grain and half of another would be less grain than either.
     added = np.sqrt(1.0 - np.square(weight[..., 0] * (1.0 - ends)))
-    whole = mixed + added[..., None] * _grain(strengths, known.shape, seed)
+    whole = mixed + added[..., None] * grain.drawn(known.shape, seed)
     return np.asarray(np.clip(np.round(whole), 0, 255), np.uint8)
 
 
@@ -263,27 +263,3 @@ def _continue_rim(picture: Float32Array, known: Float32Array, smooth: Float32Arr
     mixed = carried * share + smooth * (1.0 - share)
     mixed = fill_rows(calm, clean.astype(np.float32), mixed)
     return np.asarray(np.where(is_known[..., None], smooth, mixed), np.float32)
-
-
-def _grain_strengths(picture: Float32Array, matte: Float32Array) -> tuple[float, float]:
-    """Grain of the background in lightness and in colour, standard deviations, of 255."""
-    residue = (picture - cv2.GaussianBlur(picture, (0, 0), 1.5))[::2, ::2]  # tells it as well
-    seen = residue[matte[::2, ::2] <= NO_PERSON]
-    if not len(seen):
-        return 0.0, 0.0
-    light = seen.mean(axis=-1, keepdims=True)
-    # 1.48 median deviations are a standard deviation; edges do not count.
-    light_std, colour_std = (
-        1.48 * float(np.median(np.abs(part))) for part in (light, seen - light)
-    )
-    return min(light_std, MAX_GRAIN), min(colour_std, MAX_GRAIN)
-
-
-def _grain(strengths: tuple[float, float], shape: tuple[int, ...], seed: int) -> Float32Array:
-    """Noise of `_grain_strengths`: float32 [H, W, 3]."""
-    random = np.random.default_rng(seed)
-    grain = np.zeros((*shape, 3), np.float32)
-    for strength, channels in zip(strengths, (1, 3), strict=True):
-        noise = random.standard_normal((*shape, channels), dtype=np.float32)
-        grain += noise * np.float32(strength)
-    return grain
