@@ -33,6 +33,7 @@ from parlante.models.eyes import EyeLayers, build_eyes, render_eye, white_of
 from parlante.models.face_mesh import Int32Array
 from parlante.models.face_regions import DrawnFrame, cut_regions
 from parlante.models.face_rig import FaceRig, build_rig, face_axes
+from parlante.models.film_grain import FilmGrain
 from parlante.models.fold_edges import soften_folds
 from parlante.models.frame_geometry import (
     INNER_LIPS,
@@ -190,7 +191,9 @@ class Decoder:
         grain = skin_grain(image, landmarks)
         eyes = build_eyes(image, landmarks, grain)
         axes = face_axes(mesh)
-        mouth = build_mouth(image, mesh.vertices, axes, white_of(eyes))
+        film = FilmGrain.of(image.astype(np.float32), layers.matte == 0)
+        seen = film.light if film.is_coarse else 0.0
+        mouth = build_mouth(image, mesh.vertices, axes, white_of(eyes), seen)
         source, triangles = with_flaps(mesh)
         skin = image if mouth.is_closed else fill_opening(image, mesh.vertices)
         own_mouth = own_mouth_of(image, skin, mesh.vertices)

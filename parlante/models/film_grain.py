@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from parlante.types import Float32Array
 
-__all__ = ["FilmGrain"]
+__all__ = ["COARSE_FROM", "FilmGrain"]
 
 MAX_GRAIN: Final = 40.0  # of 255, standard deviation
+COARSE_FROM: Final = 2.0  # of 255: grain that is seen
 FINE_PX: Final = 1.5  # what a blur of this width takes away counts as grain
 # Of noise that was blurred by so many px: correlation of neighbours in what counts as grain, and
 # the share of its standard deviation that does. Simulated, as the blur of `FINE_PX` makes them.
@@ -36,13 +37,12 @@ class FilmGrain(NamedTuple):
     width_px: float
 
     @classmethod
-    def of(cls, picture: Float32Array, empty: npt.NDArray[np.bool_], *, coarse_from: float) -> Self:
-        """Measure it.
+    def of(cls, picture: Float32Array, empty: npt.NDArray[np.bool_]) -> Self:
+        """Measure it; its width is 0 where it is hardly seen.
 
         Args:
             picture: float32 [H, W, 3].
-            empty: bool [H, W], where the background is seen.
-            coarse_from: Standard deviation from which its width is measured, too.
+            empty: bool [H, W], where the background is.
         """
         residue = picture - cv2.GaussianBlur(picture, (0, 0), FINE_PX)
         seen = residue[::2, ::2][empty[::2, ::2]]  # a quarter of the pixels tells it as well
@@ -52,12 +52,17 @@ class FilmGrain(NamedTuple):
         # 1.48 median deviations are a standard deviation; edges do not count.
         stds = [1.48 * float(np.median(np.abs(part))) for part in (light, seen - light)]
         width_px, share = 0.0, 1.0
-        if sum(stds) > coarse_from:
+        if sum(stds) > COARSE_FROM:
             beside = _neighbours(residue.mean(axis=-1), empty)
             width_px = float(np.interp(beside, _NEIGHBOURS, _WIDTHS_PX))
             share = float(np.interp(width_px, _WIDTHS_PX, _SEEN_SHARES))
         light_std, colour_std = (min(std / share, MAX_GRAIN) for std in stds)
         return cls(light_std, colour_std, width_px)
+
+    @property
+    def is_coarse(self) -> bool:
+        """Whether it is seen."""
+        return self.light + self.colour > COARSE_FROM
 
     def drawn(self, shape: tuple[int, ...], seed: int) -> Float32Array:
         """Noise like it: float32 [H, W, 3]."""

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from parlante.models.film_grain import FilmGrain
+from parlante.models.film_grain import COARSE_FROM, FilmGrain
 from parlante.models.row_fill import fill_rows
 from parlante.models.strands import before_calm, find_strands
 from parlante.types import Float32Array, Uint8Array
@@ -53,7 +53,7 @@ RIM_CALM_PX: Final = 2.5
 RIM_CLEAN_PX: Final = 5
 # Of 255: grain beyond the first is blurred away, up to so many px at the second, before anything is
 # looked for in a picture. It would pass for hair.
-COARSE_GRAIN: Final = (2.0, 12.0)
+COARSE_GRAIN: Final = (COARSE_FROM, 12.0)
 GRAIN_BLUR_PX: Final = (0.7, 2.0)
 
 
@@ -76,7 +76,7 @@ def fill_background(
         uint8 [H, W, 3].
     """
     picture = rgb.astype(np.float32)
-    grain = FilmGrain.of(picture, matte <= NO_PERSON, coarse_from=COARSE_GRAIN[0])
+    grain = FilmGrain.of(picture, matte <= NO_PERSON)
     seen = _seen_through(picture, grain.light + grain.colour)
     known = _without_person(seen, matte)
     if shown is not None:

@@ -64,6 +64,7 @@ class MouthLayers:
         rest_width: IOD, of the photo's mouth.
         is_closed: True when the photo shows closed lips, whose own line can be kept.
         shows_teeth: True when the photo shows teeth.
+        grain: Standard deviation of the photo's grain, of 255; 0 where it is hardly seen.
     """
 
     upper: Uint8Array
@@ -77,10 +78,15 @@ class MouthLayers:
     rest_width: float
     is_closed: bool
     shows_teeth: bool
+    grain: float = 0.0
 
 
 def build_mouth(
-    image: Uint8Array, landmarks: Float32Array, axes: Float32Array, white: Float32Array
+    image: Uint8Array,
+    landmarks: Float32Array,
+    axes: Float32Array,
+    white: Float32Array,
+    grain: float = 0.0,
 ) -> MouthLayers:
     """Prepare the inside of a portrait's mouth.
 
@@ -89,6 +95,7 @@ def build_mouth(
         landmarks: float32 [>= 468, 3], px, with the depth that the warp uses.
         axes: float32 [3, 3], rows: image right, down and back of the face, px per IOD.
         white: float32 [3], RGB, colour of the eyes' white.
+        grain: As of `MouthLayers`.
     """
     upper_rim = landmarks[list(fm.UPPER_LIP_ROWS[0])]
     lower_rim = landmarks[list(fm.LOWER_LIP_ROWS[0])]
@@ -129,6 +136,7 @@ def build_mouth(
         rest_width=float(abs((corners[1] - corners[0]) @ axes[0])) / iod**2,
         is_closed=bool(is_closed),
         shows_teeth=shows_teeth,
+        grain=grain,
     )
 
 
@@ -266,9 +274,10 @@ def render_mouth(
     if shape is None:
         return
     shade_mouth(
-        mouth.upper, mouth.lower, mouth.cavity, mouth.tongue, mouth.line, shape.frame, shape.upper,
-        shape.lower, head.astype(np.float32), jaw.astype(np.float32), float(tongue_out),
-        shape.bridged, shape.presence, shape.opened, shape.narrow, shape.box, out,
+        mouth.upper, mouth.lower, mouth.cavity, mouth.tongue, mouth.line, mouth.grain, shape.frame,
+        shape.upper, shape.lower, head.astype(np.float32), jaw.astype(np.float32),
+        float(tongue_out), shape.bridged, shape.presence, shape.opened, shape.narrow, shape.box,
+        out,
     )  # fmt: skip
 
 

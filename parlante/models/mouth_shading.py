@@ -56,12 +56,30 @@ def _texel(texture: Uint8Array, x: float, y: float, channel: int) -> float:
 
 
 @kernel
+def _dice(x: int, y: int) -> float:
+    """A number of a place, the same for ever: even in [-1.73, 1.73], standard deviation 1."""
+    mixed = (x * 73856093 ^ y * 19349663) & 0xFFFFFFFF
+    mixed = ((mixed ^ (mixed >> 16)) * 0x45D9F3B) & 0xFFFFFFFF
+    mixed = ((mixed ^ (mixed >> 16)) * 0x45D9F3B) & 0xFFFFFFFF
+    mixed = mixed ^ (mixed >> 16)
+    return float((mixed / 4294967296.0 - 0.5) * 3.4641016)
+
+
+@kernel
+def speckle(x: int, y: int) -> float:
+    """Grain of a place, standard deviation 1; neighbours are alike, as in photos."""
+    upper, lower = _dice(x, y) + _dice(x + 1, y), _dice(x, y + 1) + _dice(x + 1, y + 1)
+    return 0.5 * (upper + lower)
+
+
+@kernel
 def shade_mouth(
     upper_teeth: Uint8Array,
     lower_teeth: Uint8Array,
     cavity: Float32Array,
     tongue: Float32Array,
     line: Float32Array,
+    grain: float,
     frame: Float32Array,
     upper: Float32Array,
     lower: Float32Array,
@@ -82,6 +100,8 @@ def shade_mouth(
     shadow = SHADOW * presence
     if presence <= 0.0:
         return
+    # Grain goes with the head, from pixel to pixel.
+    at_x, at_y = math.floor(head[0, 3] + 0.5), math.floor(head[1, 3] + 0.5)
     for py in range(box[1], box[3]):
         for px in range(box[0], box[2]):
             dx, dy = px - frame[0], py - frame[1]
@@ -155,6 +175,9 @@ def shade_mouth(
             lower_light = LOWER_TEETH * over_lower_lip * lit * (1.0 - ROUNDED_LOWER * narrow)
             upper_light = under_upper_lip * lit
             depth = BACK_DARK + (1.25 - BACK_DARK) * _smooth(depth_upper / 0.28)
+            noise = 0.0
+            if grain > 0.0:
+                noise = grain * speckle(int(px - at_x), int(py - at_y))
             for channel in range(3):
                 value = cavity[channel] * depth * lit
                 flesh = tongue[channel] * tongue_light * over_lower_lip * lit
@@ -169,5 +192,6 @@ def shade_mouth(
                 value *= corners
                 value += thin * (line[channel] - value)
                 value = line[channel] * (1.0 - opened) + value * opened
+                value = min(max(value + noise, 0.0), 255.0)
                 base = out[py, px, channel]
                 out[py, px, channel] = np.uint8(base + cover * (value - base) + 0.5)

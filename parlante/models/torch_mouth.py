@@ -51,7 +51,7 @@ class MouthBatch(NamedTuple):
     """What mouths are drawn from.
 
     Attributes:
-        numbers: float32 [E, 21], of `mouth_numbers`.
+        numbers: float32 [E, 22], of `mouth_numbers`.
         colours: float32 [E, 3, 3], RGB of cavity, tongue and line.
         curves: float32 [E, 2, 96], upper and lower outline, px.
         upper: Textures of the upper teeth.
@@ -66,13 +66,14 @@ class MouthBatch(NamedTuple):
 
 
 def mouth_numbers(
-    shape: MouthShape, head: Float32Array, jaw: Float32Array, tongue_out: float
+    shape: MouthShape, head: Float32Array, jaw: Float32Array, tongue_out: float, grain: float
 ) -> Sequence[float]:
     """The numbers of a mouth in a frame; what is the same for all of its pixels is worked out."""
     determinant = float(head[0, 0] * head[1, 1] - head[0, 1] * head[1, 0])
     return (
         *shape.frame.tolist(), *head.reshape(-1).tolist(), float(jaw[0]), float(jaw[1]),
         tongue_out, shape.presence, shape.opened, shape.bridged, shape.narrow, determinant,
+        grain,
     )  # fmt: skip
 
 
@@ -90,7 +91,7 @@ def shade_mouths(texels: Tensor, mouths: MouthBatch, pixels: Pixels, base: Tenso
     """
     (
         first_x, first_y, ax, ay, width, h00, h01, h02, h03, h10, h11, h12, h13, jaw_x, jaw_y,
-        tongue_out, presence, opened, bridged, narrow, determinant,
+        tongue_out, presence, opened, bridged, narrow, determinant, grain,
     ) = mouths.numbers[pixels.owner].unbind(1)  # fmt: skip
     cavity, tongue, line = mouths.colours[pixels.owner].unbind(1)
     px_per_iod = determinant.clamp(min=1e-6).sqrt()
@@ -137,6 +138,9 @@ def shade_mouths(texels: Tensor, mouths: MouthBatch, pixels: Pixels, base: Tenso
     thin = thin * (1.0 - smooth((depth_upper + depth_lower) / THIN_IOD))
     value = torch.lerp(value * corners[:, None], line, thin[:, None])
     value = torch.lerp(line, value, opened[:, None])
+    at_x, at_y = (h03 + 0.5).floor(), (h13 + 0.5).floor()
+    noise = grain * _speckle((pixels.x - at_x).long(), (pixels.y - at_y).long())
+    value = (value + noise[:, None]).clamp(0.0, 255.0)
     return to_levels(shaded + cover * (value - shaded))
 
 
@@ -178,6 +182,20 @@ def _texture(texels: Tensor, pictures: Pictures, x: Tensor, y: Tensor) -> Tensor
     is_there = (x >= 0.0) & (y >= 0.0) & (x < pictures.width - 1) & (y < pictures.height - 1)
     x, y = torch.where(is_there, x, 0.0), torch.where(is_there, y, 0.0)
     return bilinear(texels, pictures, x, y) * is_there[:, None]
+
+
+def _dice(x: Tensor, y: Tensor) -> Tensor:
+    mixed = ((x * 73856093) ^ (y * 19349663)) & 0xFFFFFFFF
+    mixed = ((mixed ^ (mixed >> 16)) * 0x45D9F3B) & 0xFFFFFFFF
+    mixed = ((mixed ^ (mixed >> 16)) * 0x45D9F3B) & 0xFFFFFFFF
+    mixed = mixed ^ (mixed >> 16)
+    return (mixed.to(torch.float32) / 4294967296.0 - 0.5) * 3.4641016
+
+
+def _speckle(x: Tensor, y: Tensor) -> Tensor:
+    """`parlante.models.mouth_shading.speckle` of places, int64 [P]."""
+    upper, lower = _dice(x, y) + _dice(x + 1, y), _dice(x, y + 1) + _dice(x + 1, y + 1)
+    return 0.5 * (upper + lower)
 
 
 def _with_teeth(value: Tensor, teeth: Tensor, light: Tensor, cavity: Tensor) -> Tensor:

@@ -243,3 +243,18 @@ def test_eye_that_hardly_turns_keeps_the_shadow_of_its_lashes(decoder, draw, lat
         for each in (avatar, replace(avatar, eyes=tuple(bare)))
     )
     assert 0 < turned < 0.6 * without
+
+
+def test_the_mouth_of_a_grainy_photo_has_its_grain(decoder, draw, latents_of, motion):
+    portrait = draw()
+    noise = np.random.default_rng(4).normal(0.0, 12.0, (512, 512, 1))
+    grainy = np.clip(portrait.image + noise, 0, 255).astype(np.uint8)
+    fine = []
+    for image in (portrait.image, grainy):
+        avatar = decoder.prepare(latents_of(replace(portrait, image=image)))
+        frame = decoder.render(avatar, motion(jawOpen=0.9)).astype(np.float32)
+        x, y = portrait.landmarks[fm.UPPER_LIP_CENTRE, :2].astype(int)
+        inside = frame[y + 14 : y + 34, x - 8 : x + 9].mean(axis=-1)
+        fine.append(float((inside - cv2.GaussianBlur(inside, (0, 0), 1.5)).std()))
+    assert fine[0] < 2.0
+    assert 5.0 < fine[1] < 13.0

@@ -87,6 +87,19 @@ def test_the_usual_size_is_as_the_loops_draw_it(
         assert_equal(own, decoder.render(avatar, row))
 
 
+def test_grain_of_a_mouth_is_as_the_loops_draw_it(
+    decoder: Decoder, device_decoder: TorchDecoder, draw, latents_of, motion: MakeMotion
+) -> None:
+    portrait = draw()
+    noise = np.random.default_rng(4).normal(0.0, 12.0, (*portrait.matte.shape, 1))
+    grainy = np.clip(portrait.image + noise, 0, 255).astype(np.uint8)
+    latents = latents_of(replace(portrait, image=grainy), key="e" * 64)
+    row = motion(jawOpen=0.7, headYaw=0.1)
+    avatar, sent = decoder.prepare(latents), device_decoder.prepare(latents)
+    assert avatar.mouth.grain == pytest.approx(12.0, rel=0.2)
+    assert_equal(device_decoder.render([sent], [row])[0], decoder.render(avatar, row))
+
+
 def test_a_smile_that_is_lost_is_as_the_loops_draw_it(
     decoder: Decoder, device_decoder: TorchDecoder, draw, latents_of, motion: MakeMotion
 ) -> None:
