@@ -26,6 +26,7 @@ from parlante.types import Float32Array, Uint8Array
 
 Float64Array = npt.NDArray[np.float64]
 
+LIGHTEST_CAVITY: Final = 60.0  # of 255, mean of its channels; 32 to 55 on 22 photos
 TEETH_BEHIND_LIPS_IOD: Final = 0.07
 CURVE_SAMPLES: Final = 96
 ROUNDED_NARROW: Final = 0.35  # of the photo's width, by which a rounded mouth is less wide
@@ -121,6 +122,9 @@ def build_mouth(
     dark = gap[gap.mean(1) <= np.quantile(gap.mean(1), 0.3)].mean(0)
     shadow = _tinted(0.42 * lips * np.array([1.1, 0.82, 0.78]), lips)
     line = np.minimum(shadow, 0.9 * dark + 8.0)
+    cavity = _tinted(0.42 * lips * np.array([1.0, 0.72, 0.72]), lips)
+    # Lips of drawings are paper, those of bright photos hardly darker: throats are dark anyhow.
+    cavity *= min(1.0, LIGHTEST_CAVITY / max(float(cavity.mean()), 1.0))
     anchor = closed + depth
     own = find_teeth(image, landmarks, anchor, axes, lips, gum) if shows_teeth else None
     upper = teeth_texture(teeth, gum, TOOTH_WIDTHS, is_upper=True) if own is None else own
@@ -128,7 +132,7 @@ def build_mouth(
         upper=upper,
         lower=teeth_texture(lower_teeth, gum, LOWER_TOOTH_WIDTHS, is_upper=False),
         tooth=teeth.astype(np.float32),
-        cavity=_tinted(0.42 * lips * np.array([1.0, 0.72, 0.72]), lips).astype(np.float32),
+        cavity=cavity.astype(np.float32),
         tongue=(0.5 * lips + 0.5 * flesh).astype(np.float32),
         line=line.astype(np.float32),
         anchor=anchor.astype(np.float32),

@@ -258,3 +258,9 @@ def test_the_mouth_of_a_grainy_photo_has_its_grain(decoder, draw, latents_of, mo
         fine.append(float((inside - cv2.GaussianBlur(inside, (0, 0), 1.5)).std()))
     assert fine[0] < 2.0
     assert 5.0 < fine[1] < 13.0
+
+
+@pytest.mark.parametrize("tint", [1.0, 1.8])
+def test_an_open_mouth_is_dark_inside_however_light_its_lips_are(decoder, draw, latents_of, tint):
+    mouth = decoder.prepare(latents_of(draw(tint=tint))).mouth
+    assert 20.0 < mouth.cavity.mean() < 60.5
