@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -93,13 +92,11 @@ def make_dataset(
                 done(drawer.draw(number))
     else:
         open_context().release()  # where none can be started, that is said here
-        given = (studio.pack.directory, studio.landmarks, folder, options)
         spread(
-            _draw_in_process,
             missing,
+            make_worker=_make_worker,
+            given=(studio.pack.directory, studio.landmarks, folder, options),
             num_processes=num_processes,
-            begin=_take_studio,
-            given=given,
             done=done,
         )
     num_frames = len(made) * options.frames_per_subject
@@ -156,24 +153,9 @@ class _Drawer:
         return _Made(number, self._renderer.device, seconds, timer.seconds)
 
 
-_Given = tuple[Path, LandmarkMap, Path, SynthOptions]
-_given_to_process: _Given | None = None
-
-
-def _take_studio(given: _Given) -> None:
-    global _given_to_process
-    _given_to_process = given
-
-
-@functools.cache
-def _drawer_of_process() -> _Drawer:
-    assert _given_to_process is not None
-    directory, landmarks, folder, options = _given_to_process
-    return _Drawer(Studio.of(load_pack(directory), landmarks), folder, options)
-
-
-def _draw_in_process(number: int) -> _Made:
-    return _drawer_of_process().draw(number)
+def _make_worker(given: tuple[Path, LandmarkMap, Path, SynthOptions]) -> Callable[[int], _Made]:
+    directory, landmarks, folder, options = given
+    return _Drawer(Studio.of(load_pack(directory), landmarks), folder, options).draw
 
 
 def _claim_folder(folder: Path, options: SynthOptions) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 
@@ -18,12 +19,11 @@ Result = TypeVar("Result")
 
 
 def spread(
-    work: Callable[[Item], Result],
     items: Sequence[Item],
     *,
-    num_processes: int,
-    begin: Callable[[Given], object],
+    make_worker: Callable[[Given], Callable[[Item], Result]],
     given: Given,
+    num_processes: int,
     done: Callable[[Result], object],
 ) -> None:
     """Do something with every item, in several processes, each with one core.
@@ -31,27 +31,36 @@ def spread(
     They are started anew and not forked, as OpenGL and pools of threads do not outlive a fork.
 
     Args:
-        work: A function of a module.
-        items: What each call is given.
+        items: What each call of a worker is given.
+        make_worker: A function of a module; makes a process's worker, before its first item.
+        given: What `make_worker` is given.
         num_processes: That work at once; no more are started than there are items.
-        begin: A function of a module, called once in every process.
-        given: What `begin` is given.
         done: Called with every result as it comes, in any order; what it raises ends the work.
     """
     if not items:
         return
     context = multiprocessing.get_context("spawn")
     num_processes = min(num_processes, len(items))
-    with ProcessPoolExecutor(num_processes, context, _begin, (begin, given)) as pool:
+    with ProcessPoolExecutor(num_processes, context, _begin, (make_worker, given)) as pool:
         try:
-            for future in as_completed([pool.submit(work, item) for item in items]):
+            for future in as_completed([pool.submit(_work, item) for item in items]):
                 done(future.result())
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
 
 
-def _begin(begin: Callable[[Given], object], given: Given) -> None:
+_worker: Callable[[], Callable[[Any], Any]] | None = None  # of this process
+
+
+def _begin(make_worker: Callable[[Given], Callable[[Item], Result]], given: Given) -> None:
+    global _worker
     cv2.setNumThreads(1)  # the others take the other cores
     os.environ.setdefault("LP_NUM_THREADS", "1")  # of Mesa's software rasteriser
-    begin(given)
+    # Made with the first item: what goes wrong then is its error, not that of a broken pool.
+    _worker = functools.cache(lambda: make_worker(given))
+
+
+def _work(item: Any) -> Any:
+    assert _worker is not None
+    return _worker()(item)

@@ -5,7 +5,6 @@ Axis letters: F frames, U units.
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 import zipfile
@@ -120,11 +119,10 @@ def draw_heads(
         return
     open_context().release()  # where none can be started, that is said here
     spread(
-        _draw_in_process,
         missing,
-        num_processes=num_processes,
-        begin=_take_job,
+        make_worker=_make_worker,
         given=job,
+        num_processes=num_processes,
         done=progress,
     )
 
@@ -168,22 +166,8 @@ class _Drawer:
         return number
 
 
-_job_of_process: _Job | None = None
-
-
-def _take_job(job: _Job) -> None:
-    global _job_of_process
-    _job_of_process = job
-
-
-@functools.cache
-def _drawer_of_process() -> _Drawer:
-    assert _job_of_process is not None
-    return _Drawer(_job_of_process)
-
-
-def _draw_in_process(number: int) -> int:
-    return _drawer_of_process().draw(number)
+def _make_worker(job: _Job) -> Callable[[int], int]:
+    return _Drawer(job).draw
 
 
 def read_heads(folder: Path, numbers: range) -> list[Head]:

@@ -162,11 +162,10 @@ def _make_shards(
             done(_make_shard(job, config, tracker))
         return
     spread(
-        _shard_in_process,
         jobs,
-        num_processes=num_processes,
-        begin=_take_config,
+        make_worker=_make_worker,
         given=(config, tracker is not None),
+        num_processes=num_processes,
         done=done,
     )
 
@@ -191,20 +190,7 @@ def _make_shard(job: _Job, config: FaceTrainingConfig, tracker: FaceTracker | No
     return write_shard(pairs, job.folder)
 
 
-_config_of_process: tuple[FaceTrainingConfig, bool] | None = None
-
-
-def _take_config(given: tuple[FaceTrainingConfig, bool]) -> None:
-    global _config_of_process
-    _config_of_process = given
-
-
-@functools.cache
-def _tracker_of_process() -> FaceTracker:
-    return FaceTracker()
-
-
-def _shard_in_process(job: _Job) -> int:
-    assert _config_of_process is not None
-    config, has_tracker = _config_of_process
-    return _make_shard(job, config, _tracker_of_process() if has_tracker else None)
+def _make_worker(given: tuple[FaceTrainingConfig, bool]) -> Callable[[_Job], int]:
+    config, has_tracker = given
+    tracker = FaceTracker() if has_tracker else None
+    return functools.partial(_make_shard, config=config, tracker=tracker)
