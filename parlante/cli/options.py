@@ -43,6 +43,7 @@ __all__ = [
     "add_framing_option",
     "add_look_options",
     "add_server_option",
+    "check_count",
     "controls_of",
     "face_of",
     "look_of",
@@ -50,6 +51,16 @@ __all__ = [
 
 _MAX_GAZE_DEG: Final = math.degrees(MAX_GAZE_RAD)
 _MAX_HEAD_POSE_DEG: Final = math.floor(math.degrees(MAX_HEAD_POSE_RAD))
+
+
+def check_count(option: str, count: int) -> None:
+    """Refuse what is to be counted from 1.
+
+    Raises:
+        InvalidInput: It is less.
+    """
+    if count < 1:
+        raise InvalidInput(f"{option} takes at least 1; got {count}")
 
 
 def add_server_option(parser: argparse.ArgumentParser) -> None:

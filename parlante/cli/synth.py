@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from parlante.cli.heads import HEADS_VARIABLE, heads_of
+from parlante.cli.options import check_count
 from parlante.cli.progress import progress
-from parlante.errors import InvalidInput
 from parlante.synth.assets import load_pack
 from parlante.synth.dataset import open_dataset
 from parlante.synth.dataset_maker import SynthReport, make_dataset
@@ -84,8 +84,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         size_px=args.size,
     )
-    if args.num_processes < 1:
-        raise InvalidInput(f"--num-processes takes at least 1; got {args.num_processes}")
+    check_count("--num-processes", args.num_processes)
     pack = load_pack(heads_of(args.heads, needed_by="synth"))
     studio = Studio.of(pack, load_landmark_map(pack, args.landmarks))
     shown = not args.json and sys.stderr.isatty()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from parlante.cli.heads import HEADS_VARIABLE, heads_of
+from parlante.cli.options import check_count
 from parlante.errors import InvalidInput
 from parlante.settings import default_store_dir
 
@@ -194,8 +195,7 @@ def _configure_voices(voices: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    if args.num_threads < 1:
-        raise InvalidInput(f"--num-threads takes at least 1; got {args.num_threads}")
+    check_count("--num-threads", args.num_threads)
     import torch
 
     torch.set_num_threads(args.num_threads)
@@ -246,7 +246,7 @@ def _train_face(args: argparse.Namespace) -> Path:
     from parlante.training.face.config import read_face_config
     from parlante.training.face.run import DEFAULT_CONFIG, train_on_pictures
 
-    _check_processes("--prepare-processes", args.prepare_processes)
+    check_count("--prepare-processes", args.prepare_processes)
     start = None if args.start in (None, NO_START) else _existing(Path(args.start), "start")
     return train_on_pictures(
         read_face_config(args.config or DEFAULT_CONFIG),
@@ -261,13 +261,8 @@ def _train_face(args: argparse.Namespace) -> Path:
     )
 
 
-def _check_processes(option: str, count: int) -> None:
-    if count < 1:
-        raise InvalidInput(f"{option} takes at least 1; got {count}")
-
-
 def _train_encoders(args: argparse.Namespace) -> Path:
-    _check_processes("--draw-processes", args.draw_processes)
+    check_count("--draw-processes", args.draw_processes)
     import cv2
 
     from parlante.training.encoders.config import read_encoders_config
