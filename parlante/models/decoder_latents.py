@@ -19,7 +19,11 @@ PICTURE_SHAPE: Final = (FRAME_SIZE_PX, FRAME_SIZE_PX, 3)
 
 
 def take_tensor(latents: AvatarLatents, name: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """A tensor of the latents as a writable copy: compiled code is made for one kind of array."""
+    """A tensor of the latents as a writable copy: compiled code is made for one kind of array.
+
+    Raises:
+        FailedPrecondition: It is missing, or of another shape.
+    """
     tensor = latents.tensors.get(name)
     if tensor is None or tensor.shape != shape:
         got = "nothing" if tensor is None else f"shape {list(tensor.shape)}"
@@ -32,6 +36,11 @@ def take_tensor(latents: AvatarLatents, name: str, shape: tuple[int, ...]) -> np
 
 
 def check_face(landmarks: Float32Array) -> None:
+    """Refuse landmarks, float32 [>= 468, >= 2], px, that are no face.
+
+    Raises:
+        FailedPrecondition: They are not finite, or the eyes are too near or too far apart.
+    """
     iod_px = fm.inter_ocular_px(landmarks)
     if not np.isfinite(landmarks).all() or not MIN_IOD_PX <= iod_px <= FRAME_SIZE_PX:
         raise FailedPrecondition(

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from parlante.models.median_spread import median_spread
 from parlante.types import Float32Array
 
 __all__ = ["COARSE_FROM", "FilmGrain"]
@@ -49,8 +50,8 @@ class FilmGrain(NamedTuple):
         if not len(seen):
             return cls(0.0, 0.0, 0.0)
         light = seen.mean(axis=-1, keepdims=True)
-        # 1.48 median deviations are a standard deviation; edges do not count.
-        stds = [1.48 * float(np.median(np.abs(part))) for part in (light, seen - light)]
+        # By medians: edges do not count.
+        stds = [median_spread(part, 0.0) for part in (light, seen - light)]
         width_px, share = 0.0, 1.0
         if sum(stds) > COARSE_FROM:
             beside = _neighbours(residue.mean(axis=-1), empty)

@@ -77,7 +77,7 @@ def fill_background(
     """
     picture = rgb.astype(np.float32)
     grain = FilmGrain.of(picture, matte <= NO_PERSON)
-    seen = _seen_through(picture, grain.light + grain.colour)
+    seen = _seen_through(picture, grain)
     known = _without_person(seen, matte)
     if shown is not None:
         known = known * (cv2.erode(shown, _disc(RIM_PX), borderValue=255) > 0)
@@ -99,12 +99,11 @@ def fill_background(
     return np.asarray(np.clip(np.round(whole), 0, 255), np.uint8)
 
 
-def _seen_through(picture: Float32Array, grain: float) -> Float32Array:
-    """The picture without coarse grain, standard deviation `grain`; itself where that is fine."""
-    least, most = COARSE_GRAIN
-    if grain <= least:
+def _seen_through(picture: Float32Array, grain: FilmGrain) -> Float32Array:
+    """The picture without its grain; itself where that is fine."""
+    if not grain.is_coarse:
         return picture
-    blur = np.interp(grain, (least, most), GRAIN_BLUR_PX)
+    blur = np.interp(grain.light + grain.colour, COARSE_GRAIN, GRAIN_BLUR_PX)
     return np.asarray(cv2.GaussianBlur(picture, (0, 0), float(blur)), np.float32)
 
 
