@@ -32,6 +32,8 @@ OUR_METHODS: Final = "/parlante."
 # What operators and placement need of a process in any state, other than a slot.
 _ALWAYS_OPEN: Final = "/parlante.v1.ReplicaService/"
 _TAKES_SLOT: Final = "/parlante.v1.ReplicaService/AcquireSlot"
+# A write to a client that is gone may fail shortly before gRPC cancels its call.
+_CANCEL_FOLLOWS_S: Final = 1.0
 _KINDS: Final = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
 
@@ -119,10 +121,9 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 await context.abort_with_status(status_of(error))
             except grpc.aio.AbortError:
                 raise
-            except grpc.aio.InternalError:  # the transport's: it may know before `done` does
-                logger.debug("the other side is gone", extra={"method": method})
-                raise
-            except Exception:
+            except Exception as error:
+                if isinstance(error, grpc.aio.InternalError):  # the transport's own
+                    await asyncio.sleep(_CANCEL_FOLLOWS_S)  # the call's cancellation ends this
                 if context.done():  # nobody is left to tell; the transport's error is its echo
                     logger.debug("call failed after its end", extra={"method": method})
                     raise

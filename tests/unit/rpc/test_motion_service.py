@@ -150,7 +150,7 @@ async def test_client_that_cancels_leaves_nothing(
     await call.write(_config())
     await call.write(_audio())
     await anext(aiter(call))
-    assert stages.motion.num_open == 1
+    await eventually(lambda: stages.motion.num_open == 1)
 
     call.cancel()
 
@@ -166,7 +166,7 @@ async def test_client_whose_connection_breaks_leaves_nothing(
         await call.write(_config())
         await call.write(_audio(32_000))
         await anext(aiter(call))
-        assert stages.motion.num_open == 1
+        await eventually(lambda: stages.motion.num_open == 1)
 
     await eventually(lambda: stages.num_held == 0)
     assert not [record for record in caplog.records if record.levelname == "ERROR"]

@@ -147,6 +147,41 @@ async def test_unexpected_error_shows_no_internals_but_an_id(
     assert caught.value.metadata["error_id"] == record.error_id  # type: ignore[attr-defined]
 
 
+async def test_transport_that_fails_for_a_client_that_stays_is_our_error(
+    stages: FakeStages, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fails(*args: Any, **kwargs: Any) -> Any:
+        raise grpc.aio.InternalError("the batch failed")
+
+    stages.encoder.get = fails  # type: ignore[method-assign]
+    with pytest.raises(errors.InternalError) as caught:
+        await stages.remote_encoder.get("anna")
+
+    (record,) = (record for record in caplog.records if record.levelname == "ERROR")
+    assert caught.value.metadata["error_id"] == record.error_id  # type: ignore[attr-defined]
+
+
+async def test_transport_that_fails_before_a_client_is_known_to_be_gone_is_no_error(
+    stages: FakeStages, caplog: pytest.LogCaptureFixture
+) -> None:
+    failed = asyncio.Event()
+
+    async def fails(*args: Any, **kwargs: Any) -> Any:
+        failed.set()
+        raise grpc.aio.InternalError("the batch failed")
+
+    stages.encoder.get = fails  # type: ignore[method-assign]
+    client = asyncio.create_task(stages.remote_encoder.get("anna"))
+    await failed.wait()
+    await asyncio.sleep(0.05)
+    client.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await client
+    await asyncio.sleep(1.5)  # longer than the server waits for the cancellation
+
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 async def test_traits_tell_what_the_stage_is(stages: FakeStages) -> None:
     traits = await stages.remote_motion.traits()
     assert traits.bundle_digest == stages.motion.bundle_digest

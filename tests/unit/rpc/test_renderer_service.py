@@ -119,7 +119,7 @@ async def test_client_that_cancels_leaves_nothing(
     await call.write(_config(key))
     await call.write(_block(0, 100))  # far more than the transport buffers: writing blocks
     await anext(aiter(call))
-    assert stages.renderer.num_open == 1
+    await eventually(lambda: stages.renderer.num_open == 1)
 
     call.cancel()
 
