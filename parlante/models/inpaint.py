@@ -33,6 +33,9 @@ STRAND_PX: Final = 3  # around spilt pixels
 LIKE_BACKGROUND_PX: Final = 36
 LIKE_BACKGROUND: Final = 4.0  # of 255, tolerance
 LIKE_BLUR_PX: Final = 1.0
+# So is what goes over into the background without an edge, as shadows and folds of a curtain do:
+# by fewer levels of 255 per px.
+SMOOTH_LEVELS: Final = 2.5
 # Single hairs go further: strokes of the person's colour that hang together with what is spilt.
 FAR_HAIR_PX: Final = 40
 FAR_HAIR_SHARE: Final = 0.10
@@ -154,7 +157,7 @@ def _without_person(picture: Float32Array, matte: Float32Array) -> Float32Array:
     limit = np.interp(away, (RIM_PX, SAFETY_PX), SPILL_SHARES)
     share = np.asarray(np.clip(share, 0.0, 1.0), np.float32)
     strokes = cv2.morphologyEx(share, cv2.MORPH_TOPHAT, _disc(HAIR_PX))
-    is_like = _like_background(picture, plain)
+    is_like = _like_background(picture, plain) | _shaded_background(picture, plain)
     is_spilt = ((share > limit) | (strokes > HAIR_SHARE)) & ~is_like
     hairs = _hanging_together(
         (strokes > FAR_HAIR_SHARE) & (away < FAR_HAIR_PX), is_spilt & (away < SAFETY_PX)
@@ -183,16 +186,24 @@ def _like_background(picture: Float32Array, known: Float32Array) -> npt.NDArray[
     return np.asarray(cv2.min(cv2.min(red, green), blue) > 0)
 
 
+def _shaded_background(picture: Float32Array, known: Float32Array) -> npt.NDArray[np.bool_]:
+    """Whether each pixel goes over into the background without an edge."""
+    levels = cv2.GaussianBlur(np.clip(picture, 0, 255).astype(np.uint8), (0, 0), LIKE_BLUR_PX)
+    slopes = [cv2.Sobel(levels, cv2.CV_16S, *axis, ksize=3) for axis in ((1, 0), (0, 1))]
+    steepest = cv2.max(*(cv2.convertScaleAbs(slope) for slope in slopes)).max(axis=2)
+    return _hanging_together(steepest < 8 * SMOOTH_LEVELS, known > 0)  # Sobel's sum of weights
+
+
 def _hanging_together(
-    strokes: npt.NDArray[np.bool_], roots: npt.NDArray[np.bool_]
+    pixels: npt.NDArray[np.bool_], roots: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.bool_]:
-    """Those strokes that go on from roots."""
-    near = cv2.dilate((strokes | roots).astype(np.uint8), _disc(1))
+    """Those pixels that go on from roots."""
+    near = cv2.dilate((pixels | roots).astype(np.uint8), _disc(1))
     count, labels = cv2.connectedComponents(near)
     is_rooted = np.zeros(count, bool)
     is_rooted[np.unique(labels[roots])] = True
     is_rooted[0] = False
-    return np.asarray(strokes & is_rooted[labels])
+    return np.asarray(pixels & is_rooted[labels])
 
 
 def _wider(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

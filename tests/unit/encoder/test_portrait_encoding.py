@@ -387,3 +387,15 @@ def test_background_keeps_thin_structure_that_has_another_structure_beside_it() 
     cv2.line(rgb, (185, 90), (235, 90), (40, 30, 20), 3, cv2.LINE_AA)
     background = fill_background(rgb, matte).astype(int)
     assert np.abs(background[88:93, 215:232] - rgb[88:93, 215:232]).max() < 12
+
+
+def test_background_keeps_a_shade_that_has_no_edge() -> None:
+    """A fold of a curtain beside dark hair: it is darker than all of the wall around the head."""
+    rgb, matte = _plain_head(beyond=0)
+    row, column = np.mgrid[:256, :256].astype(np.float32)
+    shade = 45.0 * np.exp(-(((column - 190.0) / 18.0) ** 2) - ((row - 128.0) / 40.0) ** 2)
+    shaded = np.where(matte[..., None] > 0.0, rgb, rgb - shade[..., None]).round().astype(np.uint8)
+    background = fill_background(shaded, matte).astype(int)
+    away = np.hypot(column - 128.0, row - 128.0) - 60.0
+    beside = (away > 11.0) & (column > 128.0)
+    assert np.abs(background - shaded)[beside].max() <= 4
