@@ -119,10 +119,11 @@ class PhoneTally:
 def lip_statistics(curves: FaceCurves, speaking: npt.NDArray[np.bool_]) -> dict[str, float | None]:
     """How the lips and brows move.
 
-    `aperture_mean_iod` is over frames with speech; 95th percentile and standard deviations are
-    over all frames. `aperture_centroid_hz` is the mean frequency of the aperture's movement above
-    0.5 Hz, weighted by power. `aperture_width_correlation` tells whether the mouth widens (+) or
-    narrows (-) as it opens.
+    `aperture_mean_iod` is over frames with speech; 95th percentiles and standard deviations are
+    over all frames. `mouth_width_change_p95_iod` is from one frame to the next.
+    `aperture_centroid_hz` is the mean frequency of the aperture's movement above 0.5 Hz, weighted
+    by power. `aperture_width_correlation` tells whether the mouth widens (+) or narrows (-) as it
+    opens.
     """
     aperture = curves.aperture
     return {
@@ -131,8 +132,14 @@ def lip_statistics(curves: FaceCurves, speaking: npt.NDArray[np.bool_]) -> dict[
         "aperture_centroid_hz": spectral_centroid_hz(aperture),
         "aperture_width_correlation": correlation(aperture, curves.mouth_width),
         "mouth_width_std_iod": float(curves.mouth_width.std()),
+        "mouth_width_change_p95_iod": _usual_change(curves.mouth_width),
         "brow_std_iod": float(curves.brow_height.std()),
     }
+
+
+def _usual_change(values: FloatArray) -> float | None:
+    """95th percentile of the change from frame to frame; None for a single frame."""
+    return float(np.percentile(np.abs(np.diff(values)), 95)) if len(values) > 1 else None
 
 
 def spectral_centroid_hz(values: FloatArray) -> float | None:

@@ -16,7 +16,15 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from parlante.models.motion_space import FACE, GAZE_SLICE, LATENT_INDEX, LATENT_SCALE, MOUTH
+from parlante.models.lip_foresight import steadied
+from parlante.models.motion_space import (
+    FACE,
+    GAZE_SLICE,
+    LATENT_INDEX,
+    LATENT_SCALE,
+    MOUTH,
+    SHAPES,
+)
 from parlante.models.pose_state import (
     LID_COURSE,
     PoseState,
@@ -137,7 +145,7 @@ def to_channels(
         if attention is not None:
             state = replace(state, nod=next_nod(state.nod, attention[row], frame, chance))
         _write_pose(out[row], state)
-        _write_face(out[row], frame, state)
+        state = replace(state, lips=_write_face(out[row], frame, state))
         _write_eyes(out[row], state)
     return out.astype(np.float32), state
 
@@ -152,7 +160,8 @@ def _write_pose(row: np.ndarray, state: PoseState) -> None:
     row[3:5] *= size
 
 
-def _write_face(row: np.ndarray, frame: np.ndarray, state: PoseState) -> None:
+def _write_face(row: np.ndarray, frame: np.ndarray, state: PoseState) -> np.ndarray:
+    """Write mouth and face; gives the next state's `lips`."""
     expression, mouth = float(state.intensity[1]), float(state.intensity[2])
     weights = {name: float(frame[LATENT_INDEX[name]]) for name in MOUTH + FACE}
     smile_side = float(frame[LATENT_INDEX["smileSide"]])
@@ -162,10 +171,13 @@ def _write_face(row: np.ndarray, frame: np.ndarray, state: PoseState) -> None:
     _bite(weights, contact)
     # Lips that meet are pressed and turned in a little, over a jaw that comes along.
     weights["jawOpen"] *= 1.0 - CONTACT_JAW_SHARE * contact
-    press = max(CONTACT_PRESS * contact, REST_PRESS * _rest(weights))
+    rest = _rest(weights)
+    press = max(CONTACT_PRESS * contact, REST_PRESS * rest)
     weights["mouthPress"] = max(weights["mouthPress"], press)
     weights["mouthRollLower"] = max(weights["mouthRollLower"], CONTACT_ROLL * contact)
     shape_lips(weights)
+    lips = _steady(weights, state.lips)
+    weights["mouthFunnel"] *= 1.0 - max(contact, rest)  # what is left of one would part lips
     _open(weights, apart=1.0 - contact)
     row[MOTION_INDEX["mouthRollUpper"]] = _weight(CONTACT_ROLL * contact * mouth)
     for name, gain in MOOD_GAINS.items():
@@ -192,6 +204,15 @@ def _write_face(row: np.ndarray, frame: np.ndarray, state: PoseState) -> None:
         left, right = weight + side, weight - side
         row[MOTION_INDEX[name + "Left"]] = _weight(left)
         row[MOTION_INDEX[name + "Right"]] = _weight(right)
+    return lips
+
+
+def _steady(weights: dict[str, float], before: np.ndarray) -> np.ndarray:
+    """Show lip shapes as slow as people's, in place; gives the next state's `lips`."""
+    shapes = np.array([weights[name] for name in SHAPES])
+    earlier = before.reshape(-1, len(SHAPES))
+    weights.update(zip(SHAPES, map(float, steadied(shapes, earlier)), strict=True))
+    return np.concatenate([*earlier[1:], shapes])
 
 
 def _smile(weights: dict[str, float]) -> None:

@@ -23,7 +23,13 @@ from torch.nn import functional as F
 
 from parlante.models.layers.attention import Attention, TimeBias
 from parlante.models.layers.causal_conv import FRAME_CONTEXT, AudioEncoder
-from parlante.models.motion_space import CONDITION_DIM, CONDITION_GROUPS, LATENT_DIM, MOUTH
+from parlante.models.motion_space import (
+    CONDITION_DIM,
+    CONDITION_GROUPS,
+    LATENT_DIM,
+    MOUTH,
+    SHAPES,
+)
 from parlante.models.speech_encoder import SpeechEncoder, SpeechProjection
 from parlante.models.viseme_names import VISEMES, VOWELS
 from parlante.models.voice_net import VoiceNet
@@ -152,6 +158,9 @@ class MotionDiT(nn.Module):
         # conditions. Not linear, as a closure is all or nothing.
         self.mouth_reader = nn.Sequential(nn.Linear(A, A), nn.GELU(), nn.Linear(A, len(MOUTH)))
         self.namer = nn.Linear(A, len(VISEMES))
+        # What lips will do, see `lip_foresight`; found when all else is trained, not by steps.
+        self.shape_map: Tensor
+        self.register_buffer("shape_map", torch.zeros(len(SHAPES), A + NUM_READ + 1))
         self.audio_in = nn.Linear(A + NUM_READ, W)
         self.no_audio = nn.Parameter(torch.zeros(W))
         self.control_in = nn.Linear(CONDITION_DIM + len(CONDITION_GROUPS), W)
@@ -237,6 +246,10 @@ class MotionDiT(nn.Module):
         """How sure a speech code [..., audio_width + NUM_READ] is that nobody speaks, [..., 1]."""
         first = VISEMES.index("sil")
         return self.names_of(speech)[..., first : first + 1]
+
+    def shapes_ahead(self, speech: Tensor) -> Tensor:
+        """The lip shapes that a speech code [..., audio_width + NUM_READ] announces, [..., 3]."""
+        return F.linear(speech, self.shape_map[:, :-1], self.shape_map[:, -1])
 
     def without_silence(self, speech: Tensor, share: Tensor) -> Tensor:
         """Have a speech code name vowels, as it weighs them, for silence that is none.

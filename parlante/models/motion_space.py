@@ -33,6 +33,7 @@ MOUTH: Final = (
     "mouthLowerDown",
     "mouthUpperUp",
 )
+SHAPES: Final = ("mouthFunnel", "mouthPucker", "mouthStretch")  # of lips, among `MOUTH`
 FACE: Final = (
     "mouthSmile",
     "mouthFrown",

@@ -21,7 +21,7 @@ from parlante.types import MOTION_SPACE
 DEFAULT_WEIGHTS: Final = Path(__file__).parent / "weights" / "motion_nano.safetensors"
 _KIND: Final = NetworkKind(
     name="weights of the motion model",
-    marks={"space": MOTION_SPACE, "architecture": "3"},
+    marks={"space": MOTION_SPACE, "architecture": "4"},
     reason="MOTION_WEIGHTS_UNUSABLE",
     advice="train some with parlante train motion, or reinstall the package",
 )

@@ -81,6 +81,7 @@ class PoseState:
             user spoke in the frame before.
         fixation: float64 [2], where the eyes want to be, rad relative to the camera.
         gaze: float64 [2], where they are.
+        lips: float64 [6], lip shapes of the two frames before, `motion_space.SHAPES` each.
     """
 
     push: np.ndarray = field(default_factory=lambda: np.zeros(6))
@@ -95,6 +96,7 @@ class PoseState:
     accent: np.ndarray = field(default_factory=lambda: np.array([100.0, 1.0, 0.0]))
     fixation: np.ndarray = field(default_factory=lambda: np.zeros(2))
     gaze: np.ndarray = field(default_factory=lambda: np.zeros(2))
+    lips: np.ndarray = field(default_factory=lambda: np.zeros(6))
 
     @classmethod
     def settled(cls, controls: Controls) -> PoseState:
@@ -160,6 +162,7 @@ def step(
         lid_debt=lid_debt,
         nod=state.nod,
         accent=_accent(state.accent, float(frame[LATENT_INDEX["jawOpen"]]), chance),
+        lips=state.lips,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -33,6 +33,7 @@ from parlante.training.checkpoint import (
 )
 from parlante.training.corpus import Corpus, CorpusConfig
 from parlante.training.device import Hardware, send
+from parlante.training.foresight import fit_foresight
 from parlante.training.muon import MuonAndAdamW, cosine_with_warmup
 from parlante.training.objective import Noise, Objective, draw_noise
 from parlante.training.precision import runs_in_bfloat16
@@ -70,6 +71,7 @@ class TrainingConfig:
         past_drift: Upper end of what the past's expression and brows are off as a whole, in every
             second sequence: the controls say which mood it is, not the mood it has been. Without
             it an avatar that is to be neutral fell into a smile and kept it.
+        foresight_batches: From which the map of coming lip shapes is found, after all steps.
         checkpoint_steps: How often state is written.
         seed: Of everything after the corpus.
         bfloat16: Whether matrix products run in bfloat16; None: on a GPU, and where the processor
@@ -95,6 +97,7 @@ class TrainingConfig:
     hide_past: float = 0.15
     past_noise: float = 0.3
     past_drift: float = 3.0
+    foresight_batches: int = 80
     checkpoint_steps: int = 250
     seed: int = 0
     bfloat16: bool | None = None
@@ -157,6 +160,7 @@ def train(
                 run.save(step, out)
                 logger.info("step %d held out: %s", step + 1, test(run.averaged(), hardware))
                 run.clock.start()
+        run.foresee(draw_again(config, corpus, training), out)
     return out / "motion.safetensors"
 
 
@@ -257,8 +261,17 @@ class Run:
         optimizer = self._optimizer.state_dict()
         state = Checkpoint(step + 1, self._model.state_dict(), self._average, optimizer)
         save_checkpoint(state, out / "checkpoint.pt")
+        self._write(out)
+
+    def _write(self, out: Path) -> None:
         heard_by = None if self._speech_encoder is None else self._speech_encoder.config
         save_weights(self._average, self._config.model, out / "motion.safetensors", heard_by)
+
+    def foresee(self, batches: Iterator[Arrays], out: Path) -> None:
+        """Find the map of coming lip shapes for the averaged weights, and write them."""
+        heard = (parted(send(arrays, self._device))[0] for arrays in batches)
+        self._average["shape_map"].copy_(fit_foresight(self.averaged(), heard))
+        self._write(out)
 
     def averaged(self) -> MotionDiT:
         """A network with the averaged weights, to be tested."""
@@ -282,6 +295,13 @@ def draw_step(config: TrainingConfig, corpus: Corpus, clips: range, step: int) -
         return arrays
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
     return arrays + draw_noise(config, config.batch_size, generator)
+
+
+def draw_again(config: TrainingConfig, corpus: Corpus, clips: range) -> Iterator[Arrays]:
+    """Draw what the map of coming lip shapes is found from: fields of `Batch`."""
+    for index in range(config.foresight_batches):
+        rng = np.random.default_rng((config.seed, 3, index))
+        yield draw_arrays(corpus, clips, config.batch_size, config.num_frames, rng)
 
 
 def on_device(arrays: Arrays, device: torch.device) -> tuple[Batch, Noise | None]:

@@ -37,7 +37,7 @@ _MAGIC: Final = b"PMS1"
 _MAX_RAW_BYTES: Final = 256 * 1024
 _POSE_SIZES: Final = {
     **{"push": 6, "deviation": 6, "drift": 6, "anchor": 6, "anchor_velocity": 6, "intensity": 4},
-    **{"fixation": 2, "gaze": 2, "accent": 3, "nod": 3},
+    **{"fixation": 2, "gaze": 2, "accent": 3, "nod": 3, "lips": 6},
 }
 _MAX_NUMBER: Final = 1e6
 

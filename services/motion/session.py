@@ -34,6 +34,7 @@ from parlante.models.audio_features import (
 )
 from parlante.models.held_notes import voiced
 from parlante.models.layers.causal_conv import CONTEXT_HOPS, FRAME_CONTEXT, HOP_CONTEXT
+from parlante.models.lip_foresight import foresee
 from parlante.models.lip_timing import linger, sounds_near
 from parlante.models.listening import ListenerState, listen
 from parlante.models.motion_channels import to_channels
@@ -289,7 +290,8 @@ def finish(
     latents = unhurried(latents, state.latents)
     attention = draft.controls[0, :, LISTENING_SLICE].numpy()
     wide, before = latents.astype(np.float32), state.latents.astype(np.float32)
-    drawn = rest_without_voice(linger(wide, before, draft.sounding), draft.sure)
+    shaped = foresee(wide, draft.speech, model)
+    drawn = rest_without_voice(linger(shaped, before, draft.sounding), draft.sure)
     values, pose = to_channels(drawn, state.controls, state.pose, chances(draft.place), attention)
     block = MotionBlock(start_frame=draft.place.block_index * BLOCK_FRAMES, values=values)
     past = np.concatenate([state.latents, latents])[-model.config.past_frames :]

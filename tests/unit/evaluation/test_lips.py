@@ -96,4 +96,7 @@ def test_rhythm_and_spread_of_lips(face: Face) -> None:
     assert statistics["aperture_mean_iod"] == pytest.approx(aperture[250:].mean())
     assert statistics["mouth_width_std_iod"] == pytest.approx(0.05, rel=0.01)
     assert statistics["aperture_width_correlation"] == pytest.approx(-1.0)
+    # Twice the height of a wave of 3 Hz times the sine of half its step, nearly.
+    usual = statistics["mouth_width_change_p95_iod"]
+    assert usual == pytest.approx(0.1 * np.sin(np.pi * 3.0 / 25), rel=0.06)
     assert lip_statistics(face(), np.zeros(250, bool))["aperture_mean_iod"] is None

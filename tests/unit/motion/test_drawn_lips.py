@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from parlante.models.lip_foresight import STEADY_FRAMES
 from parlante.models.motion_channels import to_channels
 from parlante.models.motion_space import LATENT_DIM, LATENT_INDEX, LATENT_SCALE
 from parlante.models.pose_state import PoseState
@@ -22,11 +23,12 @@ def test_lips_that_the_generator_presses_rest_firmer_and_open_ones_do_not():
 
 
 def lips_of(**weights):
-    latents = np.zeros((1, LATENT_DIM), np.float32)
+    """Lips that were held until they are as they are drawn."""
+    latents = np.zeros((STEADY_FRAMES, LATENT_DIM), np.float32)
     for name, weight in weights.items():
         latents[:, LATENT_INDEX[name]] = weight / LATENT_SCALE[LATENT_INDEX[name]]
     values, _ = to_channels(latents, Controls(), PoseState())
-    return lambda name: float(values[0, MOTION_INDEX[name]])
+    return lambda name: float(values[-1, MOTION_INDEX[name]])
 
 
 def test_a_lower_lip_that_is_half_rolled_comes_to_the_teeth():
@@ -57,13 +59,12 @@ def test_lips_that_close_do_not_bite():
 
 def test_rounded_lips_open_less_than_spread_ones():
     """Over a dropped jaw rounded lips look narrow neither to the eye nor to a tracker."""
-    latents = np.zeros((3, LATENT_DIM), np.float32)
+    pucker = np.repeat([0.0, 0.08, 0.6], STEADY_FRAMES)
+    latents = np.zeros((len(pucker), LATENT_DIM), np.float32)
     latents[:, LATENT_INDEX["jawOpen"]] = 0.3 / LATENT_SCALE[LATENT_INDEX["jawOpen"]]
-    latents[1:, LATENT_INDEX["mouthPucker"]] = (
-        np.array([0.08, 0.6]) / LATENT_SCALE[LATENT_INDEX["mouthPucker"]]
-    )
+    latents[:, LATENT_INDEX["mouthPucker"]] = pucker / LATENT_SCALE[LATENT_INDEX["mouthPucker"]]
     values, _ = to_channels(latents, Controls(), PoseState())
-    plain, hardly, rounded = aperture(values)
+    plain, hardly, rounded = aperture(values)[STEADY_FRAMES - 1 :: STEADY_FRAMES]
     assert plain > 0.15
     assert hardly == pytest.approx(plain)
     assert 0.55 * plain < rounded < 0.65 * plain
@@ -77,11 +78,11 @@ def test_what_opens_lips_does_not_open_those_that_close():
 
 def test_lips_are_rounded_or_spread():
     """A few passes make half of each where people do the one or the other."""
-    alone, both = lips_of(mouthStretch=0.4), lips_of(mouthStretch=0.4, mouthPucker=0.15)
+    alone, both = lips_of(mouthStretch=0.32), lips_of(mouthStretch=0.32, mouthPucker=0.15)
     assert alone("mouthStretchLeft") > both("mouthStretchLeft") > 0.72
-    assert both("mouthPucker") < 0.8 * 1.55 * 0.15
+    assert both("mouthPucker") < 0.8 * 1.86 * 0.15
     rounded = lips_of(mouthStretch=0.1, mouthPucker=0.4)
-    assert rounded("mouthPucker") > 1.55 * 0.4
+    assert rounded("mouthPucker") > 1.86 * 0.4
     assert rounded("mouthStretchLeft") < 0.13
 
 

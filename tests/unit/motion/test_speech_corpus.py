@@ -207,6 +207,7 @@ def _write_config(path, num_steps):
         "num_frames": 16,
         "reading_steps": 1,
         "warmup_steps": 2,
+        "foresight_batches": 2,
         "checkpoint_steps": 2,
     }
     path.write_text(json.dumps(config))

@@ -209,6 +209,7 @@ def _config(path, folder, **speech):
         "model": _MODEL,
         "speech_encoder": {"path": str(folder), "context_ms": 400, **speech},
         "num_steps": 2,
+        "foresight_batches": 2,
         "batch_size": 4,
         "num_frames": 16,
         "reading_steps": 1,

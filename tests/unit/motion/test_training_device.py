@@ -42,6 +42,7 @@ TINY = TrainingConfig(
     batch_size=4,
     num_frames=16,
     warmup_steps=2,
+    foresight_batches=2,
     checkpoint_steps=10,
     bfloat16=False,
 )

@@ -155,6 +155,7 @@ def _config(tmp_path, num_steps, **fields):
     content = {
         "video_share": 1.0,
         "num_steps": num_steps,
+        "foresight_batches": 2,
         "batch_size": 4,
         "num_frames": 16,
         "warmup_steps": 1,
