@@ -119,6 +119,7 @@ def to_channels(
     state: PoseState,
     chances: Float32Array | None = None,
     attention: Float32Array | None = None,
+    stressed: Float32Array | None = None,
 ) -> tuple[Float32Array, PoseState]:
     """Map latents to the public motion channels.
 
@@ -129,6 +130,7 @@ def to_channels(
         chances: float32 [T], uniform in [0, 1), what decides about a brow's accents, nods and
             blinks of dry eyes; None is none of them.
         attention: float32 [T, 2], what is heard of the user, as `listening.listen` gives it.
+        stressed: float32 [T] of `stress.stresses`; None is 1 everywhere.
 
     Returns:
         float32 [T, 60] in the order of `MOTION_CHANNELS`, and the next state.
@@ -141,7 +143,8 @@ def to_channels(
     out = np.zeros((len(latents), MOTION_DIM))
     for row, frame in enumerate(natural):
         chance = 1.0 if chances is None else float(chances[row])
-        state = step(state, frame, target, intensity_target, chance)
+        stress = 1.0 if stressed is None else float(stressed[row])
+        state = step(state, frame, target, intensity_target, chance, stress)
         if attention is not None:
             state = replace(state, nod=next_nod(state.nod, attention[row], frame, chance))
         _write_pose(out[row], state)

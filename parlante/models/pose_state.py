@@ -41,9 +41,11 @@ NOD_AT_END: Final = 0.7
 NOD_WITHIN: Final = 0.012  # per frame of loud speech
 NOD_PAUSE_FRAMES: Final = 45
 ACCENT_JAW: Final = 0.16  # blendshape weight: an open vowel
-ACCENT_CHANCE: Final = 0.09  # per frame of such a vowel; about one accent in 1.5 s of speech
-# A head beats time with the brows, as speakers' heads do: a dip that is over before the brows are.
-BEAT_RAD: Final = 0.07  # for an accent of size 1; they have 0.12 to 0.75
+ACCENT_CHANCE: Final = 0.12  # per frame of one of usual stress; an accent in 1.5 s of speech
+# A head beats time with the brows, as speakers' heads do, but sets out later: people's sink 0.12
+# to 0.36 s after their voice is loud.
+BEAT_RAD: Final = 0.08  # for an accent of size 1; they have 0.12 to 0.75
+BEAT_DELAY_FRAMES: Final = 2.0
 BLINK_FROM: Final = 0.5  # a latent above this starts a blink, which then runs its course
 # 0.3 s, closing faster than opening; the tracker sees people's lids down for 0.22 s.
 LID_COURSE: Final = (0.5, 1.0, 1.0, 0.85, 0.6, 0.33, 0.12)
@@ -136,8 +138,18 @@ def step(
     target: np.ndarray,
     intensity: np.ndarray,
     chance: float,
+    stress: float = 1.0,
 ) -> PoseState:
-    """Advance head and lids by one frame [D], in natural units."""
+    """Advance head and lids by one frame [D], in natural units.
+
+    Args:
+        state: After the frame before.
+        frame: Latents [D] in natural units.
+        target: Of the anchor, [6].
+        intensity: As `intensity_of` gives it.
+        chance: Uniform in [0, 1), what decides what is left to chance; 1 lets none of it happen.
+        stress: How much the voice stresses the frame, see `stress.stresses`.
+    """
     wish = frame[GAZE_SLICE]
     moves = math.hypot(*(wish - state.fixation)) > FIXATION_RAD
     fixation = wish if moves else state.fixation
@@ -161,7 +173,7 @@ def step(
         lid_phase=lid_phase,
         lid_debt=lid_debt,
         nod=state.nod,
-        accent=_accent(state.accent, float(frame[LATENT_INDEX["jawOpen"]]), chance),
+        accent=_accent(state.accent, float(frame[LATENT_INDEX["jawOpen"]]), chance, stress),
         lips=state.lips,
     )
 
@@ -190,14 +202,15 @@ def nod_now(nod: np.ndarray) -> float:
     return share * size * math.sin(math.pi * (age % NOD_FRAMES) / NOD_FRAMES) ** 2
 
 
-def _accent(accent: np.ndarray, jaw: float, chance: float) -> np.ndarray:
-    """The next frame of a brow's accent: it begins now and then where the voice opens the jaw."""
+def _accent(accent: np.ndarray, jaw: float, chance: float, stress: float) -> np.ndarray:
+    """The next frame of a brow's accent: it begins now and then on vowels that are stressed."""
     age, third, size = (float(v) for v in accent)
     if age < 3.0 * third:
         return np.array([age + 1.0, third, size])
-    if jaw < ACCENT_JAW or chance >= ACCENT_CHANCE:
+    likely = ACCENT_CHANCE * stress
+    if jaw < ACCENT_JAW or chance >= likely:
         return accent
-    dice = [chance / ACCENT_CHANCE * factor % 1.0 for factor in (1.0, 17.0, 289.0)]
+    dice = [chance / likely * factor % 1.0 for factor in (1.0, 17.0, 289.0)]
     size = 0.25 + 0.5 * dice[1]
     return np.array([0.0, 3.5 + 3.5 * dice[0], size if dice[2] < 0.8 else -0.5 * size])
 
@@ -211,7 +224,7 @@ def accent_now(accent: np.ndarray) -> float:
 def beat_now(accent: np.ndarray) -> float:
     """How far the head dips with an accent, rad."""
     age, third, size = (float(v) for v in accent)
-    inside = min(1.0, age / (2.0 * third))
+    inside = min(1.0, max(0.0, age - BEAT_DELAY_FRAMES) / (2.0 * third))
     return BEAT_RAD * abs(size) * math.sin(math.pi * inside) ** 2
 
 

@@ -47,6 +47,7 @@ from parlante.models.motion_space import (
 )
 from parlante.models.pose_state import MOUTH_INTENSITY, PoseState
 from parlante.models.speech_encoder import SpeechEncoder
+from parlante.models.stress import stresses
 from parlante.models.voice_net import EARLIER_HOPS, VoiceNet
 from parlante.models.voices import SURE, follow, rest_without_voice
 from parlante.types import (
@@ -234,6 +235,7 @@ class Draft:
         controls: [1, T, CONDITION_DIM].
         sounding: bool [T], in which frames there is sound close by.
         sure: float32 [T], how sure it is that a voice is heard.
+        stressed: float32 [T] of `stresses`.
     """
 
     place: Place
@@ -241,6 +243,7 @@ class Draft:
     controls: Tensor
     sounding: npt.NDArray[np.bool_]
     sure: Float32Array
+    stressed: Float32Array
 
 
 def advance(
@@ -271,7 +274,8 @@ def begin(state: SessionState, model: MotionDiT) -> tuple[Draft | None, SessionS
         share = voiced(features, usual_spectrum(state.normaliser)[0], sure, ahead)
         speech = model.without_silence(speech, torch.from_numpy(share))
     sounding = sounds_near(features, BLOCK_FRAMES, ahead)
-    return Draft(Place(state.seed, index), speech, controls, sounding, sure), state
+    stressed = stresses(features, BLOCK_FRAMES, ahead)
+    return Draft(Place(state.seed, index), speech, controls, sounding, sure, stressed), state
 
 
 @torch.inference_mode()
@@ -292,7 +296,8 @@ def finish(
     wide, before = latents.astype(np.float32), state.latents.astype(np.float32)
     shaped = foresee(wide, draft.speech, model)
     drawn = rest_without_voice(linger(shaped, before, draft.sounding), draft.sure)
-    values, pose = to_channels(drawn, state.controls, state.pose, chances(draft.place), attention)
+    chance = chances(draft.place)
+    values, pose = to_channels(drawn, state.controls, state.pose, chance, attention, draft.stressed)
     block = MotionBlock(start_frame=draft.place.block_index * BLOCK_FRAMES, values=values)
     past = np.concatenate([state.latents, latents])[-model.config.past_frames :]
     cache = model.remember(torch.from_numpy(wide)[None], state.cache)
