@@ -196,6 +196,25 @@ def window_places(num_hops: int, num_frames: int, ahead: int) -> Float32Array:
     return (left[:, None] - back[None]).astype(np.float32)
 
 
+def frame_means(
+    values: npt.NDArray[np.floating], num_frames: int, ahead: int, span: int = SAMPLES_PER_FRAME
+) -> Float64Array:
+    """Mean of what windows have within so many samples from the begin of each frame.
+
+    Args:
+        values: [N]; the last window ends `ahead` samples after the last frame does.
+        num_frames: T.
+        ahead: Samples at 16 kHz.
+        span: Samples at 16 kHz.
+
+    Returns:
+        [T]; 0 where there is no window.
+    """
+    since = window_places(len(values), num_frames, ahead)
+    within = ((since >= 0) & (since < span)).astype(np.float32)
+    return np.asarray(within @ values / np.maximum(within.sum(axis=1), 1.0))
+
+
 def _leaky_sum(values: Float64Array, start: Float64Array) -> tuple[Float64Array, Float64Array]:
     """y[n] = SPECTRUM_DECAY y[n-1] + values[n] along axis 1, from y[-1] = start [B, D]."""
     zi = SPECTRUM_DECAY * start[:, None, :]

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import logsumexp
 
-from parlante.models.audio_features import NATS, NUM_MELS, Float64Array, window_places
-from parlante.types import SAMPLES_PER_FRAME, Float32Array
+from parlante.models.audio_features import NATS, NUM_MELS, Float64Array, frame_means
+from parlante.types import Float32Array
 
 __all__ = ["voiced"]
 
@@ -42,10 +42,8 @@ def voiced(
     Returns:
         float32 [T], [0, 1].
     """
-    since = window_places(len(features), len(sure), ahead)
-    within = ((since >= 0) & (since < SAMPLES_PER_FRAME)).astype(np.float32)
     levels = logsumexp(NATS * features[:, :NUM_MELS] + usual, axis=1) - logsumexp(usual)
-    loudness = within @ levels / np.maximum(within.sum(axis=1), 1.0)
+    loudness = frame_means(levels, len(sure), ahead)
     return np.asarray(_share(sure, *VOICE) * _share(loudness, *LOUD), np.float32)
 
 

@@ -13,28 +13,18 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
 from parlante.models.motion_dit import MotionDiT
+from parlante.models.motion_sampling import sounds_of
 from parlante.models.motion_space import LATENT_INDEX, SHAPES
-from parlante.models.smooth_step import smooth_steps
 from parlante.types import Float32Array
 
-__all__ = ["SHARES_AHEAD", "foresee", "steadied"]
+__all__ = ["SHARES_AHEAD", "foresee"]
 
 # Of this frame and of those after it, what is read.
 SHARES_AHEAD: Final = (0.25, 0.5, 0.25)
-STEADY_FRAMES: Final = 3
-# A mean flattens peaks; and how far each may go, see `motion_channels.SHAPE_GAINS`.
-STEADY_GAIN: Final = 1.2
-MOST_STEADY: Final = {"mouthFunnel": 0.58, "mouthPucker": 0.8, "mouthStretch": 1.0}
-# Lips that rest have no shape: below the first chance that nobody speaks all of it, above the
-# second none. Where more was let through, lips shut later (0.13 s after speech ended, not 0.12).
-SILENT: Final = (0.3, 0.6)
 _PLACES: Final = [LATENT_INDEX[name] for name in SHAPES]
-_MOST: Final = np.array([MOST_STEADY[name] for name in SHAPES])
 
 
 def foresee(latents: Float32Array, speech: Tensor, model: MotionDiT) -> Float32Array:
@@ -48,25 +38,8 @@ def foresee(latents: Float32Array, speech: Tensor, model: MotionDiT) -> Float32A
     Returns:
         [T, D]; only `SHAPES` differ.
     """
-    low, high = SILENT
-    silence = model.silence_of(speech)[0].numpy()
     out = latents.copy()
-    coming = model.shapes_ahead(speech)[0].numpy()
-    out[:, _PLACES] = coming * (1.0 - smooth_steps((silence - low) / (high - low)))
+    # Where more was let through, lips shut later (0.13 s after speech ended, not 0.12).
+    coming = model.shapes_ahead(speech) * sounds_of(speech, model)
+    out[:, _PLACES] = coming[0].numpy()
     return out
-
-
-def steadied(
-    shapes: npt.NDArray[np.float64], before: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    """What is shown of the weights of lip shapes.
-
-    Args:
-        shapes: [S], of this frame.
-        before: [STEADY_FRAMES - 1, S], of the frames before.
-
-    Returns:
-        [S].
-    """
-    mean = (shapes + before.sum(axis=0)) / STEADY_FRAMES
-    return np.asarray(np.minimum(STEADY_GAIN * mean, _MOST))

@@ -16,7 +16,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from parlante.models.lip_foresight import steadied
 from parlante.models.motion_space import (
     FACE,
     GAZE_SLICE,
@@ -80,6 +79,10 @@ SHAPE_GAINS: Final = {
 MORE_OF_WINNER: Final = 0.45
 LESS_OF_LOSER: Final = 0.75
 MOST_APART: Final = {"mouthStretch": 1.0, "mouthPucker": 0.8}
+# Lips are slow: shown is the mean of so many frames, which flattens peaks; see `lip_foresight`.
+STEADY_FRAMES: Final = 3
+STEADY_GAIN: Final = 1.2
+_MOST: Final = np.array([MOST_APART.get(name, SHAPE_GAINS[name][1]) for name in SHAPES])
 # For the same reason lips that are apart open a little further than a few passes make them.
 OPENING_GAINS: Final = {"jawOpen": 1.22, "mouthLowerDown": 1.3, "mouthUpperUp": 1.2}
 # Rounded lips open little: over a dropped jaw they look narrow neither to the eye nor to trackers,
@@ -213,8 +216,10 @@ def _write_face(row: np.ndarray, frame: np.ndarray, state: PoseState) -> np.ndar
 def _steady(weights: dict[str, float], before: np.ndarray) -> np.ndarray:
     """Show lip shapes as slow as people's, in place; gives the next state's `lips`."""
     shapes = np.array([weights[name] for name in SHAPES])
-    earlier = before.reshape(-1, len(SHAPES))
-    weights.update(zip(SHAPES, map(float, steadied(shapes, earlier)), strict=True))
+    earlier = before.reshape(STEADY_FRAMES - 1, len(SHAPES))
+    mean = (shapes + earlier.sum(axis=0)) / STEADY_FRAMES
+    shown = np.minimum(STEADY_GAIN * mean, _MOST)
+    weights.update(zip(SHAPES, map(float, shown), strict=True))
     return np.concatenate([*earlier[1:], shapes])
 
 

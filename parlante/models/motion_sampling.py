@@ -20,7 +20,7 @@ from parlante.models.motion_space import LATENT_SCALE, MOUTH, MOUTH_SLICE
 from parlante.models.viseme_mouths import read_twice
 from parlante.types import Float32Array
 
-__all__ = ["RESTING_MOUTH", "SamplerConfig", "denoise_blocks", "reading_of"]
+__all__ = ["RESTING_MOUTH", "SamplerConfig", "denoise_blocks", "sounds_of"]
 
 # Lips at rest touch: without it, the tracker that judges us sees 0.03 IOD between those of some
 # portraits, with it 0.01 to 0.02.
@@ -29,6 +29,7 @@ RESTING_MOUTH: Final[Float32Array] = (
     np.array([_RESTING_PRESS if name == "mouthPress" else 0.0 for name in MOUTH], np.float32)
     / LATENT_SCALE[MOUTH_SLICE]
 )
+SILENCE: Final = (0.3, 0.6)  # see `SamplerConfig.silence`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +66,7 @@ class SamplerConfig:
     blink_temperature: float = 1.5
     gaze_temperature: float = 2.0
     reading_weight: float = 0.7
-    silence: tuple[float, float] = (0.3, 0.6)
+    silence: tuple[float, float] = SILENCE
 
 
 def denoise_blocks(
@@ -93,7 +94,8 @@ def denoise_blocks(
     Returns:
         [B, T, D].
     """
-    reading, sounds = reading_of(speech, model, sampler)
+    reading = read_twice(model.mouth_of(speech), model.names_of(speech))
+    sounds = sounds_of(speech, model, sampler.silence)
     keep = keep_rows(sampler.guidance)
     rows, B = len(keep), len(speech)
     rest = torch.from_numpy(RESTING_MOUTH).to(speech.device)
@@ -121,16 +123,9 @@ def denoise_blocks(
     return sample(denoise, noise, sampler.times).clamp(-1e3, 1e3)
 
 
-def reading_of(speech: Tensor, model: MotionDiT, sampler: SamplerConfig) -> tuple[Tensor, Tensor]:
-    """The mouth that is read off sound [..., 9], and how far it is sound, not silence [..., 1].
-
-    Args:
-        speech: Speech code, [..., audio_width + NUM_READ].
-        model: The network that it is of.
-        sampler: Says what silence is.
-    """
-    sounds = 1.0 - _smooth_step(model.silence_of(speech), *sampler.silence)
-    return read_twice(model.mouth_of(speech), model.names_of(speech)), sounds
+def sounds_of(speech: Tensor, model: MotionDiT, silence: tuple[float, float] = SILENCE) -> Tensor:
+    """How far a speech code [..., audio_width + NUM_READ] is sound, not silence: [..., 1]."""
+    return 1.0 - _smooth_step(model.silence_of(speech), *silence)
 
 
 def _smooth_step(value: Tensor, low: float, high: float) -> Tensor:

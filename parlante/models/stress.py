@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from parlante.models.audio_features import NUM_MELS, window_places
+from parlante.models.audio_features import NUM_MELS, frame_means
 from parlante.types import SAMPLES_PER_FRAME, Float32Array
 
 __all__ = ["stresses"]
@@ -33,8 +33,8 @@ def stresses(features: Float32Array, num_frames: int, ahead: int) -> Float32Arra
     Returns:
         float32 [T]: 0 for none, 1 for the mean of open vowels, up to 1 / `USUAL_STRESS`.
     """
-    since = window_places(len(features), num_frames, ahead)
-    near = ((since >= 0) & (since < 2 * SAMPLES_PER_FRAME)).astype(np.float32)
-    levels = near @ features[:, :NUM_MELS].mean(axis=1) / np.maximum(near.sum(axis=1), 1.0)
+    levels = frame_means(
+        features[:, :NUM_MELS].mean(axis=1), num_frames, ahead, 2 * SAMPLES_PER_FRAME
+    )
     share = (levels - STRESSED_FROM) / (STRESSED_FULL - STRESSED_FROM)
     return np.asarray(np.clip(share, 0.0, 1.0) / USUAL_STRESS, np.float32)

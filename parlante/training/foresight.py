@@ -17,8 +17,9 @@ from torch import Tensor
 
 from parlante.models.lip_foresight import SHARES_AHEAD
 from parlante.models.motion_dit import MotionDiT
-from parlante.models.motion_sampling import SamplerConfig, reading_of
+from parlante.models.motion_sampling import sounds_of
 from parlante.models.motion_space import MOUTH, SHAPES
+from parlante.models.viseme_mouths import read_twice
 from parlante.training.batches import Batch
 
 __all__ = ["fit_foresight"]
@@ -53,8 +54,8 @@ def fit_foresight(model: MotionDiT, batches: Iterable[Batch]) -> Tensor:
 def _pairs(model: MotionDiT, batch: Batch) -> tuple[Tensor, Tensor]:
     """Codes [N, C] and what they announce [N, S], float64 on the CPU, frames of all crops."""
     speech, _, _ = model.read_audio(batch.features, batch.look)
-    reading, sounds = reading_of(speech, model, SamplerConfig())
-    shapes = reading[..., _SHAPES] * sounds
+    reading = read_twice(model.mouth_of(speech), model.names_of(speech))
+    shapes = reading[..., _SHAPES] * sounds_of(speech, model)
     T = shapes.shape[1] - len(SHARES_AHEAD) + 1
     coming = sum(share * shapes[:, k : k + T] for k, share in enumerate(SHARES_AHEAD))
     assert isinstance(coming, Tensor)

@@ -269,7 +269,7 @@ class Run:
 
     def foresee(self, batches: Iterator[Arrays], out: Path) -> None:
         """Find the map of coming lip shapes for the averaged weights, and write them."""
-        heard = (parted(send(arrays, self._device))[0] for arrays in batches)
+        heard = (on_device(arrays, self._device)[0] for arrays in batches)
         self._average["shape_map"].copy_(fit_foresight(self.averaged(), heard))
         self._write(out)
 

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from parlante.models.lip_foresight import STEADY_FRAMES
-from parlante.models.motion_channels import to_channels
+from parlante.models.motion_channels import STEADY_FRAMES, to_channels
 from parlante.models.motion_space import LATENT_DIM, LATENT_INDEX, LATENT_SCALE
 from parlante.models.pose_state import PoseState
 from parlante.training.evaluate import aperture

@@ -6,13 +6,14 @@ import soxr
 import torch
 
 from parlante.models.audio_features import NUM_FEATURES, NormaliserState, normalise
-from parlante.models.lip_foresight import STEADY_FRAMES, foresee
-from parlante.models.motion_channels import to_channels
+from parlante.models.lip_foresight import foresee
+from parlante.models.motion_channels import STEADY_FRAMES, to_channels
 from parlante.models.motion_dit import NUM_READ, MotionDiT, MotionDiTConfig
-from parlante.models.motion_sampling import SamplerConfig, reading_of
+from parlante.models.motion_sampling import sounds_of
 from parlante.models.motion_space import LATENT_DIM, LATENT_INDEX, LATENT_SCALE, MOUTH, SHAPES
 from parlante.models.motion_weights import load_weights
 from parlante.models.pose_state import PoseState
+from parlante.models.viseme_mouths import read_twice
 from parlante.models.viseme_names import VISEMES
 from parlante.training.batches import Batch
 from parlante.training.corpus import log_mel
@@ -59,6 +60,12 @@ def test_lips_that_wait_have_no_shape(model):
     assert not seen[:, PLACES].any()
 
 
+def _shapes_read(code, model):
+    """Lip shapes that are read off a code of sound now, [..., 3]."""
+    reading = read_twice(model.mouth_of(code), model.names_of(code)) * sounds_of(code, model)
+    return reading[..., [MOUTH.index(name) for name in SHAPES]]
+
+
 def _sound(num_frames, seed):
     """Features of crops, each held for all of its frames."""
     generator = torch.Generator().manual_seed(seed)
@@ -85,8 +92,7 @@ def test_map_of_a_sound_that_is_held_gives_its_own_shapes():
 
     with torch.no_grad():
         speech, _, _ = model.read_audio(_sound(12, 99), None)
-        reading, sounds = reading_of(speech, model, SamplerConfig())
-    wanted = (reading * sounds)[..., [MOUTH.index(name) for name in SHAPES]]
+        wanted = _shapes_read(speech, model)
     assert wanted.std() > 0.05
     assert float((model.shapes_ahead(speech) - wanted).abs().max()) < 0.25 * float(wanted.std())
 
@@ -100,9 +106,8 @@ def test_packaged_map_announces_the_shapes_of_the_next_frames():
     features, _ = normalise(log_mel(sound)[None].astype(np.float32), NormaliserState.fresh(1))
     with torch.no_grad():
         code, _, _ = model.read_audio(torch.from_numpy(features), torch.tensor([1]))
-        reading, sounds = reading_of(code, model, SamplerConfig())
+        shapes = _shapes_read(code, model)[0].numpy()
         announced = model.shapes_ahead(code)[0].numpy()
-    shapes = (reading * sounds)[0, :, [MOUTH.index(name) for name in SHAPES]].numpy()
     for column in range(len(SHAPES)):
         alike = [
             np.corrcoef(announced[2:-2, column], shapes[2 + lag : len(shapes) - 2 + lag, column])
