@@ -46,6 +46,12 @@ SHADED_LIGHT, LIT_LIGHT = 0.55, 0.80
 # Of the white of the eyes: 27 synthetic heads have 1.0 to 1.7, photos of smiles 0.9 to 1.15 in the
 # shadow of the lip. It tells the light where skin and lips are dark.
 TOOTH_BY_WHITE: Final = 1.15
+LOWER_TOOTH: Final = (0.96, 0.92, 0.88)  # of the colour of an upper one
+# Teeth that a photo shows between lips that are little apart are a few pixels high: the brightest
+# are theirs most, and lie in the lip's shadow, of which opening takes this share away.
+BRIGHTEST: Final = 0.8
+UNSHADED: Final = 0.5
+MOST_OF_LIPS: Final = 0.5  # mixed into these pixels
 FULL_REDNESS: Final = 0.06  # of lips, see `redness_of`
 
 
@@ -110,7 +116,7 @@ def build_mouth(
     cheeks = float(sample_colours(image, landmarks[list(CHEEKS), :2]).mean())
     shown = opening.teeth if shows_teeth else None
     teeth = _tinted(_teeth_colour(shown, white, lips, cheeks), lips)
-    lower_teeth = _tinted(teeth * [0.96, 0.90, 0.82], lips)
+    lower_teeth = _tinted(teeth * LOWER_TOOTH, lips)
     is_closed = aperture < 0.035 and not shows_teeth
     closed = 0.35 * upper_rim[4] + 0.65 * lower_rim[4] if aperture > 0.03 else upper_rim[4]
     if shows_teeth:
@@ -171,8 +177,25 @@ def _teeth_colour(
         # What is darker than the lips are teeth in their shadow, or the line between lips.
         trust = np.clip((seen.mean() / max(float(lips.mean()), 1.0) - 1.0) / SURE_TOOTH_LIGHT, 0, 1)
         lit = (seen.mean() / guess.mean() - SHADED_LIGHT) / (LIT_LIGHT - SHADED_LIGHT)
-        guess += SHOWN_SHARE * trust * np.clip(lit, 0.0, 1.0) * (seen - guess)
+        brightest = shown[shown.mean(1) >= np.quantile(shown.mean(1), BRIGHTEST)].mean(0)
+        tooth = _without_lips(brightest, lips, guess)
+        tooth *= max(1.0, float(guess.mean() / tooth.mean())) ** UNSHADED
+        guess += SHOWN_SHARE * trust * np.clip(lit, 0.0, 1.0) * (tooth - guess)
     return np.asarray(np.clip(guess, 60.0, 235.0))
+
+
+def _without_lips(seen: Float64Array, lips: Float64Array, tooth: Float64Array) -> Float64Array:
+    """Take out of what is seen of narrow teeth the lips that are mixed into their pixels.
+
+    What is left is no redder than the tooth that light and eyes let expect.
+    """
+
+    def red_beyond(colour: Float64Array) -> float:
+        return float(colour[0] - colour[1] - redness_of(tooth) * colour.sum())
+
+    of_lips = max(red_beyond(lips), 1.0)
+    share = min(max(red_beyond(seen) / of_lips, 0.0), MOST_OF_LIPS)
+    return np.maximum((seen - share * lips) / (1.0 - share), 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

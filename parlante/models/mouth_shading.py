@@ -28,8 +28,12 @@ ARCH_DEPTH: Final = 3.0  # depth = ARCH_DEPTH x^2: the arch falls back to the si
 MAX_ARCH_X: Final = 0.3
 # Shares of light.
 BACK_DARK: Final = 0.55  # right under the upper teeth, where one looks into the throat
+TONGUE_RISE: Final = 0.20  # of the way from the lower teeth's edge, where its back is
+TONGUE_BACK: Final = 0.40  # its light there, and at its tip
+TONGUE_TIP: Final = 0.94
 TONGUE_ROUND: Final = 5.0  # lost by IOD^2 beside the tongue's middle
 WET: Final = 0.06
+UNDER_UPPER_LIP: Final = 0.88
 LOWER_TEETH: Final = 0.85
 THIN_IOD: Final = 0.07  # height of the opening below which it is thin
 THIN_FROM: Final = 0.35  # of the way from its middle to its corners
@@ -147,10 +151,11 @@ def shade_mouth(
             # Tongue: a mound on the floor of the mouth that rises with `tongue_out`, lit from the
             # front and above: its back and its sides turn away from the light.
             floor = jaw[1] + LOWER_EDGE
-            tongue_top = 0.26 * floor + 0.03 - 0.06 * tongue_out + 1.2 * x * x
+            tongue_top = TONGUE_RISE * floor + 0.03 - 0.06 * tongue_out + 1.2 * x * x
             on_tongue = _smooth((y - tongue_top) / 0.05) * _smooth((0.27 - abs(x)) / 0.10)
             height = (y - tongue_top) / max(floor - tongue_top, 0.05)
-            tongue_light = 0.34 + 0.60 * _smooth(height / 0.75) - 0.16 * _smooth(height - 0.55)
+            tongue_light = TONGUE_BACK + (TONGUE_TIP - TONGUE_BACK) * _smooth(height / 0.70)
+            tongue_light -= 0.16 * _smooth(height - 0.55)
             tongue_light *= 1.0 - TONGUE_ROUND * x * x
             groove = (x / 0.022) ** 2
             tongue_light *= 1.0 - 0.10 * math.exp(-groove) * (1.0 - _smooth(height / 0.8))
@@ -164,7 +169,9 @@ def shade_mouth(
             ly = (y - floor + TEXTURE_BOTTOM) * TEXTURE_PX_PER_IOD
             upper_matte = _texel(upper_teeth, tx, ty, 3) / 255.0
             lower_matte = _texel(lower_teeth, lx, ly, 3) / 255.0
-            under_upper_lip = 0.82 + 0.18 * _smooth(depth_upper / 0.045)
+            under_upper_lip = UNDER_UPPER_LIP + (1.0 - UNDER_UPPER_LIP) * _smooth(
+                depth_upper / 0.045
+            )
             over_lower_lip = 0.70 + 0.30 * _smooth(depth_lower / 0.06)
             corners = 1.0 - 0.50 * _smooth((side - 0.50) / 0.50)
             # In the thin ends of the opening the inner sides of the lips are seen, not the throat.

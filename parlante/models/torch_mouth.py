@@ -28,7 +28,11 @@ from parlante.models.mouth_shading import (
     THIN_FROM,
     THIN_IOD,
     TIP_OF_WIDTH,
+    TONGUE_BACK,
+    TONGUE_RISE,
     TONGUE_ROUND,
+    TONGUE_TIP,
+    UNDER_UPPER_LIP,
     UPPER_EDGE,
     WET,
 )
@@ -123,7 +127,7 @@ def shade_mouths(texels: Tensor, mouths: MouthBatch, pixels: Pixels, base: Tenso
     lower_teeth = _texture(
         texels, mouths.lower.of(pixels.owner), x - jaw_x, y - floor + TEXTURE_BOTTOM
     )
-    under_upper_lip = 0.82 + 0.18 * smooth(depth_upper / 0.045)
+    under_upper_lip = UNDER_UPPER_LIP + (1.0 - UNDER_UPPER_LIP) * smooth(depth_upper / 0.045)
     over_lower_lip = 0.70 + 0.30 * smooth(depth_lower / 0.06)
     corners = 1.0 - 0.50 * smooth((side - 0.50) / 0.50)
     lit = 1.0 - ROUNDED_DARK * narrow
@@ -164,10 +168,11 @@ def _tongue(
     x: Tensor, y: Tensor, floor: Tensor, tongue_out: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Where the tongue is, its light, and the shine on it."""
-    top = 0.26 * floor + 0.03 - 0.06 * tongue_out + 1.2 * x * x
+    top = TONGUE_RISE * floor + 0.03 - 0.06 * tongue_out + 1.2 * x * x
     on_tongue = smooth((y - top) / 0.05) * smooth((0.27 - x.abs()) / 0.10)
     height = (y - top) / (floor - top).clamp(min=0.05)
-    light = 0.34 + 0.60 * smooth(height / 0.75) - 0.16 * smooth(height - 0.55)
+    light = TONGUE_BACK + (TONGUE_TIP - TONGUE_BACK) * smooth(height / 0.70)
+    light = light - 0.16 * smooth(height - 0.55)
     light = light * (1.0 - TONGUE_ROUND * x * x)
     groove = (x / 0.022) ** 2
     light = light * (1.0 - 0.10 * torch.exp(-groove) * (1.0 - smooth(height / 0.8)))

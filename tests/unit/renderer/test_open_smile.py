@@ -10,6 +10,7 @@ import pytest
 
 from parlante.models import face_mesh as fm
 from parlante.models.lip_fill import fill_opening
+from parlante.models.lip_opening import redness_of
 from parlante.models.mouth import _teeth_colour
 
 TOOTH = (235, 230, 205)
@@ -146,3 +147,12 @@ def test_what_is_darker_than_the_lips_does_not_colour_the_teeth(shown, least):
     white = np.array([123.0, 99.0, 89.0], np.float32)
     colour = _teeth_colour(np.full((50, 3), shown, np.float64), white, lips, 155.0)
     assert colour.mean() > least
+
+
+def test_lips_mixed_into_the_pixels_of_narrow_teeth_do_not_redden_them():
+    lips, tooth = np.array([132.0, 52.0, 57.0]), np.array([160.0, 152.0, 148.0])
+    white = np.array([150.0, 144.0, 140.0], np.float32)
+    shares = np.linspace(0.2, 0.8, 60)[:, None]
+    seen = _teeth_colour(tooth + shares * (lips - tooth), white, lips, 150.0)
+    assert redness_of(seen) < redness_of(tooth) + 0.02
+    assert seen.mean() > 0.95 * tooth.mean()
