@@ -132,8 +132,10 @@ def build_mouth(
     # Lips of drawings are paper, those of bright photos hardly darker: throats are dark anyhow.
     cavity *= min(1.0, LIGHTEST_CAVITY / max(float(cavity.mean()), 1.0))
     anchor = closed + depth
-    own = find_teeth(image, landmarks, anchor, axes, lips, gum) if shows_teeth else None
-    upper = teeth_texture(teeth, gum, TOOTH_WIDTHS, is_upper=True) if own is None else own
+    upper = teeth_texture(teeth, gum, TOOTH_WIDTHS, is_upper=True)
+    if shows_teeth:
+        own = find_teeth(image, landmarks, anchor, axes, lips, gum, upper)
+        upper = upper if own is None else own
     return MouthLayers(
         upper=upper,
         lower=teeth_texture(lower_teeth, gum, LOWER_TOOTH_WIDTHS, is_upper=False),

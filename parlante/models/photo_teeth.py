@@ -30,6 +30,8 @@ CLOSING_TEXELS: Final = (9, 3)  # gaps between teeth, but not between the rows
 ROUNDING_TEXELS: Final = 13  # the last tooth of a row ends round, not where a shadow cuts it
 TOOTH_LIGHT: Final = 0.55  # of the lips'; teeth at the sides lie in shadow
 TOOTH_REDNESS: Final = 0.80
+LIP_TEXELS: Final = 3  # nearer to the lower lip teeth do not end, they are hidden by it
+JOINT_TEXELS: Final = 8  # at each end of the row, from which its light is taken
 GUM_ABOVE_IOD: Final = 0.045  # above the highest row of the teeth that is seen
 
 
@@ -40,8 +42,9 @@ def find_teeth(
     axes: Float32Array,
     lips: Float64Array,
     gum: Float64Array,
+    drawn: Uint8Array,
 ) -> Uint8Array | None:
-    """Take the upper teeth from the photo, continued upwards under the lip.
+    """Take the upper teeth from the photo, continued where lips and their corners hide them.
 
     Args:
         image: uint8 [H, W, 3], RGB.
@@ -50,6 +53,8 @@ def find_teeth(
         axes: float32 [3, 3], rows: image right, down and back of the face, px per IOD.
         lips: float64 [3], RGB, mean colour of the lips.
         gum: float64 [3], RGB.
+        drawn: Of `teeth_texture`; teeth that are hidden behind the lower lip end where these do,
+            those behind the corners of the mouth are these.
 
     Returns:
         A texture like that of `teeth_texture`; None when the photo shows too little of the teeth.
@@ -63,8 +68,8 @@ def find_teeth(
     colours = cv2.remap(
         image, points[..., 0], points[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
     ).astype(np.float64)
-    is_tooth = _between_lips(points, landmarks)
-    is_tooth &= colours.mean(-1) > TOOTH_LIGHT * lips.mean()
+    is_open = _between_lips(points, landmarks)
+    is_tooth = is_open & (colours.mean(-1) > TOOTH_LIGHT * lips.mean())
     if not is_grey(lips):
         is_tooth &= redness_of(colours) < TOOTH_REDNESS * float(redness_of(lips))
     shape = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, CLOSING_TEXELS)
@@ -76,9 +81,20 @@ def find_teeth(
     bottom = np.where(is_below & ~seen, np.arange(len(y))[:, None], len(y)).min(0) - 1
     bottom = np.minimum(bottom, top + round(MAX_HEIGHT_IOD / step))
     height = np.where(seen.any(0), bottom - top, 0)
-    if np.median(height[np.abs(x) < MIDDLE_IOD]) * step < MIN_HEIGHT_IOD:
+    middle = np.abs(x) < MIDDLE_IOD
+    if np.median(height[middle]) * step < MIN_HEIGHT_IOD:
         return None
-    return _complete(colours, top, bottom, height, gum)
+    edge = _last(drawn[..., 3] > 128)
+    shift = round(float(np.median((bottom - edge)[middle])))
+    is_hidden = (height > 0) & (bottom >= _last(is_open) - LIP_TEXELS)
+    ends = np.where(is_hidden, np.maximum(bottom, edge + shift), bottom)
+    own = _complete(colours, top, bottom, ends, height, gum)
+    return _beside(own, np.roll(drawn, shift, axis=0))
+
+
+def _last(is_there: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
+    """Last row of every column [h, w] where something is, 0 where nothing is."""
+    return np.asarray(np.where(is_there, np.arange(len(is_there))[:, None], 0).max(0))
 
 
 def _between_lips(points: Float32Array, landmarks: Float32Array) -> npt.NDArray[np.bool_]:
@@ -93,10 +109,11 @@ def _complete(
     colours: Float64Array,
     top: npt.NDArray[np.intp],
     bottom: npt.NDArray[np.intp],
+    ends: npt.NDArray[np.intp],
     height: npt.NDArray[np.intp],
     gum: Float64Array,
 ) -> Uint8Array:
-    """Continue each column of teeth upwards, with gum above; RGBA."""
+    """Continue each column of teeth upwards, with gum above, and down to where it ends; RGBA."""
     row = np.arange(len(colours))[:, None]
     inset = np.minimum(CLEAN_TEXELS, height // 3)
     source = np.clip(row, top + inset, np.maximum(bottom - inset, top + inset))
@@ -106,8 +123,35 @@ def _complete(
     rgb += above * (cv2.GaussianBlur(rgb, (0, 0), 1.5) - rgb)
     on_gum = np.clip(((top - row) / TEXTURE_PX_PER_IOD - GUM_ABOVE_IOD) / 0.02, 0.0, 1.0)[..., None]
     rgb += on_gum * (gum - rgb)
-    matte = 255.0 * ((row <= bottom) & (height > 0))
+    matte = 255.0 * ((row <= ends) & (height > 0))
     shape = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (ROUNDING_TEXELS, ROUNDING_TEXELS))
     matte = cv2.morphologyEx(matte, cv2.MORPH_OPEN, shape)
     matte = cv2.GaussianBlur(matte, (0, 0), 1.2)
     return np.ascontiguousarray(np.clip(np.rint(np.dstack([rgb, matte])), 0, 255), np.uint8)
+
+
+def _beside(own: Uint8Array, drawn: Uint8Array) -> Uint8Array:
+    """Lay the photo's teeth over drawn ones, which a wide mouth shows on both sides of them."""
+    there = np.flatnonzero((own[..., 3] > 128).any(0))
+    if len(there) == 0:
+        return own
+    first, last = int(there[0]), int(there[-1])
+    under = drawn.astype(np.float64)
+    under[:, first + JOINT_TEXELS : last + 1 - JOINT_TEXELS, 3] = 0.0
+    for side, end in (
+        (np.s_[:, : first + JOINT_TEXELS], np.s_[:, first : first + 2 * JOINT_TEXELS]),
+        (np.s_[:, last + 1 - JOINT_TEXELS :], np.s_[:, last + 1 - 2 * JOINT_TEXELS : last + 1]),
+    ):
+        light = _light(own[end]) / max(_light(drawn[end]), 1.0)
+        under[side][..., :3] *= min(light, 1.0)
+    share = own[..., 3:] / 255.0
+    matte = 255.0 * share + (1.0 - share) * under[..., 3:]
+    weight = np.where(matte > 0.0, 255.0 * share / np.maximum(matte, 1.0), 1.0)
+    rgb = under[..., :3] + weight * (own[..., :3] - under[..., :3])
+    return np.ascontiguousarray(np.rint(np.dstack([rgb, matte])), np.uint8)
+
+
+def _light(columns: Uint8Array) -> float:
+    """Mean level of the teeth in columns [h, w, 4], 0 where there are none."""
+    there = columns[..., 3] > 128
+    return float(columns[there][:, :3].mean()) if there.any() else 0.0

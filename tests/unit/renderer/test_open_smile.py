@@ -12,8 +12,10 @@ from parlante.models import face_mesh as fm
 from parlante.models.lip_fill import fill_opening
 from parlante.models.lip_opening import redness_of
 from parlante.models.mouth import _teeth_colour
+from parlante.models.teeth import TOOTH_WIDTHS, teeth_texture
 
 TOOTH = (235, 230, 205)
+TEETH, GUM = np.array([200.0, 190.0, 180.0]), np.array([150.0, 90.0, 90.0])
 
 
 def paint(portrait, colour):
@@ -82,6 +84,22 @@ def test_open_mouth_without_teeth_gets_drawn_ones(decoder, draw, latents_of, ava
     dark = decoder.prepare(latents_of(draw(gap=0.14)))
     assert dark.mouth.upper.shape == avatar.mouth.upper.shape
     assert np.abs(dark.mouth.upper.astype(int) - avatar.mouth.upper).max() > 50
+
+
+def test_the_row_of_a_smile_goes_on_where_corners_and_lower_lip_hid_it(avatar):
+    def row_of(texture):
+        is_there = texture[..., 3] > 128
+        return is_there.any(0), np.where(is_there, np.arange(len(texture))[:, None], 0).max(0)
+
+    (own, own_edge), (drawn, drawn_edge) = (
+        row_of(texture)
+        for texture in (avatar.mouth.upper, teeth_texture(TEETH, GUM, TOOTH_WIDTHS, is_upper=True))
+    )
+    assert own.sum() > 0.95 * drawn.sum()
+    middle = len(own) // 2
+    sides = own & drawn
+    falls = own_edge[middle] - own_edge[sides]
+    assert np.abs(falls - (drawn_edge[middle] - drawn_edge[sides])).max() < 8
 
 
 def to_grey(portrait):
