@@ -39,6 +39,10 @@ SMOOTH_LEVELS: Final = 2.5
 # Single hairs go further: strokes of the person's colour that hang together with what is spilt.
 FAR_HAIR_PX: Final = 40
 FAR_HAIR_SHARE: Final = 0.10
+# Strokes that the background has itself, as bricks and books do, are no hair: it must be stronger
+# than so many of all that is further away.
+WEAKER_STROKES: Final = 0.98
+CALM_PX: Final = 41
 MIN_KNOWN_SHARE: Final = 0.003
 SEAM_BLUR_PX: Final = 3.0
 # Ends of hair at the seam: half the width of the widest, how far from it, and of 255 by how much
@@ -159,9 +163,13 @@ def _without_person(picture: Float32Array, matte: Float32Array) -> Float32Array:
     strokes = cv2.morphologyEx(share, cv2.MORPH_TOPHAT, _disc(HAIR_PX))
     is_like = _like_background(picture, plain) | _shaded_background(picture, plain)
     is_spilt = ((share > limit) | (strokes > HAIR_SHARE)) & ~is_like
-    hairs = _hanging_together(
-        (strokes > FAR_HAIR_SHARE) & (away < FAR_HAIR_PX), is_spilt & (away < SAFETY_PX)
-    )
+    # Where the background is known, what is behind follows its strokes: they are measured anew.
+    calm = cv2.blur(behind, (CALM_PX, CALM_PX))
+    own = np.asarray(np.clip(_dot(picture - calm, towards) / contrast, 0.0, 1.0), np.float32)
+    own = cv2.morphologyEx(own, cv2.MORPH_TOPHAT, _disc(HAIR_PX))[away > FAR_HAIR_PX]
+    usual = float(np.quantile(own, WEAKER_STROKES)) if len(own) else 0.0
+    is_hair = (strokes > max(FAR_HAIR_SHARE, usual)) & (away < FAR_HAIR_PX)
+    hairs = _hanging_together(is_hair, is_spilt & (away < SAFETY_PX))
     hairs |= strands_seen & ~is_like
     kept = (away > RIM_PX) & ~_wider(is_spilt | hairs)
     return np.asarray(np.where(_wider(hairs), 0.0, np.maximum(known, kept)), np.float32)
