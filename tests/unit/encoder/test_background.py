@@ -95,7 +95,7 @@ def test_background_keeps_a_wall_of_bricks_whose_mortar_is_as_light_as_the_face(
     rgb = np.full((320, 320, 3), (190, 185, 175), np.uint8)
     for index, top in enumerate(range(0, 320, 20)):
         for left in range(-44 + 22 * (index % 2), 320, 44):
-            red, green, blue = (int(level) for level in (150, 75, 55) + rng.normal(0.0, 18.0, 3))
+            red, green, blue = (int(level) for level in rng.normal((150, 75, 55), 18.0))
             cv2.rectangle(rgb, (left, top), (left + 40, top + 16), (red, green, blue), -1)
     rgb = np.asarray(cv2.GaussianBlur(rgb, (0, 0), 0.7), np.uint8)
     matte = np.zeros((320, 320), np.float32)
