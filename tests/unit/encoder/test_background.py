@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from parlante.models.inpaint import fill_background
+from parlante.models.matting import refine_matte
 from parlante.types import Uint8Array
 
 
@@ -90,7 +91,8 @@ def test_background_keeps_a_shade_that_has_no_edge() -> None:
     assert np.abs(background - shaded)[beside].max() <= 4
 
 
-def test_background_keeps_a_wall_of_bricks_whose_mortar_is_as_light_as_the_face() -> None:
+def _before_bricks(face: tuple[int, int, int]) -> tuple[Uint8Array, np.ndarray, np.ndarray]:
+    """A face before a wall, its matte, and how far every pixel is away from it, px."""
     rng = np.random.default_rng(0)
     rgb = np.full((320, 320, 3), (190, 185, 175), np.uint8)
     for index, top in enumerate(range(0, 320, 20)):
@@ -100,7 +102,23 @@ def test_background_keeps_a_wall_of_bricks_whose_mortar_is_as_light_as_the_face(
     rgb = np.asarray(cv2.GaussianBlur(rgb, (0, 0), 0.7), np.uint8)
     matte = np.zeros((320, 320), np.float32)
     cv2.circle(matte, (160, 160), 70, 1.0, -1, cv2.LINE_AA)
-    cv2.circle(rgb, (160, 160), 70, (200, 160, 140), -1, cv2.LINE_AA)
+    cv2.circle(rgb, (160, 160), 70, face, -1, cv2.LINE_AA)
+    away = cv2.distanceTransform((matte < 0.5).astype(np.uint8), cv2.DIST_L2, 5)
+    return rgb, matte, away
+
+
+def test_background_keeps_a_wall_of_bricks_whose_mortar_is_as_light_as_the_face() -> None:
+    rgb, matte, away = _before_bricks((200, 160, 140))
     change = np.abs(fill_background(rgb, matte).astype(int) - rgb).max(axis=-1)
-    away = cv2.distanceTransform((matte == 0.0).astype(np.uint8), cv2.DIST_L2, 5)
     assert (change > 12)[(away > 16) & (away < 45)].mean() < 0.3
+
+
+@pytest.mark.parametrize("face", [(200, 160, 140), (60, 45, 40)])
+def test_a_matte_does_not_creep_along_the_lines_of_a_wall(face: tuple[int, int, int]) -> None:
+    rgb, matte, away = _before_bricks(face)
+    coarse = np.zeros((320, 320), np.float32)
+    cv2.circle(coarse, (160, 160), 73, 1.0, -1, cv2.LINE_AA)
+    coarse = np.asarray(cv2.GaussianBlur(coarse, (0, 0), 2.5), np.float32)
+    fine = refine_matte(rgb, coarse)
+    assert np.abs(fine - matte).sum() < 0.7 * np.abs(coarse - matte).sum()
+    assert ((fine > 0.1) & (away > 4)).sum() < 200
