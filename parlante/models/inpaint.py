@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from parlante.models.busy_background import busy_beside, go_on
 from parlante.models.film_grain import COARSE_FROM, FilmGrain
 from parlante.models.row_fill import fill_rows
 from parlante.models.strands import before_calm, find_strands
@@ -71,7 +72,8 @@ def fill_background(
 
     Near its rim the hole continues the nearest background pixels, further in it is interpolated
     smoothly, and it gets the grain of the visible background: what a turn of the head uncovers
-    neither repeats the head nor looks polished.
+    neither repeats the head nor looks polished. Bricks, books or leaves go on as they are further
+    out.
 
     Args:
         rgb: uint8 [H, W, 3].
@@ -93,6 +95,11 @@ def fill_background(
         border = np.concatenate([picture[0], picture[:, 0], picture[:, -1]])
         return np.broadcast_to(np.median(border, axis=0), rgb.shape).astype(np.uint8)
     smooth = _continue_rim(picture, known, push_pull(picture, known))
+    busy = busy_beside(rgb, matte)
+    if busy.any():
+        texture, share = go_on(picture, known)
+        busy *= share
+        smooth += busy[..., None] * (texture - smooth)
     weight = cv2.GaussianBlur(known, (0, 0), SEAM_BLUR_PX) * known
     weight = np.clip(2.0 * weight - 1.0, 0.0, 1.0)[..., None]
     mixed = smooth + weight * (picture - smooth)
@@ -101,7 +108,7 @@ def fill_background(
     ended = ends > 0.0
     mixed[ended] += ends[ended, None] * (plain[ended] - mixed[ended])
     # Half of the photo's grain and half of another would be less grain than either.
-    added = np.sqrt(1.0 - np.square(weight[..., 0] * (1.0 - ends)))
+    added = np.sqrt(1.0 - np.square(weight[..., 0] * (1.0 - ends))) * (1.0 - busy)
     whole = mixed + added[..., None] * grain.drawn(known.shape, seed)
     return np.asarray(np.clip(np.round(whole), 0, 255), np.uint8)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from parlante.models import face_mesh
 from parlante.models.alignment import CropPlan, sample_square
+from parlante.models.busy_background import busy_beside
 from parlante.models.face_tracker import FaceTracker
 from parlante.models.smooth_step import smooth_steps
 from parlante.types import FRAME_SIZE_PX, Float32Array, Uint8Array
@@ -30,19 +31,13 @@ MATTE_FLOOR: Final = 0.08
 MATTE_CEILING: Final = 0.92
 # The segmentation is trusted this far (in px) away from its own contour.
 TRUST_PX: Final = 14
-# Beside bricks, books or leaves the filter follows their edges instead of the person's. Of 22
-# photos the texture there has 3 levels of 255 at most, but for single edges; of such backgrounds 7
-# and more. There the contour is calmed before and after, and trusted more: on 84 photos that were
-# put before such backgrounds the matte is off by a tenth less, and does not creep along lines.
-BUSY_LEVELS: Final = (5.0, 9.0)
-TEXTURE_PX: Final = 3.0
-BESIDE_PX: Final = (14, 60)  # from the person, where the background is sure
-LEAST_BESIDE: Final = 0.1  # of a window around a place: less of it is too little to tell
+# Beside busy backgrounds the filter follows their edges instead of the person's. There the contour
+# is calmed before and after, and trusted more: of 84 photos that were put before bricks, books and
+# leaves the matte is off by a tenth less, and does not creep along lines.
 BUSY_TRUST_PX: Final = 6
 CALM_COARSE_PX: Final = 3.0
 CALM_FINE_PX: Final = 1.5
 CONTOUR_GAIN: Final = 1.5
-_MEAN: Final = np.full((1, 3), 1.0 / 3.0, np.float32)
 _CALM_SHAPE: Final = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))
 
 
@@ -202,7 +197,7 @@ def refine_matte(rgb: Uint8Array, coarse: Float32Array) -> Float32Array:
     """
     guide = rgb.astype(np.float32) / np.float32(255.0)
     fine = _follow_colours(guide, coarse, TRUST_PX)
-    busy = _busy_beside(rgb, coarse)
+    busy = busy_beside(rgb, coarse)
     if not busy.any():
         return fine
     calm = _follow_colours(guide, _contour(coarse, CALM_COARSE_PX), BUSY_TRUST_PX)
@@ -222,23 +217,6 @@ def _follow_colours(guide: Float32Array, coarse: Float32Array, trust_px: float) 
     sure_in = np.clip(depth / trust_px - 0.5, 0.0, 1.0)
     sure_out = np.clip(height / trust_px - 0.7, 0.0, 1.0)
     return np.asarray(np.maximum(fine, sure_in) * (1.0 - sure_out), np.float32)
-
-
-def _busy_beside(rgb: Uint8Array, coarse: Float32Array) -> Float32Array:
-    """Where the background beside the person has edges of its own all over: [H, W] in [0, 1]."""
-    half = np.ascontiguousarray(rgb[::2, ::2])  # tells it as well
-    calm = cv2.GaussianBlur(half, (0, 0), TEXTURE_PX / 2)
-    texture = cv2.transform(cv2.absdiff(half, calm), _MEAN)
-    outside = (coarse[::2, ::2] < 0.5).astype(np.uint8)
-    away = 2.0 * cv2.distanceTransform(outside, cv2.DIST_L2, 3)
-    near, far = BESIDE_PX
-    beside = ((away > near) & (away < far)).astype(np.float32)
-    window = (far + 1, far + 1)
-    seen = cv2.blur(beside, window)
-    mean = cv2.blur(texture * beside, window) / np.maximum(seen, LEAST_BESIDE)
-    quiet, busy = BUSY_LEVELS
-    share = np.clip((mean - quiet) / (busy - quiet), 0.0, 1.0) * (away < near)
-    return np.asarray(cv2.resize(share.astype(np.float32), coarse.shape[::-1]), np.float32)
 
 
 def _contour(matte: Float32Array, blur_px: float) -> Float32Array:

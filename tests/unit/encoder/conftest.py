@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from types import MappingProxyType
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,6 +19,7 @@ from parlante.types import (
     AVATAR_SPACE,
     AvatarLatents,
     FaceSelection,
+    Float32Array,
     LatentSpec,
     TensorSpec,
     Uint8Array,
@@ -53,6 +55,33 @@ def tracker() -> FaceTracker:
 def astronaut_face(tracker: FaceTracker, astronaut: Uint8Array) -> FaceLandmarks:
     """The astronaut's landmarks."""
     return tracker.landmarks(astronaut, tracker.detect(astronaut)[0])
+
+
+class Bricks:
+    """A wall of bricks, 320 x 320 px, and what it looks like behind a round face."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        wall = np.full((320, 320, 3), (190, 185, 175), np.uint8)
+        for index, top in enumerate(range(0, 320, 20)):
+            for left in range(-44 + 22 * (index % 2), 320, 44):
+                red, green, blue = (int(level) for level in rng.normal((150, 75, 55), 18.0))
+                cv2.rectangle(wall, (left, top), (left + 40, top + 16), (red, green, blue), -1)
+        self.wall = np.asarray(cv2.GaussianBlur(wall, (0, 0), 0.7), np.uint8)
+
+    def behind(self, face: tuple[int, int, int]) -> tuple[Uint8Array, Float32Array, Float32Array]:
+        """The picture, the face's matte, and how far every pixel is away from it, px."""
+        rgb, matte = self.wall.copy(), np.zeros((320, 320), np.float32)
+        cv2.circle(matte, (160, 160), 70, 1.0, -1, cv2.LINE_AA)
+        cv2.circle(rgb, (160, 160), 70, face, -1, cv2.LINE_AA)
+        away = cv2.distanceTransform((matte < 0.5).astype(np.uint8), cv2.DIST_L2, 5)
+        return rgb, matte, np.asarray(away, np.float32)
+
+
+@pytest.fixture(scope="session")
+def bricks() -> Bricks:
+    """A wall whose mortar is as light as skin."""
+    return Bricks()
 
 
 def to_png(pixels: Uint8Array) -> bytes:

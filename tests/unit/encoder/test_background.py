@@ -6,9 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
+from parlante.models.busy_background import busy_beside, go_on
 from parlante.models.inpaint import fill_background
 from parlante.models.matting import refine_matte
 from parlante.types import Uint8Array
+from tests.unit.encoder.conftest import Bricks
 
 
 def _plain_head(*, beyond: int) -> tuple[Uint8Array, np.ndarray]:
@@ -91,34 +93,56 @@ def test_background_keeps_a_shade_that_has_no_edge() -> None:
     assert np.abs(background - shaded)[beside].max() <= 4
 
 
-def _before_bricks(face: tuple[int, int, int]) -> tuple[Uint8Array, np.ndarray, np.ndarray]:
-    """A face before a wall, its matte, and how far every pixel is away from it, px."""
-    rng = np.random.default_rng(0)
-    rgb = np.full((320, 320, 3), (190, 185, 175), np.uint8)
-    for index, top in enumerate(range(0, 320, 20)):
-        for left in range(-44 + 22 * (index % 2), 320, 44):
-            red, green, blue = (int(level) for level in rng.normal((150, 75, 55), 18.0))
-            cv2.rectangle(rgb, (left, top), (left + 40, top + 16), (red, green, blue), -1)
-    rgb = np.asarray(cv2.GaussianBlur(rgb, (0, 0), 0.7), np.uint8)
-    matte = np.zeros((320, 320), np.float32)
-    cv2.circle(matte, (160, 160), 70, 1.0, -1, cv2.LINE_AA)
-    cv2.circle(rgb, (160, 160), 70, face, -1, cv2.LINE_AA)
-    away = cv2.distanceTransform((matte < 0.5).astype(np.uint8), cv2.DIST_L2, 5)
-    return rgb, matte, away
-
-
-def test_background_keeps_a_wall_of_bricks_whose_mortar_is_as_light_as_the_face() -> None:
-    rgb, matte, away = _before_bricks((200, 160, 140))
+def test_background_keeps_a_wall_of_bricks_whose_mortar_is_as_light_as_the_face(
+    bricks: Bricks,
+) -> None:
+    rgb, matte, away = bricks.behind((200, 160, 140))
     change = np.abs(fill_background(rgb, matte).astype(int) - rgb).max(axis=-1)
     assert (change > 12)[(away > 16) & (away < 45)].mean() < 0.3
 
 
 @pytest.mark.parametrize("face", [(200, 160, 140), (60, 45, 40)])
-def test_a_matte_does_not_creep_along_the_lines_of_a_wall(face: tuple[int, int, int]) -> None:
-    rgb, matte, away = _before_bricks(face)
+def test_a_matte_does_not_creep_along_the_lines_of_a_wall(
+    bricks: Bricks, face: tuple[int, int, int]
+) -> None:
+    rgb, matte, away = bricks.behind(face)
     coarse = np.zeros((320, 320), np.float32)
     cv2.circle(coarse, (160, 160), 73, 1.0, -1, cv2.LINE_AA)
     coarse = np.asarray(cv2.GaussianBlur(coarse, (0, 0), 2.5), np.float32)
     fine = refine_matte(rgb, coarse)
     assert np.abs(fine - matte).sum() < 0.7 * np.abs(coarse - matte).sum()
     assert ((fine > 0.1) & (away > 4)).sum() < 200
+
+
+def test_bricks_go_on_behind_the_face(bricks: Bricks) -> None:
+    rgb, matte, _ = bricks.behind((60, 45, 40))
+    depth = cv2.distanceTransform((matte > 0.5).astype(np.uint8), cv2.DIST_L2, 5)
+    beside = (depth > 2) & (depth < 22) & (np.abs(np.arange(320)[:, None] - 160) < 45)
+    filled = fill_background(rgb, matte).astype(float)
+    wrong = np.abs(filled - bricks.wall).mean(axis=-1)
+    shuffled = np.abs(filled - np.roll(bricks.wall, (10, 22), (0, 1))).mean(axis=-1)
+    assert wrong[beside].mean() < 25.0
+    assert wrong[beside].mean() < 0.7 * shuffled[beside].mean()
+
+
+def test_only_beside_bricks_is_busy(bricks: Bricks) -> None:
+    rgb, matte, away = bricks.behind((60, 45, 40))
+    near = (away > 0) & (away < 10)
+    assert busy_beside(rgb, matte)[near].min() > 0.8
+    rgb[:, :160] = (150, 90, 70)
+    cv2.circle(rgb, (160, 160), 70, (60, 45, 40), -1, cv2.LINE_AA)
+    busy = busy_beside(rgb, matte)
+    assert busy[:, :90][near[:, :90]].max() == 0.0
+    assert busy[:, 230:][near[:, 230:]].min() > 0.8
+
+
+def test_a_texture_is_seen_where_nothing_else_is(bricks: Bricks) -> None:
+    rgb, _, away = bricks.behind((60, 45, 40))
+    known = (away > 3.0).astype(np.float32)
+    texture, share = go_on(rgb.astype(np.float32), known)
+    assert share[away > 6.0].max() == 0.0
+    assert share[(away == 0.0)].max() == 1.0
+    dark = texture[share > 0].mean(axis=-1) < 55.0  # the face's colour
+    assert dark.mean() < 0.01
+    _, nowhere = go_on(rgb.astype(np.float32), np.zeros_like(known))
+    assert nowhere.max() == 0.0
