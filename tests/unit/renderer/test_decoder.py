@@ -260,6 +260,16 @@ def test_the_mouth_of_a_grainy_photo_has_its_grain(decoder, draw, latents_of, mo
     assert 5.0 < fine[1] < 13.0
 
 
+def test_the_mouth_has_no_grain_of_leaves_behind_the_head(decoder, draw, latents_of):
+    portrait = draw()
+    latents = latents_of(portrait)
+    leaves = np.random.default_rng(4).normal(0.0, 30.0, (512, 512, 1))
+    is_behind = latents.tensors["matte"][..., None] == 0
+    image = np.clip(portrait.image + is_behind * leaves, 0, 255).astype(np.uint8)
+    tensors = {**latents.tensors, "image": image}
+    assert decoder.prepare(replace(latents, tensors=tensors)).mouth.grain < 4.0
+
+
 @pytest.mark.parametrize("tint", [1.0, 1.8])
 def test_an_open_mouth_is_dark_inside_however_light_its_lips_are(decoder, draw, latents_of, tint):
     mouth = decoder.prepare(latents_of(draw(tint=tint))).mouth
