@@ -105,3 +105,10 @@ def test_a_smile_is_no_broader_over_a_dropped_jaw_or_rounded_lips():
 def test_lips_that_smile_are_spread_less():
     plain, smiling = lips_of(mouthStretch=0.5), lips_of(mouthStretch=0.5, mouthSmile=0.6)
     assert smiling("mouthStretchLeft") < 0.8 * plain("mouthStretchLeft")
+
+
+def test_spread_lips_raise_their_corners_unless_they_frown():
+    spread = lips_of(mouthStretch=0.5)
+    assert 0.3 < spread("mouthSmileLeft") < 0.5
+    assert lips_of(mouthStretch=0.5, mouthFrown=0.7)("mouthSmileLeft") < 0.05
+    assert lips_of(mouthPucker=0.5)("mouthSmileLeft") == 0.0
