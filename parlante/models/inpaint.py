@@ -46,6 +46,7 @@ WEAKER_STROKES: Final = 0.98
 CALM_PX: Final = 41
 MIN_KNOWN_SHARE: Final = 0.003
 SEAM_BLUR_PX: Final = 3.0
+BUSY_SEAM_PX: Final = 0.8  # where what is beside has edges as well
 # Ends of hair at the seam: half the width of the widest, how far from it, and of 255 by how much
 # what is left of them differs at least.
 END_PX: Final = 5
@@ -87,7 +88,8 @@ def fill_background(
     picture = rgb.astype(np.float32)
     grain = FilmGrain.of(picture, matte <= NO_PERSON)
     seen = _seen_through(picture, grain)
-    known = _without_person(seen, matte)
+    busy = busy_beside(rgb, matte)
+    known = _without_person(seen, matte, busy > 0.5)
     if shown is not None:
         known = known * (cv2.erode(shown, _disc(RIM_PX), borderValue=255) > 0)
     if known.mean() < MIN_KNOWN_SHARE:
@@ -95,22 +97,30 @@ def fill_background(
         border = np.concatenate([picture[0], picture[:, 0], picture[:, -1]])
         return np.broadcast_to(np.median(border, axis=0), rgb.shape).astype(np.uint8)
     smooth = _continue_rim(picture, known, push_pull(picture, known))
-    busy = busy_beside(rgb, matte)
+    weight = _seam(known, SEAM_BLUR_PX)
+    textured = np.zeros_like(busy)
     if busy.any():
         texture, share = go_on(picture, known)
-        busy *= share
-        smooth += busy[..., None] * (texture - smooth)
-    weight = cv2.GaussianBlur(known, (0, 0), SEAM_BLUR_PX) * known
-    weight = np.clip(2.0 * weight - 1.0, 0.0, 1.0)[..., None]
+        textured = busy * share
+        smooth += textured[..., None] * (texture - smooth)
+        weight += busy * (_seam(known, BUSY_SEAM_PX) - weight)
+    weight = weight[..., None]
     mixed = smooth + weight * (picture - smooth)
     calm = mixed if seen is picture else smooth + weight * (seen - smooth)
     plain, ends = _without_ends(calm, known, seen, matte)
+    ends *= 1.0 - busy
     ended = ends > 0.0
     mixed[ended] += ends[ended, None] * (plain[ended] - mixed[ended])
     # Half of the photo's grain and half of another would be less grain than either.
-    added = np.sqrt(1.0 - np.square(weight[..., 0] * (1.0 - ends))) * (1.0 - busy)
+    added = np.sqrt(1.0 - np.square(weight[..., 0] * (1.0 - ends))) * (1.0 - textured)
     whole = mixed + added[..., None] * grain.drawn(known.shape, seed)
     return np.asarray(np.clip(np.round(whole), 0, 255), np.uint8)
+
+
+def _seam(known: Float32Array, blur_px: float) -> Float32Array:
+    """How far the picture itself is seen: softly less towards what is not known, [H, W]."""
+    near = cv2.GaussianBlur(known, (0, 0), blur_px) * known
+    return np.asarray(np.clip(2.0 * near - 1.0, 0.0, 1.0), np.float32)
 
 
 def _seen_through(picture: Float32Array, grain: FilmGrain) -> Float32Array:
@@ -148,8 +158,13 @@ def _without_ends(
     return plain.astype(np.float32), np.asarray(share, np.float32)
 
 
-def _without_person(picture: Float32Array, matte: Float32Array) -> Float32Array:
-    """Find pixels that show background alone: float32 [H, W], 1 = known."""
+def _without_person(
+    picture: Float32Array, matte: Float32Array, is_busy: npt.NDArray[np.bool_]
+) -> Float32Array:
+    """Find pixels that show background alone: float32 [H, W], 1 = known.
+
+    Where that is busy, bool [H, W], hair cannot be told from it.
+    """
     person = (matte > NO_PERSON).astype(np.uint8)
     known = np.asarray(cv2.dilate(person, _disc(SAFETY_PX)) == 0, np.float32)
     sure = np.asarray(matte > PERSON_MATTE, np.float32)
@@ -178,7 +193,8 @@ def _without_person(picture: Float32Array, matte: Float32Array) -> Float32Array:
     is_hair = (strokes > max(FAR_HAIR_SHARE, usual)) & (away < FAR_HAIR_PX)
     hairs = _hanging_together(is_hair, is_spilt & (away < SAFETY_PX))
     hairs |= strands_seen & ~is_like
-    kept = (away > RIM_PX) & ~_wider(is_spilt | hairs)
+    hairs &= ~is_busy
+    kept = (away > RIM_PX) & ~_wider((is_spilt & ~is_busy) | hairs)
     return np.asarray(np.where(_wider(hairs), 0.0, np.maximum(known, kept)), np.float32)
 
 
