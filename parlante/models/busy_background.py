@@ -25,9 +25,11 @@ __all__ = ["busy_beside", "go_on"]
 
 Shift = tuple[int, int]
 
-# Of 22 photos the texture beside the person has 4 levels of 255 at most, and noise of 16 levels as
-# much; leaves, bricks and books have 8 to 16.
-BUSY_LEVELS: Final = (6.0, 8.0)
+# Texture counts up to so many levels of 255, as a single edge is none. Beside the person 22 photos
+# have 4 of it at most, noise of 16 levels as much, a dark post before a light wall 5.6; leaves,
+# bricks and books have 7 to 9.
+MOST_LEVELS: Final = 10
+BUSY_LEVELS: Final = (5.2, 6.2)
 TEXTURE_PX: Final = (1.4, 4.0)  # finer is noise, coarser is shade
 BESIDE_PX: Final = (14, 60)  # from the person, where the background is sure
 LEAST_BESIDE: Final = 0.1  # of a window around a place: less of it is too little to tell
@@ -62,7 +64,7 @@ def busy_beside(rgb: Uint8Array, person: Float32Array) -> Float32Array:
     """
     half = np.ascontiguousarray(rgb[::2, ::2])  # tells it as well
     fine, coarse = (cv2.GaussianBlur(half, (0, 0), width / 2) for width in TEXTURE_PX)
-    texture = cv2.transform(cv2.absdiff(fine, coarse), _MEAN)
+    texture = np.minimum(cv2.transform(cv2.absdiff(fine, coarse), _MEAN), MOST_LEVELS)
     outside = (person[::2, ::2] < 0.5).astype(np.uint8)
     away = 2.0 * cv2.distanceTransform(outside, cv2.DIST_L2, 3)
     near, far = BESIDE_PX
