@@ -108,6 +108,7 @@ SPREAD_BY_SMILE: Final = 0.7
 # Corners of people's mouths rise by 0.4 of what the mouth widens by (the tracked modes of 20 clips,
 # smiles among them); a stretch alone draws them down, and looks sour.
 SPREAD_LIFT: Final = 0.45
+SOUR: Final = ("mouthFrown", "browDown", "noseSneer")  # with these corners stay down
 SPREAD_KEPT: Final = 0.85  # of the stretch, as corners that rise go outwards as well
 # Lips that nothing opens rest on each other a little firmer than in the portrait, whose own often
 # leave a slit. All of it up to the first aperture, none from the second on (IOD).
@@ -193,7 +194,8 @@ def _write_face(row: np.ndarray, frame: np.ndarray, state: PoseState) -> np.ndar
     for name, gain in MOOD_GAINS.items():
         weights[name] *= gain
     _smile(weights)
-    lift = SPREAD_LIFT * weights["mouthStretch"] * (1.0 - min(1.0, weights["mouthFrown"])) * mouth
+    sour = sum(max(0.0, weights[name]) for name in SOUR)
+    lift = SPREAD_LIFT * weights["mouthStretch"] * (1.0 - min(1.0, sour)) * mouth
     weights["mouthStretch"] *= SPREAD_KEPT
     accent = accent_now(state.accent)
     weights["browInnerUp"] += max(0.0, accent)

@@ -107,8 +107,9 @@ def test_lips_that_smile_are_spread_less():
     assert smiling("mouthStretchLeft") < 0.8 * plain("mouthStretchLeft")
 
 
-def test_spread_lips_raise_their_corners_unless_they_frown():
+def test_spread_lips_raise_their_corners_unless_they_are_sour():
     spread = lips_of(mouthStretch=0.5)
     assert 0.3 < spread("mouthSmileLeft") < 0.5
-    assert lips_of(mouthStretch=0.5, mouthFrown=0.7)("mouthSmileLeft") < 0.05
+    for mood in ("mouthFrown", "browDown", "noseSneer"):
+        assert lips_of(mouthStretch=0.5, **{mood: 0.8})("mouthSmileLeft") < 0.05
     assert lips_of(mouthPucker=0.5)("mouthSmileLeft") == 0.0
