@@ -89,7 +89,8 @@ def find_teeth(
     is_hidden = (height > 0) & (bottom >= _last(is_open) - LIP_TEXELS)
     ends = np.where(is_hidden, np.maximum(bottom, edge + shift), bottom)
     own = _complete(colours, top, bottom, ends, height, gum)
-    return _beside(own, np.roll(drawn, shift, axis=0))
+    rows = np.clip(np.arange(len(y)) - shift, 0, len(y) - 1)  # gum goes on above, nothing below
+    return _beside(own, drawn[rows])
 
 
 def _last(is_there: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
