@@ -21,7 +21,7 @@ from scipy import fft
 
 from parlante.types import Float32Array, Uint8Array
 
-__all__ = ["busy_beside", "go_on"]
+__all__ = ["LIGHTNESS", "busy_beside", "go_on"]
 
 Shift = tuple[int, int]
 
@@ -48,8 +48,8 @@ LEAST_RIM: Final = 0.02  # of a window
 # From the rim inwards it goes on so far, and has faded away from there on, px.
 REACH_PX: Final = (40.0, 60.0)
 MEDIAN_PX: Final = 5
+LIGHTNESS: Final = np.full((1, 3), 1.0 / 3.0, np.float32)  # of `cv2.transform`
 _CLEAN_SHAPE: Final = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
-_MEAN: Final = np.full((1, 3), 1.0 / 3.0, np.float32)
 
 
 def busy_beside(rgb: Uint8Array, person: Float32Array) -> Float32Array:
@@ -64,7 +64,7 @@ def busy_beside(rgb: Uint8Array, person: Float32Array) -> Float32Array:
     """
     half = np.ascontiguousarray(rgb[::2, ::2])  # tells it as well
     fine, coarse = (cv2.GaussianBlur(half, (0, 0), width / 2) for width in TEXTURE_PX)
-    texture = np.minimum(cv2.transform(cv2.absdiff(fine, coarse), _MEAN), MOST_LEVELS)
+    texture = np.minimum(cv2.transform(cv2.absdiff(fine, coarse), LIGHTNESS), MOST_LEVELS)
     outside = (person[::2, ::2] < 0.5).astype(np.uint8)
     away = 2.0 * cv2.distanceTransform(outside, cv2.DIST_L2, 3)
     near, far = BESIDE_PX
@@ -111,7 +111,7 @@ def go_on(picture: Float32Array, known: Float32Array) -> tuple[Float32Array, Flo
 def _liked_shifts(picture: Float32Array, is_known: npt.NDArray[np.bool_]) -> list[Shift]:
     """Shifts (x, y), px, under which most of the background is like itself, and plain ones."""
     known = is_known.astype(np.float32)
-    grey = cv2.transform(picture, _MEAN) * known
+    grey = cv2.transform(picture, LIGHTNESS) * known
     mean = cv2.GaussianBlur(grey, (0, 0), CALM_PX)
     mean /= np.maximum(cv2.GaussianBlur(known, (0, 0), CALM_PX), 1e-3)
     least, most = SHIFT_PX
@@ -132,7 +132,7 @@ def _liked_shifts(picture: Float32Array, is_known: npt.NDArray[np.bool_]) -> lis
 def _with_itself(values: Float32Array, most: int) -> Float32Array:
     """Sums of products of values with themselves, shifted: [2 most + 1, 2 most + 1]."""
     size = tuple(fft.next_fast_len(side + most, real=True) for side in values.shape)
-    spectrum = fft.rfft2(values.astype(np.float32), size)
+    spectrum = fft.rfft2(values, size)
     sums = fft.irfft2(spectrum.real**2 + spectrum.imag**2, size)
     return np.asarray(np.roll(sums, (most, most), (0, 1))[: 2 * most + 1, : 2 * most + 1])
 
@@ -156,7 +156,7 @@ def _choose(
         moved = cv2.warpAffine(half, to, size, flags=cv2.INTER_NEAREST)
         leads = cv2.warpAffine(known.astype(np.uint8), to, size, flags=cv2.INTER_NEAREST)
         seen = rim * leads
-        differs = cv2.transform(cv2.absdiff(half, moved), _MEAN) * seen
+        differs = cv2.transform(cv2.absdiff(half, moved), LIGHTNESS) * seen
         cost = np.full(known.shape, np.inf, np.float32)
         for window_px in WINDOWS_PX:
             window = (window_px // 2 | 1,) * 2

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from parlante.models.busy_background import busy_beside, go_on
+from parlante.models.busy_background import LIGHTNESS, busy_beside, go_on
 from parlante.models.film_grain import COARSE_FROM, FilmGrain
 from parlante.models.row_fill import fill_rows
 from parlante.models.strands import before_calm, find_strands
@@ -53,7 +53,6 @@ END_PX: Final = 5
 SEAM_REACH_PX: Final = 7
 END_LEVELS: Final = 4.0
 END_BLUR_PX: Final = 1.0
-_LIGHTNESS: Final = np.full((1, 3), 1.0 / 3.0, np.float32)
 # How far into the hole the rim's own colours are carried before the smooth fill takes over. A turn
 # of the head uncovers about 20 px of it.
 RIM_REACH_PX: Final = 45.0
@@ -145,8 +144,8 @@ def _without_ends(
     # Levels of eight bits: a quarter of the time that floats take.
     levels = cv2.GaussianBlur(np.clip(mixed, 0, 255).astype(np.uint8), (0, 0), LIKE_BLUR_PX)
     shape = _disc(END_PX)
-    person = cv2.transform(_continued(picture, sure.astype(np.float32)), _LIGHTNESS)
-    is_darker = (person < cv2.transform(levels, _LIGHTNESS)).astype(np.uint8)
+    person = cv2.transform(_continued(picture, sure.astype(np.float32)), LIGHTNESS)
+    is_darker = (person < cv2.transform(levels, LIGHTNESS)).astype(np.uint8)
     plain = cv2.morphologyEx(levels, cv2.MORPH_OPEN, shape)
     cv2.copyTo(cv2.morphologyEx(levels, cv2.MORPH_CLOSE, shape), is_darker, plain)
     red, green, blue = cv2.split(cv2.absdiff(plain, levels))
