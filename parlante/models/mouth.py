@@ -134,7 +134,7 @@ def build_mouth(
     anchor = closed + depth
     upper = teeth_texture(teeth, gum, TOOTH_WIDTHS, is_upper=True)
     if shows_teeth:
-        own = find_teeth(image, landmarks, anchor, axes, lips, gum, upper)
+        own = find_teeth(image, landmarks, anchor, axes, lips, gum, teeth, upper)
         upper = upper if own is None else own
     return MouthLayers(
         upper=upper,

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from parlante.models import face_mesh as fm
 from parlante.models.lip_opening import is_grey, redness_of
 from parlante.models.mouth_shading import ARCH_DEPTH, MAX_ARCH_X, UPPER_EDGE
+from parlante.models.smooth_step import smooth_steps
 from parlante.models.teeth import (
     TEXTURE_BOTTOM,
     TEXTURE_HALF_WIDTH,
     TEXTURE_PX_PER_IOD,
     TEXTURE_TOP,
+    TOOTH_HEIGHT,
+    gum_light,
 )
 from parlante.types import Float32Array, Uint8Array
 
@@ -32,7 +37,18 @@ TOOTH_LIGHT: Final = 0.55  # of the lips'; teeth at the sides lie in shadow
 TOOTH_REDNESS: Final = 0.80
 LIP_TEXELS: Final = 3  # nearer to the lower lip teeth do not end, they are hidden by it
 JOINT_TEXELS: Final = 8  # at each end of the row, from which its light is taken
-GUM_ABOVE_IOD: Final = 0.045  # above the highest row of the teeth that is seen
+# What is seen of a tooth lies in the shadow of a lip, or has the lip or the gum mixed into its
+# pixels: only its brightest tell what all of it looks like. Above and, where it is hidden, below
+# it is drawn so, and so are these shares of what is seen, less and less.
+BRIGHT: Final = 0.8
+UNDER_UPPER_LIP: Final = 0.5
+OVER_LOWER_LIP: Final = 0.35
+OWN_HUE: Final = 0.3  # of the row, and of each pixel; the rest is what light and eyes let expect
+# Teeth in the shadow of lips are lit by so much of what lacks to teeth in full light, at most.
+UNSHADED: Final = 0.5
+MOST_UNSHADED: Final = 1.6
+EDGE_TEXELS: Final = (15, 3.0)  # of the median and the blur: edges of teeth are no saw
+GUM_TEXELS: Final = 4
 
 
 def find_teeth(
@@ -42,6 +58,7 @@ def find_teeth(
     axes: Float32Array,
     lips: Float64Array,
     gum: Float64Array,
+    tooth: Float64Array,
     drawn: Uint8Array,
 ) -> Uint8Array | None:
     """Take the upper teeth from the photo, continued where lips and their corners hide them.
@@ -53,6 +70,7 @@ def find_teeth(
         axes: float32 [3, 3], rows: image right, down and back of the face, px per IOD.
         lips: float64 [3], RGB, mean colour of the lips.
         gum: float64 [3], RGB.
+        tooth: float64 [3], RGB of a front tooth in full light.
         drawn: Of `teeth_texture`; teeth that are hidden behind the lower lip end where these do,
             those behind the corners of the mouth are these.
 
@@ -84,13 +102,53 @@ def find_teeth(
     middle = np.abs(x) < MIDDLE_IOD
     if np.median(height[middle]) * step < MIN_HEIGHT_IOD:
         return None
-    edge = _last(drawn[..., 3] > 128)
+    edge = ndimage.gaussian_filter1d(_last(drawn[..., 3] > 128).astype(np.float64), 4.0)
     shift = round(float(np.median((bottom - edge)[middle])))
-    is_hidden = (height > 0) & (bottom >= _last(is_open) - LIP_TEXELS)
-    ends = np.where(is_hidden, np.maximum(bottom, edge + shift), bottom)
-    own = _complete(colours, top, bottom, ends, height, gum)
+    is_hidden = bottom >= _last(is_open) - LIP_TEXELS
+    nearest = _nearest(height > 0)
+    ends = np.where(is_hidden, np.maximum(bottom, edge + shift), bottom)[nearest]
+    row = _Row(
+        is_seen=height > 0,
+        top=top[nearest].astype(np.float64),
+        bottom=bottom[nearest].astype(np.float64),
+        ends=edge + shift + _calm(ends - edge - shift),
+        is_hidden=is_hidden[nearest],
+    )
+    own = _complete(colours, row, gum, tooth)
     rows = np.clip(np.arange(len(y)) - shift, 0, len(y) - 1)  # gum goes on above, nothing below
     return _beside(own, drawn[rows])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Row:
+    """Where the teeth of a photo lie in the texture [h, w], by columns [w].
+
+    Attributes:
+        is_seen: Whether a tooth is seen in it.
+        top: First row of it that is seen; like the others of the nearest column where none is.
+        bottom: Last row.
+        ends: Last row of the tooth itself.
+        is_hidden: Whether the lower lip hides what is below `bottom`.
+    """
+
+    is_seen: npt.NDArray[np.bool_]
+    top: Float64Array
+    bottom: Float64Array
+    ends: Float64Array
+    is_hidden: npt.NDArray[np.bool_]
+
+
+def _nearest(is_known: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
+    """Give the nearest column where something is known, for every column [w]."""
+    known = np.flatnonzero(is_known)
+    return np.asarray(known[np.abs(np.arange(len(is_known))[:, None] - known).argmin(1)])
+
+
+def _calm(rows: Float64Array) -> Float64Array:
+    """Take from rows by column [w] the saw that single pixels make of them."""
+    taps, blur = EDGE_TEXELS
+    calm = ndimage.median_filter(rows, taps, mode="nearest")
+    return np.asarray(ndimage.gaussian_filter1d(calm, blur))
 
 
 def _last(is_there: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
@@ -107,28 +165,46 @@ def _between_lips(points: Float32Array, landmarks: Float32Array) -> npt.NDArray[
 
 
 def _complete(
-    colours: Float64Array,
-    top: npt.NDArray[np.intp],
-    bottom: npt.NDArray[np.intp],
-    ends: npt.NDArray[np.intp],
-    height: npt.NDArray[np.intp],
-    gum: Float64Array,
+    colours: Float64Array, teeth: _Row, gum: Float64Array, tooth: Float64Array
 ) -> Uint8Array:
-    """Continue each column of teeth upwards, with gum above, and down to where it ends; RGBA."""
+    """Draw a photo's teeth whole: up to their gum, down to where they end; RGBA."""
     row = np.arange(len(colours))[:, None]
+    height = np.maximum(teeth.bottom - teeth.top, 1.0)
     inset = np.minimum(CLEAN_TEXELS, height // 3)
-    source = np.clip(row, top + inset, np.maximum(bottom - inset, top + inset))
-    rgb = np.take_along_axis(colours, source[..., None], axis=0)
-    # What is continued upwards would show stripes: it is smoothed sideways, the more the higher.
-    above = np.clip((top + inset - row) * 0.15, 0.0, 1.0)[..., None]
-    rgb += above * (cv2.GaussianBlur(rgb, (0, 0), 1.5) - rgb)
-    on_gum = np.clip(((top - row) / TEXTURE_PX_PER_IOD - GUM_ABOVE_IOD) / 0.02, 0.0, 1.0)[..., None]
-    rgb += on_gum * (gum - rgb)
-    matte = 255.0 * ((row <= ends) & (height > 0))
+    first, last = teeth.top + inset, np.maximum(teeth.bottom - inset, teeth.top + inset)
+    clipped = np.clip(row, first, last).astype(np.intp)[..., None]
+    seen = np.take_along_axis(colours, clipped, axis=0)
+    light = seen.mean(-1)
+    inside = (row >= first) & (row <= last)
+    whole = np.nanquantile(np.where(inside, light, np.nan), BRIGHT, axis=0)
+    whole = ndimage.gaussian_filter1d(whole, 1.2, mode="nearest")
+    share = smooth_steps((row - first) / (UNDER_UPPER_LIP * height))
+    above_lip = smooth_steps((last - row) / (OVER_LOWER_LIP * height))
+    share = np.where(teeth.is_hidden, share * above_lip, share)
+    hue = _hue_of(colours[inside & teeth.is_seen], tooth)
+    own_hue = seen / np.maximum(light, 1.0)[..., None]
+    lacks = tooth.mean() / max(float(np.median(whole[teeth.is_seen])), 1.0)
+    lit = min(max(lacks, 1.0), MOST_UNSHADED) ** UNSHADED
+    hues = hue + OWN_HUE * share[..., None] * (own_hue - hue)
+    rgb = lit * (whole + share * (light - whole))[..., None] * hues
+    # A crown is as high as a drawn one, and at least what is seen of it.
+    crown = np.minimum(teeth.ends - TOOTH_HEIGHT * TEXTURE_PX_PER_IOD, teeth.top - GUM_TEXELS)
+    root = ndimage.gaussian_filter1d(crown, GUM_TEXELS, mode="nearest")
+    away = np.abs(np.arange(len(root)) / TEXTURE_PX_PER_IOD - TEXTURE_HALF_WIDTH)
+    on_gum = smooth_steps((root - row) / GUM_TEXELS)[..., None]
+    rgb += on_gum * (gum * gum_light(away)[:, None] - rgb)
+    matte = 255.0 * np.clip(teeth.ends - row + 0.5, 0.0, 1.0) * teeth.is_seen
     shape = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (ROUNDING_TEXELS, ROUNDING_TEXELS))
-    matte = cv2.morphologyEx(matte, cv2.MORPH_OPEN, shape)
-    matte = cv2.GaussianBlur(matte, (0, 0), 1.2)
+    matte = cv2.GaussianBlur(cv2.morphologyEx(matte, cv2.MORPH_OPEN, shape), (0, 0), 1.2)
     return np.ascontiguousarray(np.clip(np.rint(np.dstack([rgb, matte])), 0, 255), np.uint8)
+
+
+def _hue_of(seen: Float64Array, tooth: Float64Array) -> Float64Array:
+    """Colour of the row by its mean level [3]: what is expected, and a share of what is seen."""
+    light = seen.mean(1)
+    bright = seen[light >= np.quantile(light, BRIGHT)].mean(0)
+    expected = tooth / tooth.mean()
+    return np.asarray(expected + OWN_HUE * (bright / max(bright.mean(), 1.0) - expected))
 
 
 def _beside(own: Uint8Array, drawn: Uint8Array) -> Uint8Array:

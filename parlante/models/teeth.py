@@ -56,9 +56,14 @@ def teeth_texture(
     # The edge of an incisor lets the dark shine through and looks a little blue-grey.
     translucent = np.clip(1.0 + (yy + 0.4 * away**2) / 0.03, 0.0, 1.0)[..., None]
     colour = teeth * (1.0 - 0.06 * translucent) * light[..., None]
-    gum_light = (1.0 - 0.8 * np.clip(away / 0.34, 0, 1) ** 2)[..., None]
-    colour = colour * (1.0 - on_gum[..., None]) + gum * gum_light * on_gum[..., None]
+    colour = colour * (1.0 - on_gum[..., None])
+    colour += gum * gum_light(away)[..., None] * on_gum[..., None]
     rgba = np.dstack([colour, 255.0 * np.maximum(crown, on_gum * (away < left))])
     rgba = cv2.GaussianBlur(rgba, (0, 0), 0.9)
     texture = np.clip(np.rint(rgba), 0, 255).astype(np.uint8)
     return np.ascontiguousarray(texture if is_upper else texture[::-1])
+
+
+def gum_light(away: Float64Array) -> Float64Array:
+    """Light of the gum, of that in the middle, so far beside it (IOD)."""
+    return np.asarray(1.0 - 0.8 * np.clip(away / 0.34, 0.0, 1.0) ** 2)

@@ -102,6 +102,28 @@ def test_the_row_of_a_smile_goes_on_where_corners_and_lower_lip_hid_it(avatar):
     assert np.abs(falls - (drawn_edge[middle] - drawn_edge[sides])).max() < 8
 
 
+def test_gums_and_shadows_between_the_teeth_of_a_smile_do_not_go_on_above_and_below_them(
+    decoder, draw, latents_of
+):
+    portrait = paint(draw(gap=0.14), TOOTH)
+    points = portrait.landmarks[list(fm.UPPER_LIP_ROWS[0])[1:-1], :2]
+    for x, y in np.round(points).astype(int):  # between teeth, down to a third of them
+        cv2.line(portrait.image, (x, y), (x, y + 5), (190, 110, 110), 2)
+    for x, y in np.round(portrait.landmarks[list(fm.LOWER_LIP_ROWS[0])[2:-2], :2]).astype(int):
+        cv2.line(portrait.image, (x, y), (x, y - 4), (60, 20, 20), 2)
+    texture = decoder.prepare(latents_of(portrait)).mouth.upper.astype(np.float64)
+    is_tooth = texture[..., 3] > 200
+    ends = np.where(is_tooth, np.arange(len(texture))[:, None], 0).max(0)
+    middle = np.s_[len(ends) // 2 - 20 : len(ends) // 2 + 20]
+    assert np.abs(np.diff(ends[middle])).max() <= 2
+    crowns = [
+        texture[end - 20 : end - 8, column, :3]
+        for column, end in enumerate(ends[middle], middle.start)
+    ]
+    assert redness_of(np.stack(crowns)).max() < redness_of(np.array(TOOTH, float)) + 0.05
+    assert np.median(np.stack(crowns).mean(-1)) > 0.85 * np.mean(TOOTH)
+
+
 def to_grey(portrait):
     grey = np.repeat(portrait.image.mean(-1, keepdims=True), 3, -1).astype(np.uint8)
     return replace(portrait, image=grey)
