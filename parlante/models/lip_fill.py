@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from parlante.models import face_mesh as fm
+from parlante.models.lip_opening import MIN_LIP_REDNESS, redness_of
 from parlante.types import Float32Array, Uint8Array
 
 RIM_IOD: Final = 0.012  # as far as the lens blurs the opening into the lips
@@ -19,7 +20,9 @@ STRAY_IOD: Final = 0.035  # beyond the rims, where what is dark belongs to the o
 DARK_OF_LIP: Final = 0.72
 CORNER_IOD: Final = 0.10
 CORNER_FILL: Final = 0.5
+CORNER_HALF_IOD: Final = 0.04  # from the rim of an opening, where it is no seam
 FILL_SIGMAS_IOD: Final = (0.012, 0.03, 0.08)
+SKIN_TELLS: Final = 0.1  # of lips' colour, by what a lip tells of it
 
 
 def fill_opening(image: Uint8Array, landmarks: Float32Array) -> Uint8Array:
@@ -56,30 +59,52 @@ def fill_opening(image: Uint8Array, landmarks: Float32Array) -> Uint8Array:
     hole = cv2.dilate(hole, _disc(1))
     corners = landmarks[list(fm.INNER_MOUTH_CORNERS), :2] - [x0, y0]
     out = image.copy()
-    out[y0:y1, x0:x1] = _fill(patch, hole, corners, iod)
+    out[y0:y1, x0:x1] = _fill(patch, hole, _lipness(patch, lips, hole), corners, iod)
     return out
 
 
-def _fill(patch: Uint8Array, hole: Uint8Array, corners: Float32Array, iod: float) -> Uint8Array:
+def _lipness(patch: Uint8Array, lips: Uint8Array, hole: Uint8Array) -> Float32Array:
+    """How much each pixel tells of the lips' colour, float32 [h, w] in (0, 1].
+
+    Beside the middle the upper lip of a smile is thin, and skin is as near as the lip is.
+    """
+    is_lip = (lips > 0) & (hole == 0)
+    weight = np.where(is_lip, 1.0, SKIN_TELLS)
+    if not is_lip.any():
+        return weight.astype(np.float32)
+    redness = redness_of(patch.astype(np.float64))
+    own = float(np.median(redness[is_lip]))
+    if own >= MIN_LIP_REDNESS:
+        weight *= np.clip(redness / own, SKIN_TELLS, 1.0) ** 2
+    return np.maximum(weight, SKIN_TELLS**2).astype(np.float32)
+
+
+def _fill(
+    patch: Uint8Array, hole: Uint8Array, telling: Float32Array, corners: Float32Array, iod: float
+) -> Uint8Array:
     """Continue what surrounds a hole into it, the finer the nearer; without a seam."""
     picture = patch.astype(np.float32)
     known = (hole == 0).astype(np.float32)
     filled = np.zeros_like(picture)
     missing = np.ones_like(known)
+    told = known * telling
     for sigma in FILL_SIGMAS_IOD:
-        weight = cv2.GaussianBlur(known, (0, 0), sigma * iod)
-        blurred = cv2.GaussianBlur(picture * known[..., None], (0, 0), sigma * iod)
+        weight = cv2.GaussianBlur(told, (0, 0), sigma * iod)
+        blurred = cv2.GaussianBlur(picture * told[..., None], (0, 0), sigma * iod)
         share = missing * np.clip(weight * 5.0, 0.0, 1.0)
         filled += share[..., None] * blurred / np.maximum(weight, 1e-3)[..., None]
         missing -= share
     rest = np.maximum(1.0 - missing, 1e-3)[..., None]
     cover = cv2.GaussianBlur(1.0 - known, (0, 0), 0.7)
     cover = np.maximum(cover, 1.0 - known)[..., None]
-    # The seam's dark ends belong to the face as much as to the opening.
+    # The seam's dark ends belong to the face as much as to the opening, teeth there do not.
+    inner = cv2.distanceTransform(hole, cv2.DIST_L2, 3) / (CORNER_HALF_IOD * iod)
+    is_thin = 1.0 - np.clip(inner, 0.0, 1.0) ** 2
     y, x = np.mgrid[: patch.shape[0], : patch.shape[1]]
     for corner in corners:
         away = np.hypot(x - corner[0], y - corner[1]) / (CORNER_IOD * iod)
-        cover *= (CORNER_FILL + (1.0 - CORNER_FILL) * np.clip(away, 0.0, 1.0) ** 2)[..., None]
+        kept = (1.0 - CORNER_FILL) * is_thin * (1.0 - np.clip(away, 0.0, 1.0) ** 2)
+        cover *= 1.0 - kept[..., None]
     mixed = picture + cover * (filled / rest - picture)
     return np.asarray(np.clip(np.rint(mixed), 0, 255), np.uint8)
 

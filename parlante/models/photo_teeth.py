@@ -26,7 +26,10 @@ from parlante.types import Float32Array, Uint8Array
 
 Float64Array = npt.NDArray[np.float64]
 
-MIN_HEIGHT_IOD: Final = 0.045  # of teeth to be seen in the middle; less does not tell their shape
+# Of teeth to be seen in the middle; less does not tell their shape. Where the lower lip hides how
+# far down they go more of them must be seen.
+MIN_HEIGHT_IOD: Final = 0.038
+MIN_HIDDEN_HEIGHT_IOD: Final = 0.045
 MAX_HEIGHT_IOD: Final = 0.130  # below which lower teeth would be taken along
 GAP_LIGHT: Final = 0.75  # of the tooth above: less is the gap to the lower teeth
 MIDDLE_IOD: Final = 0.12
@@ -99,12 +102,13 @@ def find_teeth(
     bottom = np.where(is_below & ~seen, np.arange(len(y))[:, None], len(y)).min(0) - 1
     bottom = np.minimum(bottom, top + round(MAX_HEIGHT_IOD / step))
     height = np.where(seen.any(0), bottom - top, 0)
+    is_hidden = bottom >= _last(is_open) - LIP_TEXELS
     middle = np.abs(x) < MIDDLE_IOD
-    if np.median(height[middle]) * step < MIN_HEIGHT_IOD:
+    least = MIN_HIDDEN_HEIGHT_IOD if is_hidden[middle].mean() > 0.5 else MIN_HEIGHT_IOD
+    if np.median(height[middle]) * step < least:
         return None
     edge = ndimage.gaussian_filter1d(_last(drawn[..., 3] > 128).astype(np.float64), 4.0)
     shift = round(float(np.median((bottom - edge)[middle])))
-    is_hidden = bottom >= _last(is_open) - LIP_TEXELS
     nearest = _nearest(height > 0)
     ends = np.where(is_hidden, np.maximum(bottom, edge + shift), bottom)[nearest]
     row = _Row(

@@ -13,6 +13,7 @@ from parlante.models.lip_fill import fill_opening
 from parlante.models.lip_opening import redness_of
 from parlante.models.mouth import _teeth_colour
 from parlante.models.teeth import TOOTH_WIDTHS, teeth_texture
+from tests.unit.renderer.conftest import LIP
 
 TOOTH = (235, 230, 205)
 TEETH, GUM = np.array([200.0, 190.0, 180.0]), np.array([150.0, 90.0, 90.0])
@@ -61,6 +62,18 @@ def test_fill_leaves_the_face_beyond_the_lips(smiling):
     assert x.max() < outline[:, 0].max() + margin
     assert y.min() > outline[:, 1].min() - margin
     assert y.max() < outline[:, 1].max() + margin
+
+
+def test_teeth_near_the_corners_of_a_smile_do_not_shine_through_lips_nor_skin_into_thin_ones(draw):
+    portrait = paint(draw(gap=0.2, smile=0.06), TOOTH)
+    filled = fill_opening(portrait.image, portrait.landmarks).astype(np.float64)
+    rims = [
+        portrait.landmarks[list(rows[0]), :2] for rows in (fm.UPPER_LIP_ROWS, fm.LOWER_LIP_ROWS)
+    ]
+    middle = np.rint(0.5 * (rims[0] + rims[1])).astype(int)[[1, 2, -3, -2]]
+    lips = redness_of(np.array(LIP, float))
+    for x, y in middle:
+        assert redness_of(filled[y - 1 : y + 2, x - 1 : x + 2].mean((0, 1))) > 0.8 * lips
 
 
 def test_closed_lips_hide_the_teeth(decoder, avatar, smiling, motion):
