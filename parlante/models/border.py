@@ -17,6 +17,7 @@ __all__ = ["close_borders", "soft_inside"]
 HEAD_RISE: Final = 0.30  # of the crown above the oval's top
 HEAD_HALF_HEIGHT: Final = 0.62
 HEAD_WIDENING: Final = 1.25
+BODY_ABOVE_CHIN: Final = 0.15  # where an ellipse is narrower than jaw and neck
 EDGE_BLUR_PX: Final = 5.0
 SEAM_BLUR_PX: Final = 2.0
 MISLED_PX: Final = 10
@@ -28,7 +29,7 @@ def close_borders(
     """Make up what the picture does not show.
 
     Continued edge pixels alone would draw a hair cut by the border as a pillar. Beyond the border
-    the person is kept only within a plausible head and below the chin; the rest is background.
+    the person is kept only within a plausible head and below the jaw; the rest is background.
 
     Args:
         crop: uint8 [512, 512, 3], with continued edges.
@@ -71,7 +72,7 @@ def _continue_matte(matte: Float32Array, shown: Uint8Array) -> Float32Array:
 
 
 def _plausible_person(points: Float32Array, shape: tuple[int, ...]) -> Float32Array:
-    """Where a person may be beyond the border: an ellipse for the head, all below the chin."""
+    """Where a person may be beyond the border: an ellipse for the head, all below the jaw."""
     oval = points[list(face_mesh.OVAL), :2]
     low, high = oval.min(axis=0), oval.max(axis=0)
     width, height = high - low
@@ -80,5 +81,5 @@ def _plausible_person(points: Float32Array, shape: tuple[int, ...]) -> Float32Ar
     allowed = np.zeros(shape, np.float32)
     ints = [tuple(round(float(v)) for v in pair) for pair in (centre, axes)]
     cv2.ellipse(allowed, ints[0], ints[1], 0.0, 0.0, 360.0, 1.0, -1)
-    allowed[max(round(float(high[1])), 0) :] = 1.0
+    allowed[max(round(float(high[1] - BODY_ABOVE_CHIN * height)), 0) :] = 1.0
     return np.asarray(cv2.GaussianBlur(allowed, (0, 0), EDGE_BLUR_PX), np.float32)

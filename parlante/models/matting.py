@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import cv2
@@ -23,6 +24,9 @@ COLOUR_SIZE_PX: Final = 128
 SURE_PERSON: Final = 0.8
 SURE_BACKGROUND: Final = 0.1
 INNER_FACE_SHARE: Final = 0.8
+HEAD_SHARE: Final = 1.2  # of a face's outline, that with hair and ears nobody else is in
+SIDES_MEET: Final = 0.1  # between two people, sizes of a face
+BODY_ROWS: Final = 0.5  # what a row below a face is far, of a column beside it
 
 FILTER_RADIUS_PX: Final = 9
 FILTER_EPSILON: Final = 4e-4  # of guide values in [0, 1]: below it structure counts as noise
@@ -94,6 +98,7 @@ def make_matte(
     plan: CropPlan,
     crop: Uint8Array,
     points: Float32Array,
+    others: Sequence[Float32Array] = (),
 ) -> Float32Array:
     """Cut the person out of a crop.
 
@@ -104,24 +109,55 @@ def make_matte(
         crop: uint8 [512, 512, 3].
         points: Landmarks in the crop, float32 [>= 468, >= 2]. The face within them is person,
             whatever the segmentation makes of a drawing.
+        others: Those of other people's faces, which may lie outside the crop.
 
     Returns:
         float32 [512, 512], 1 = person.
     """
-    coarse = segment_person(tracker, rgb, plan, crop)
+    own_side = _own_side(points, others)
+    coarse = segment_person(tracker, rgb, plan, crop) * own_side
     x_px, y_px = points[face_mesh.NOSE_TIP, :2]
-    matte = refine_matte(crop, _keep_person(coarse, float(x_px), float(y_px)))
-    return np.maximum(matte, _inner_face(points))
+    matte = refine_matte(crop, _keep_person(coarse, float(x_px), float(y_px))) * own_side
+    return np.asarray(np.maximum(matte, _inner_face(points)), np.float32)
+
+
+def _own_side(points: Float32Array, others: Sequence[Float32Array]) -> Float32Array:
+    """Where this person is nearer than others, whose shoulders may touch: float32 [H, W], [0, 1].
+
+    Nearer by the sizes of the faces, and by columns more than by rows, as bodies stand below them.
+    """
+    nearest = np.full((FRAME_SIZE_PX, FRAME_SIZE_PX), np.inf, np.float32)
+    for other in others:
+        head = _filled_oval(other, HEAD_SHARE) > 0.0
+        nearest = np.minimum(nearest, np.where(head, np.float32(0.0), _distance(other)))
+    lead = (nearest - _distance(points)) / np.float32(SIDES_MEET)
+    lead[_filled_oval(points, HEAD_SHARE) > 0.0] = 1.0
+    return np.asarray(np.clip(lead + np.float32(0.5), 0.0, 1.0), np.float32)
+
+
+def _distance(points: Float32Array) -> Float32Array:
+    """Of every pixel from a face, in sizes of it: float32 [H, W]."""
+    oval = points[list(face_mesh.OVAL), :2]
+    (x, y), size = oval.mean(axis=0), np.ptp(oval, axis=0).max()
+    rows, columns = np.ogrid[:FRAME_SIZE_PX, :FRAME_SIZE_PX]
+    below = (rows - y) * np.where(rows > y, BODY_ROWS, 1.0)
+    return np.asarray(np.hypot(columns - x, below) / size, np.float32)
 
 
 def _inner_face(points: Float32Array) -> Float32Array:
     """The face without its rim, where the mesh may reach beyond the cheek; soft edge."""
+    inner = _filled_oval(points, INNER_FACE_SHARE)
+    return np.asarray(cv2.GaussianBlur(inner, (0, 0), 3.0), np.float32)
+
+
+def _filled_oval(points: Float32Array, share: float) -> Float32Array:
+    """1 within the outline of a face, scaled about its middle: float32 [H, W]."""
     oval = points[list(face_mesh.OVAL), :2]
     centre = oval.mean(axis=0)
-    polygon = np.round((oval - centre) * INNER_FACE_SHARE + centre).astype(np.int32)
-    inner = np.zeros((FRAME_SIZE_PX, FRAME_SIZE_PX), np.float32)
-    cv2.fillPoly(inner, [polygon], 1.0)
-    return np.asarray(cv2.GaussianBlur(inner, (0, 0), 3.0), np.float32)
+    polygon = np.round((oval - centre) * share + centre).astype(np.int32)
+    filled = np.zeros((FRAME_SIZE_PX, FRAME_SIZE_PX), np.float32)
+    cv2.fillPoly(filled, [polygon], 1.0)
+    return filled
 
 
 def segment_person(

@@ -44,7 +44,7 @@ __all__ = ["PortraitEncoder", "bundle_digest", "content_key"]
 MAX_FINE_PX: Final = max(FRAME_SIZES_PX)
 MIN_FINENESS: Final = 1.15  # of the 512 px crop; below, enlarging looks the same
 # Raise it with every change that alters what the encoder makes of the same pixels.
-ENCODER_VERSION: Final = "11"
+ENCODER_VERSION: Final = "12"
 
 
 def bundle_digest() -> str:
@@ -106,16 +106,20 @@ class PortraitEncoder:
         Raises:
             PortraitRejected: The picture is no usable portrait; `reason` says why.
         """
-        face = select_face(self._tracker, rgb, selection)
+        face, others = select_face(self._tracker, rgb, selection)
         with ThreadPoolExecutor(1) as beside:  # a tenth of the time, on a core of its own
             seen = beside.submit(check_seen, self._tracker, rgb, face)
             try:
-                return self._encode_face(rgb, face, selection)
+                return self._encode_face(rgb, face, others, selection)
             finally:
                 seen.result()  # why a face is refused says more than what it made fail
 
     def _encode_face(
-        self, rgb: Uint8Array, face: FaceLandmarks, selection: FaceSelection
+        self,
+        rgb: Uint8Array,
+        face: FaceLandmarks,
+        others: list[FaceLandmarks],
+        selection: FaceSelection,
     ) -> AvatarLatents:
         plan = plan_crop(face.points, rgb.shape[1], rgb.shape[0], selection.framing)
         if selection.framing is Framing.FULL:
@@ -123,7 +127,8 @@ class PortraitEncoder:
         crop, shown = cut_crop(rgb, plan)
         start = FaceLandmarks(points=_to_crop(face.points, plan), presence=face.presence)
         landmarks = self._tracker.landmarks(crop, start, num_passes=2).points
-        matte = make_matte(self._tracker, rgb, plan, crop, landmarks)
+        beside = [_to_crop(other.points, plan) for other in others]
+        matte = make_matte(self._tracker, rgb, plan, crop, landmarks, beside)
         crop, matte, background = close_borders(crop, shown, matte, landmarks)
         canonical, _rotation = canonicalize(landmarks)
         tensors: dict[str, npt.NDArray[np.generic]] = {

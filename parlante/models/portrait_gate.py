@@ -84,7 +84,9 @@ _RIGHT_EYE: Final = (33, 133, 159, 145, *face_mesh.RIGHT_IRIS)
 _LEFT_EYE: Final = (263, 362, 386, 374, *face_mesh.LEFT_IRIS)
 
 
-def select_face(tracker: FaceTracker, rgb: Uint8Array, selection: FaceSelection) -> FaceLandmarks:
+def select_face(
+    tracker: FaceTracker, rgb: Uint8Array, selection: FaceSelection
+) -> tuple[FaceLandmarks, list[FaceLandmarks]]:
     """Find the face that is meant, and see how it lies in the picture.
 
     Args:
@@ -92,16 +94,20 @@ def select_face(tracker: FaceTracker, rgb: Uint8Array, selection: FaceSelection)
         rgb: uint8 [H, W, 3].
         selection: Which face when there are several.
 
+    Returns:
+        The face, and the others in the picture.
+
     Raises:
         PortraitRejected: With reason ``NO_FACE``, ``NOT_HUMAN``, ``SEVERAL_FACES``,
             ``FACE_INDEX_OUT_OF_RANGE``, ``FACE_TOO_SMALL``, ``FACE_CUT_OFF`` or ``FACE_PROFILE``.
         InvalidInput: The index is negative.
     """
-    face = _select(find_faces(tracker, rgb), selection)
+    faces = find_faces(tracker, rgb)
+    face = _select(faces, selection)
     _check_size(face)
     _check_inside(face, rgb.shape[1], rgb.shape[0])
     _check_pose(measure_face(face.points).yaw_rad)
-    return face
+    return face, [other for other in faces if other is not face]
 
 
 def check_seen(tracker: FaceTracker, rgb: Uint8Array, face: FaceLandmarks) -> None:

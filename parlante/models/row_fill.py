@@ -49,6 +49,8 @@ def fill_rows(colours: Float32Array, known: Float32Array, filled: Float32Array) 
     is_between = ~is_known & (left >= 0) & (right < width)
     if not is_between.any():
         return filled
+    # A row that lacks a side is looked up where nothing is known: it must not bleed into others.
+    colours = np.where(is_known[..., None], colours, filled)
     at_left = colours[y, np.maximum(left, 0)]
     at_right = colours[y, np.minimum(right, width - 1)]
     at_top = colours[np.maximum(above, 0), x]

@@ -19,7 +19,14 @@ from parlante.models.face_tracker import FaceLandmarks, FaceTracker
 from parlante.models.inpaint import fill_background
 from parlante.models.matting import guided_filter
 from parlante.models.portrait_encoder import PortraitEncoder, bundle_digest, content_key
-from parlante.types import MOTION_INDEX, AvatarLatents, FaceSelection, Framing, Uint8Array
+from parlante.types import (
+    MOTION_INDEX,
+    AvatarLatents,
+    FaceChoice,
+    FaceSelection,
+    Framing,
+    Uint8Array,
+)
 
 
 @pytest.fixture(scope="module")
@@ -235,6 +242,29 @@ def test_beyond_the_border_lies_background(cut_at_the_hair: AvatarLatents) -> No
     away = matte == 0
     assert away.mean() > 0.5
     np.testing.assert_allclose(image[away], background[away], atol=2)
+
+
+def test_throat_goes_on_below_a_chin_at_the_border(
+    tracker: FaceTracker, astronaut: Uint8Array, astronaut_face: FaceLandmarks
+) -> None:
+    chin = int(astronaut_face.points[face_mesh.CHIN, 1]) - 2
+    latents = PortraitEncoder().encode(np.ascontiguousarray(astronaut[: chin + 1]), FaceSelection())
+    x, y = latents.tensors["landmarks"][face_mesh.CHIN, :2].astype(int)
+    below = latents.tensors["matte"][int(y) - 20 :, int(x)]
+    assert below.min() > 230
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_neighbour_whose_shoulder_touches_is_no_part_of_the_person(
+    tracker: FaceTracker, astronaut: Uint8Array, index: int
+) -> None:
+    alone = astronaut[:, 90:330]
+    pair = np.ascontiguousarray(np.hstack([alone, alone[:, ::-1]]))
+    selection = FaceSelection(choice=FaceChoice.INDEX, index=index, framing=Framing.SHOULDERS)
+    matte = PortraitEncoder().encode(pair, selection).tensors["matte"].astype(float)
+    columns = matte.mean(axis=0)[:: 1 if index == 0 else -1]
+    assert columns[200] > 200.0
+    assert columns[384:].max() < 2.0
 
 
 # --- framings and fineness ---------------------------------------------------------------------

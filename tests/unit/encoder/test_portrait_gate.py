@@ -24,7 +24,7 @@ def face(tracker: FaceTracker, portrait: Uint8Array) -> FaceLandmarks:
 
 
 def gate(tracker: FaceTracker, rgb: Uint8Array, selection: FaceSelection) -> FaceLandmarks:
-    face = select_face(tracker, rgb, selection)
+    face, _others = select_face(tracker, rgb, selection)
     check_seen(tracker, rgb, face)
     return face
 

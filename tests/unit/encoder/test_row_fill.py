@@ -60,3 +60,13 @@ def test_holes_that_no_side_bounds_are_left(room) -> None:
     known[40:, :110] = 0.0
     fill = np.full_like(colours, 7.0)
     np.testing.assert_array_equal(fill_rows(colours, known, fill)[40:], 7.0)
+
+
+def test_rows_that_lack_a_side_do_not_darken_their_neighbours(room) -> None:
+    _, known = room
+    colours = np.full((160, 160, 3), WALL, np.float32)
+    known[70:90, :50] = 0.0  # an arm, say
+    known[120:] = 0.0  # below the picture
+    wall = colours.copy()
+    colours[known == 0] = 0.0
+    assert np.abs(fill_rows(colours, known, wall.copy()) - wall).max() < 2.0
