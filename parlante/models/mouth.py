@@ -16,9 +16,12 @@ from parlante.models import face_mesh as fm
 from parlante.models.lip_opening import find_opening, redness_of, sample_colours
 from parlante.models.mouth_shading import shade_mouth
 from parlante.models.photo_teeth import find_teeth
+from parlante.models.picture_light import black_of, side_light, without_black
 from parlante.models.smooth_step import smooth_step
 from parlante.models.teeth import (
     LOWER_TOOTH_WIDTHS,
+    TEXTURE_HALF_WIDTH,
+    TEXTURE_PX_PER_IOD,
     TOOTH_WIDTHS,
     teeth_texture,
 )
@@ -53,6 +56,8 @@ BRIGHTEST: Final = 0.8
 UNSHADED: Final = 0.5
 MOST_OF_LIPS: Final = 0.5  # mixed into these pixels
 FULL_REDNESS: Final = 0.06  # of lips, see `redness_of`
+REDDER_THAN_SKIN: Final = 0.03  # lips are by 0.04 to 0.27, those of a sepia print not at all
+DARKEST_TEETH: Final = 50.0  # as bright as lips, skin and eyes let expect, but for this
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -72,6 +77,7 @@ class MouthLayers:
         is_closed: True when the photo shows closed lips, whose own line can be kept.
         shows_teeth: True when the photo shows teeth.
         grain: Standard deviation of the photo's grain, of 255; 0 where it is hardly seen.
+        black: Level of black in a faded photo, of 255: all colours here are without it.
     """
 
     upper: Uint8Array
@@ -86,6 +92,13 @@ class MouthLayers:
     is_closed: bool
     shows_teeth: bool
     grain: float = 0.0
+    black: float = 0.0
+
+    @property
+    def palette(self) -> Float32Array:
+        """Colours of tooth, cavity and tongue as they are seen, float32 [3, 3]."""
+        colours = np.stack([self.tooth, self.cavity, self.tongue])
+        return np.asarray(self.black + colours * (1.0 - self.black / 255.0), np.float32)
 
 
 def build_mouth(
@@ -104,6 +117,10 @@ def build_mouth(
         white: float32 [3], RGB, colour of the eyes' white.
         grain: As of `MouthLayers`.
     """
+    black = black_of(image, landmarks)
+    if black > 0.0:
+        image = np.rint(without_black(image, black)).astype(np.uint8)
+        white = without_black(white, black).astype(np.float32)
     upper_rim = landmarks[list(fm.UPPER_LIP_ROWS[0])]
     lower_rim = landmarks[list(fm.LOWER_LIP_ROWS[0])]
     iod = float(np.linalg.norm(axes[0]))
@@ -113,32 +130,38 @@ def build_mouth(
     aperture = float(np.linalg.norm(lower_rim[4] - upper_rim[4])) / iod
     shows_teeth = len(opening.teeth) > 0
     corners = landmarks[list(fm.INNER_MOUTH_CORNERS)].astype(np.float64)
-    cheeks = float(sample_colours(image, landmarks[list(CHEEKS), :2]).mean())
+    cheeks = sample_colours(image, landmarks[list(CHEEKS), :2]).mean(0)
     shown = opening.teeth if shows_teeth else None
-    teeth = _tinted(_teeth_colour(shown, white, lips, cheeks), lips)
-    lower_teeth = _tinted(teeth * LOWER_TOOTH, lips)
+
+    def _tinted(flesh: Float64Array) -> Float64Array:
+        return in_hue_of(flesh, lips, cheeks)
+
+    teeth = _tinted(_teeth_colour(shown, white, lips, float(cheeks.mean())))
+    lower_teeth = _tinted(teeth * LOWER_TOOTH)
     is_closed = aperture < 0.035 and not shows_teeth
     closed = 0.35 * upper_rim[4] + 0.65 * lower_rim[4] if aperture > 0.03 else upper_rim[4]
     if shows_teeth:
         closed = 0.7 * upper_rim[4] + 0.3 * lower_rim[4]
     depth = TEETH_BEHIND_LIPS_IOD * axes[2]
     light = float(np.clip(lips.mean() / 130.0, 0.35, 1.15))
-    gum = _tinted(np.array([176.0, 96.0, 92.0]) * light * 0.8, lips)
-    flesh = _tinted(light * np.array([168.0, 88.0, 88.0]), lips)
+    gum = _tinted(np.array([176.0, 96.0, 92.0]) * light * 0.8)
+    flesh = _tinted(light * np.array([168.0, 88.0, 88.0]))
     dark = gap[gap.mean(1) <= np.quantile(gap.mean(1), 0.3)].mean(0)
-    shadow = _tinted(0.42 * lips * np.array([1.1, 0.82, 0.78]), lips)
+    shadow = _tinted(0.42 * lips * np.array([1.1, 0.82, 0.78]))
     line = np.minimum(shadow, 0.9 * dark + 8.0)
-    cavity = _tinted(0.42 * lips * np.array([1.0, 0.72, 0.72]), lips)
+    cavity = _tinted(0.42 * lips * np.array([1.0, 0.72, 0.72]))
     # Lips of drawings are paper, those of bright photos hardly darker: throats are dark anyhow.
     cavity *= min(1.0, LIGHTEST_CAVITY / max(float(cavity.mean()), 1.0))
     anchor = closed + depth
-    upper = teeth_texture(teeth, gum, TOOTH_WIDTHS, is_upper=True)
+    beside = _side_light(image, landmarks, anchor, axes)
+    upper = _lit(teeth_texture(teeth, gum, TOOTH_WIDTHS, is_upper=True), beside)
+    lower = teeth_texture(lower_teeth, gum, LOWER_TOOTH_WIDTHS, is_upper=False)
     if shows_teeth:
         own = find_teeth(image, landmarks, anchor, axes, lips, gum, teeth, upper)
         upper = upper if own is None else own
     return MouthLayers(
         upper=upper,
-        lower=teeth_texture(lower_teeth, gum, LOWER_TOOTH_WIDTHS, is_upper=False),
+        lower=_lit(lower, beside),
         tooth=teeth.astype(np.float32),
         cavity=cavity.astype(np.float32),
         tongue=(0.5 * lips + 0.5 * flesh).astype(np.float32),
@@ -149,12 +172,36 @@ def build_mouth(
         is_closed=bool(is_closed),
         shows_teeth=shows_teeth,
         grain=grain,
+        black=black,
     )
 
 
-def _tinted(flesh: Float64Array, lips: Float64Array) -> Float64Array:
-    """Colour of flesh in a picture that may have less colour than skin has, or none."""
-    share = min(max(float(redness_of(lips)) / FULL_REDNESS, 0.0), 1.0)
+def _side_light(
+    image: Uint8Array, landmarks: Float32Array, anchor: Float32Array, axes: Float32Array
+) -> Float64Array:
+    """Light of the columns of a texture of teeth, as lips and what is round them have it."""
+    rows = (fm.UPPER_LIP_ROWS[2], fm.LOWER_LIP_ROWS[2])
+    points = np.stack([landmarks[list(row), :2] for row in rows])  # [2, 9, 2]
+    light = sample_colours(image, points).mean(-1).mean(0)
+    along = axes[0, :2].astype(np.float64)
+    x = ((points - anchor[:2]) @ along / float(axes[0] @ axes[0])).mean(0)
+    columns = np.arange(-TEXTURE_HALF_WIDTH, TEXTURE_HALF_WIDTH, 1.0 / TEXTURE_PX_PER_IOD)
+    return side_light(np.maximum.accumulate(x), light, columns)
+
+
+def _lit(texture: Uint8Array, beside: Float64Array) -> Uint8Array:
+    """A texture of teeth in light that comes from a side."""
+    rgb = texture[..., :3] * beside[:, None]
+    return np.ascontiguousarray(
+        np.clip(np.rint(np.dstack([rgb, texture[..., 3]])), 0, 255), np.uint8
+    )
+
+
+def in_hue_of(flesh: Float64Array, lips: Float64Array, skin: Float64Array) -> Float64Array:
+    """Colour of flesh in a picture that may have less colour than skin has, or a single hue."""
+    redness = float(redness_of(lips))
+    share = min(redness / FULL_REDNESS, (redness - float(redness_of(skin))) / REDDER_THAN_SKIN)
+    share = min(max(share, 0.0), 1.0)
     hue = np.maximum(lips, 1.0) / max(float(lips.mean()), 1.0)
     return np.asarray(share * flesh + (1.0 - share) * flesh.mean() * hue)
 
@@ -172,7 +219,7 @@ def _teeth_colour(
     """Colour of a front tooth in full light: no darker than lips, cheeks and eyes let expect."""
     guess = white.astype(np.float64)
     light = max(1.65 * float(lips.mean()), 0.95 * skin_light, TOOTH_BY_WHITE * guess.mean())
-    guess *= np.clip(light, 110.0, 228.0) / max(float(guess.mean()), 1.0)
+    guess *= np.clip(light, DARKEST_TEETH, 228.0) / max(float(guess.mean()), 1.0)
     guess = 0.45 * guess + 0.55 * guess.mean() * np.array([1.05, 1.0, 0.90])
     if shown is not None:
         seen = shown[shown.mean(1) >= np.quantile(shown.mean(1), 0.5)].mean(0)
@@ -183,7 +230,7 @@ def _teeth_colour(
         tooth = _without_lips(brightest, lips, guess)
         tooth *= max(1.0, float(guess.mean() / tooth.mean())) ** UNSHADED
         guess += SHOWN_SHARE * trust * np.clip(lit, 0.0, 1.0) * (tooth - guess)
-    return np.asarray(np.clip(guess, 60.0, 235.0))
+    return np.asarray(np.clip(guess, 0.6 * DARKEST_TEETH, 235.0))
 
 
 def _without_lips(seen: Float64Array, lips: Float64Array, tooth: Float64Array) -> Float64Array:
@@ -303,7 +350,8 @@ def render_mouth(
     if shape is None:
         return
     shade_mouth(
-        mouth.upper, mouth.lower, mouth.cavity, mouth.tongue, mouth.line, mouth.grain, shape.frame,
+        mouth.upper, mouth.lower, mouth.cavity, mouth.tongue, mouth.line, mouth.grain, mouth.black,
+        shape.frame,
         shape.upper, shape.lower, head.astype(np.float32), jaw.astype(np.float32),
         float(tongue_out), shape.bridged, shape.presence, shape.opened, shape.narrow, shape.box,
         out,

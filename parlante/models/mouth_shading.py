@@ -84,6 +84,7 @@ def shade_mouth(
     tongue: Float32Array,
     line: Float32Array,
     grain: float,
+    black: float,
     frame: Float32Array,
     upper: Float32Array,
     lower: Float32Array,
@@ -199,6 +200,7 @@ def shade_mouth(
                 value *= corners
                 value += thin * (line[channel] - value)
                 value = line[channel] * (1.0 - opened) + value * opened
+                value = black + value * (1.0 - black / 255.0)
                 value = min(max(value + noise, 0.0), 255.0)
                 base = out[py, px, channel]
                 out[py, px, channel] = np.uint8(base + cover * (value - base) + 0.5)

@@ -90,9 +90,7 @@ def place_mouth(avatar: PreparedAvatar, geometry: FrameGeometry) -> RegionPlace:
         10.0 * float(geometry.jaw[0]), geometry.tongue_out, 10.0 * photo, 10.0 * moved,
         *(3.0 * geometry.angles[:2]), 3.0 * avatar.yaw,
     )  # fmt: skip
-    mouth = avatar.mouth
-    palette = np.concatenate([mouth.tooth, mouth.cavity, mouth.tongue])
-    condition[PALETTE_AT:] = palette * np.float32(1.0 / 255.0)
+    condition[PALETTE_AT:] = avatar.mouth.palette.reshape(-1) * np.float32(1.0 / 255.0)
     present = smooth_step((gap - SHUT_GAP) / (OPEN_GAP - SHUT_GAP))
     return RegionPlace(
         to_frame=to_frame,

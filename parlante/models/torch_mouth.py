@@ -55,7 +55,7 @@ class MouthBatch(NamedTuple):
     """What mouths are drawn from.
 
     Attributes:
-        numbers: float32 [E, 22], of `mouth_numbers`.
+        numbers: float32 [E, 23], of `mouth_numbers`.
         colours: float32 [E, 3, 3], RGB of cavity, tongue and line.
         curves: float32 [E, 2, 96], upper and lower outline, px.
         upper: Textures of the upper teeth.
@@ -70,14 +70,14 @@ class MouthBatch(NamedTuple):
 
 
 def mouth_numbers(
-    shape: MouthShape, head: Float32Array, jaw: Float32Array, tongue_out: float, grain: float
+    shape: MouthShape, head: Float32Array, jaw: Float32Array, tongue_out: float, mouth: MouthLayers
 ) -> Sequence[float]:
     """The numbers of a mouth in a frame; what is the same for all of its pixels is worked out."""
     determinant = float(head[0, 0] * head[1, 1] - head[0, 1] * head[1, 0])
     return (
         *shape.frame.tolist(), *head.reshape(-1).tolist(), float(jaw[0]), float(jaw[1]),
         tongue_out, shape.presence, shape.opened, shape.bridged, shape.narrow, determinant,
-        grain,
+        mouth.grain, mouth.black,
     )  # fmt: skip
 
 
@@ -95,7 +95,7 @@ def shade_mouths(texels: Tensor, mouths: MouthBatch, pixels: Pixels, base: Tenso
     """
     (
         first_x, first_y, ax, ay, width, h00, h01, h02, h03, h10, h11, h12, h13, jaw_x, jaw_y,
-        tongue_out, presence, opened, bridged, narrow, determinant, grain,
+        tongue_out, presence, opened, bridged, narrow, determinant, grain, black,
     ) = mouths.numbers[pixels.owner].unbind(1)  # fmt: skip
     cavity, tongue, line = mouths.colours[pixels.owner].unbind(1)
     px_per_iod = determinant.clamp(min=1e-6).sqrt()
@@ -142,6 +142,7 @@ def shade_mouths(texels: Tensor, mouths: MouthBatch, pixels: Pixels, base: Tenso
     thin = thin * (1.0 - smooth((depth_upper + depth_lower) / THIN_IOD))
     value = torch.lerp(value * corners[:, None], line, thin[:, None])
     value = torch.lerp(line, value, opened[:, None])
+    value = black[:, None] + value * (1.0 - black[:, None] / 255.0)
     at_x, at_y = (h03 + 0.5).floor(), (h13 + 0.5).floor()
     noise = grain * _speckle((pixels.x - at_x).long(), (pixels.y - at_y).long())
     value = (value + noise[:, None]).clamp(0.0, 255.0)

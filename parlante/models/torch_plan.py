@@ -242,7 +242,7 @@ def _plan_mouth(frame: int, avatar: PreparedAvatar, shape: FrameGeometry, kind: 
     size = (avatar.size_px, avatar.size_px)
     opening = mouth_shape(mouth, shape.posed[INNER_LIPS], head, shape.labiodental, size)
     if opening is not None:
-        numbers = mouth_numbers(opening, head, shape.jaw, shape.tongue_out, mouth.grain)
+        numbers = mouth_numbers(opening, head, shape.jaw, shape.tongue_out, mouth)
         kind.add(
             frame,
             opening.box,

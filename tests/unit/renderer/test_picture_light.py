@@ -1,0 +1,91 @@
+"""The inside of the mouth is lit, faded and tinted as the picture is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from parlante.models import face_mesh as fm
+from parlante.models.lip_opening import redness_of
+from parlante.models.picture_light import black_of, side_light, without_black
+
+
+def opening_of(decoder, portrait, latents_of, motion):
+    """Pixels inside the mouth, wide open: float64 [K, 3], and the avatar's mouth."""
+    avatar = decoder.prepare(latents_of(portrait))
+    change = motion(jawOpen=0.5)
+    frame = decoder.render(avatar, change).astype(np.float64)
+    lips = avatar.rig.displace(change, avatar.mesh.vertices)[list(fm.INNER_LIPS), :2]
+    mask = np.zeros(frame.shape[:2], np.uint8)
+    cv2.fillPoly(mask, [np.round(lips).astype(np.int32)], 1)
+    return frame[cv2.erode(mask, np.ones((5, 5), np.uint8)) > 0], avatar.mouth
+
+
+def test_a_faded_picture_has_a_faded_throat(decoder, draw, latents_of, motion):
+    plain = draw()
+    faded = replace(plain, image=(120 + plain.image * (135 / 255)).astype(np.uint8))
+    before, mouth = opening_of(decoder, plain, latents_of, motion)
+    after, faded_mouth = opening_of(decoder, faded, latents_of, motion)
+    assert mouth.black == 0.0
+    assert faded_mouth.black > 60.0
+    assert before.mean(-1).min() < 45.0
+    assert after.mean(-1).min() > faded_mouth.black
+    assert faded_mouth.palette.min() > faded_mouth.black
+
+
+def test_black_is_taken_away_and_given_back():
+    colours = np.array([[90.0, 120.0, 255.0]])
+    back = 80.0 + without_black(colours, 80.0) * (1.0 - 80.0 / 255.0)
+    assert back == pytest.approx(colours)
+
+
+def test_faces_with_dark_pupils_are_not_faded(draw):
+    portrait = draw()
+    assert black_of(portrait.image, portrait.landmarks) == 0.0
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_teeth_lie_in_the_shadow_that_half_of_the_face_lies_in(
+    decoder, draw, latents_of, motion, sign
+):
+    plain = draw()
+    middle = plain.landmarks[fm.UPPER_LIP_CENTRE, 0]
+    across = np.clip(0.5 + sign * (np.arange(512) - middle) / 60.0, 0.05, 1.0)
+    image = (plain.image * across[None, :, None]).astype(np.uint8)
+    upper = decoder.prepare(latents_of(replace(plain, image=image))).mouth.upper.astype(float)
+    light = np.where(upper[..., 3] > 200, upper[..., :3].mean(-1), np.nan)[:, 20:-20]
+    half = light.shape[1] // 2
+    lit, shaded = np.nanmean(light[:, half + 15 :]), np.nanmean(light[:, : half - 15])
+    if sign < 0.0:
+        lit, shaded = shaded, lit
+    assert shaded < 0.6 * lit
+
+
+def test_light_that_hardly_differs_tells_nothing():
+    x = np.linspace(-0.3, 0.3, 9)
+    assert (side_light(x, 100.0 + 60.0 * x, x) == 1.0).all()
+    assert (side_light(np.abs(x), 100.0 + 60.0 * x, x) == 1.0).all()  # a face seen from the side
+
+
+def test_a_picture_of_a_single_hue_has_no_other_in_the_mouth(decoder, draw, latents_of, motion):
+    plain = draw()
+    sepia = plain.image.mean(-1, keepdims=True) * np.array([1.08, 1.0, 0.8]) * 0.9
+    portrait = replace(plain, image=np.clip(sepia, 0, 255).astype(np.uint8))
+    inside, _ = opening_of(decoder, portrait, latents_of, motion)
+    bright = inside[inside.mean(-1) > 40.0]
+    expected = redness_of(np.array([1.08, 1.0, 0.8]) * 100.0)
+    assert np.abs(redness_of(bright) - expected).max() < 0.03
+
+
+def test_a_night_has_no_shining_teeth(decoder, draw, latents_of, motion):
+    plain = draw()
+    night = replace(plain, image=(plain.image * 0.2).astype(np.uint8))
+    inside, _ = opening_of(decoder, night, latents_of, motion)
+    skin = night.image[
+        np.round(night.landmarks[[50, 280], 1]).astype(int),
+        np.round(night.landmarks[[50, 280], 0]).astype(int),
+    ].mean()
+    assert np.quantile(inside.mean(-1), 0.99) < 1.8 * skin
