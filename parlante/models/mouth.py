@@ -6,16 +6,19 @@ of the portrait: its own teeth where it shows them, else the white of its eyes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from parlante.models import face_mesh as fm
 from parlante.models.lip_opening import find_opening, redness_of, sample_colours
-from parlante.models.mouth_shading import shade_mouth
+from parlante.models.mouth_shading import EDGE_PX, shade_mouth
 from parlante.models.photo_teeth import find_teeth
+from parlante.models.picture_blur import blur_of
 from parlante.models.picture_light import black_of, side_light, without_black
 from parlante.models.smooth_step import smooth_step
 from parlante.models.teeth import (
@@ -55,6 +58,7 @@ LOWER_TOOTH: Final = (0.96, 0.92, 0.88)  # of the colour of an upper one
 BRIGHTEST: Final = 0.8
 UNSHADED: Final = 0.5
 MOST_OF_LIPS: Final = 0.5  # mixed into these pixels
+EDGE_OF_BLUR: Final = 2.5  # width of a soft edge, of the standard deviation of the blur
 FULL_REDNESS: Final = 0.06  # of lips, see `redness_of`
 REDDER_THAN_SKIN: Final = 0.03  # lips are by 0.04 to 0.27, those of a sepia print not at all
 DARKEST_TEETH: Final = 50.0  # as bright as lips, skin and eyes let expect, but for this
@@ -78,6 +82,7 @@ class MouthLayers:
         shows_teeth: True when the photo shows teeth.
         grain: Standard deviation of the photo's grain, of 255; 0 where it is hardly seen.
         black: Level of black in a faded photo, of 255: all colours here are without it.
+        edge_px: Over which the outline of the opening is soft.
     """
 
     upper: Uint8Array
@@ -93,6 +98,7 @@ class MouthLayers:
     shows_teeth: bool
     grain: float = 0.0
     black: float = 0.0
+    edge_px: float = EDGE_PX
 
     @property
     def palette(self) -> Float32Array:
@@ -121,6 +127,7 @@ def build_mouth(
     if black > 0.0:
         image = np.rint(without_black(image, black)).astype(np.uint8)
         white = without_black(white, black).astype(np.float32)
+    blur_px = blur_of(image, landmarks)
     upper_rim = landmarks[list(fm.UPPER_LIP_ROWS[0])]
     lower_rim = landmarks[list(fm.LOWER_LIP_ROWS[0])]
     iod = float(np.linalg.norm(axes[0]))
@@ -160,8 +167,8 @@ def build_mouth(
         own = find_teeth(image, landmarks, anchor, axes, lips, gum, teeth, upper)
         upper = upper if own is None else own
     return MouthLayers(
-        upper=upper,
-        lower=_lit(lower, beside),
+        upper=_soft(upper, blur_px / iod),
+        lower=_soft(_lit(lower, beside), blur_px / iod),
         tooth=teeth.astype(np.float32),
         cavity=cavity.astype(np.float32),
         tongue=(0.5 * lips + 0.5 * flesh).astype(np.float32),
@@ -173,6 +180,7 @@ def build_mouth(
         shows_teeth=shows_teeth,
         grain=grain,
         black=black,
+        edge_px=math.hypot(EDGE_PX, EDGE_OF_BLUR * blur_px),
     )
 
 
@@ -195,6 +203,22 @@ def _lit(texture: Uint8Array, beside: Float64Array) -> Uint8Array:
     return np.ascontiguousarray(
         np.clip(np.rint(np.dstack([rgb, texture[..., 3]])), 0, 255), np.uint8
     )
+
+
+def _soft(texture: Uint8Array, blur_iod: float) -> Uint8Array:
+    """A texture of teeth that is no sharper than its picture."""
+    sigma = blur_iod * TEXTURE_PX_PER_IOD
+    if sigma <= 0.0:
+        return texture
+    covered = texture.astype(np.float32) * [1.0, 1.0, 1.0, 0.0]
+    covered[..., :3] *= texture[..., 3:] / 255.0
+    covered[..., 3] = texture[..., 3]
+    soft = cv2.GaussianBlur(covered, (0, 0), sigma)
+    rgb = soft[..., :3] / np.maximum(soft[..., 3:] / 255.0, 1e-3)
+    # Where nothing of it is seen there is no colour to be told, and none that matters.
+    rgb = np.where(soft[..., 3:] > 1.0, rgb, texture[..., :3])
+    mixed = np.dstack([rgb, soft[..., 3]])
+    return np.ascontiguousarray(np.clip(np.rint(mixed), 0, 255), np.uint8)
 
 
 def in_hue_of(flesh: Float64Array, lips: Float64Array, skin: Float64Array) -> Float64Array:
@@ -351,7 +375,7 @@ def render_mouth(
         return
     shade_mouth(
         mouth.upper, mouth.lower, mouth.cavity, mouth.tongue, mouth.line, mouth.grain, mouth.black,
-        shape.frame,
+        mouth.edge_px, shape.frame,
         shape.upper, shape.lower, head.astype(np.float32), jaw.astype(np.float32),
         float(tongue_out), shape.bridged, shape.presence, shape.opened, shape.narrow, shape.box,
         out,

@@ -22,7 +22,7 @@ UPPER_EDGE: Final = 0.040  # of the middle incisors below the line of closed lip
 LOWER_EDGE: Final = 0.004  # of the lower incisors below the same line, jaw closed
 SHADOW_IOD: Final = 0.022  # reach of the soft shadow that the opening casts on the lips' rims
 TIP_OF_WIDTH: Final = 0.12  # at each end of an open mouth, where lips bridge the opening
-EDGE_PX: Final = 1.4  # over which the outline is soft
+EDGE_PX: Final = 1.4  # over which the outline is soft in sharp pictures
 SHADOW: Final = 0.30
 ARCH_DEPTH: Final = 3.0  # depth = ARCH_DEPTH x^2: the arch falls back to the sides
 MAX_ARCH_X: Final = 0.3
@@ -85,6 +85,7 @@ def shade_mouth(
     line: Float32Array,
     grain: float,
     black: float,
+    edge_px: float,
     frame: Float32Array,
     upper: Float32Array,
     lower: Float32Array,
@@ -131,8 +132,8 @@ def shade_mouth(
                 for channel in range(3):
                     base = out[py, px, channel]
                     out[py, px, channel] = np.uint8(base * (1.0 - shade) + 0.5)
-            cover = min(max(inside_upper / EDGE_PX + 0.5, 0.0), 1.0)
-            cover *= min(max(inside_lower / EDGE_PX + 0.5, 0.0), 1.0)
+            cover = min(max(inside_upper / edge_px + 0.5, 0.0), 1.0)
+            cover *= min(max(inside_lower / edge_px + 0.5, 0.0), 1.0)
             if cover <= 0.0:
                 continue
             tip = end * px_per_iod / (TIP_OF_WIDTH * width)

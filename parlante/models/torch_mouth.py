@@ -16,7 +16,6 @@ from parlante.models.mouth import CURVE_SAMPLES, MouthLayers, MouthShape
 from parlante.models.mouth_shading import (
     ARCH_DEPTH,
     BACK_DARK,
-    EDGE_PX,
     FLESH_LIGHT,
     LOWER_EDGE,
     LOWER_TEETH,
@@ -55,7 +54,7 @@ class MouthBatch(NamedTuple):
     """What mouths are drawn from.
 
     Attributes:
-        numbers: float32 [E, 23], of `mouth_numbers`.
+        numbers: float32 [E, 24], of `mouth_numbers`.
         colours: float32 [E, 3, 3], RGB of cavity, tongue and line.
         curves: float32 [E, 2, 96], upper and lower outline, px.
         upper: Textures of the upper teeth.
@@ -77,7 +76,7 @@ def mouth_numbers(
     return (
         *shape.frame.tolist(), *head.reshape(-1).tolist(), float(jaw[0]), float(jaw[1]),
         tongue_out, shape.presence, shape.opened, shape.bridged, shape.narrow, determinant,
-        mouth.grain, mouth.black,
+        mouth.grain, mouth.black, mouth.edge_px,
     )  # fmt: skip
 
 
@@ -95,7 +94,7 @@ def shade_mouths(texels: Tensor, mouths: MouthBatch, pixels: Pixels, base: Tenso
     """
     (
         first_x, first_y, ax, ay, width, h00, h01, h02, h03, h10, h11, h12, h13, jaw_x, jaw_y,
-        tongue_out, presence, opened, bridged, narrow, determinant, grain, black,
+        tongue_out, presence, opened, bridged, narrow, determinant, grain, black, edge_px,
     ) = mouths.numbers[pixels.owner].unbind(1)  # fmt: skip
     cavity, tongue, line = mouths.colours[pixels.owner].unbind(1)
     px_per_iod = determinant.clamp(min=1e-6).sqrt()
@@ -108,8 +107,8 @@ def shade_mouths(texels: Tensor, mouths: MouthBatch, pixels: Pixels, base: Tenso
     shade = SHADOW * presence * torch.exp(-((near / SHADOW_IOD) ** 2)) * smooth(end / 0.10)
     shade = torch.where(is_drawn & (shade > _LEAST_SHADE), shade, 0.0)[:, None]
     shaded = (base * (1.0 - shade) + 0.5).floor()
-    cover = (inside_upper / EDGE_PX + 0.5).clamp(0.0, 1.0)
-    cover = cover * (inside_lower / EDGE_PX + 0.5).clamp(0.0, 1.0)
+    cover = (inside_upper / edge_px + 0.5).clamp(0.0, 1.0)
+    cover = cover * (inside_lower / edge_px + 0.5).clamp(0.0, 1.0)
     tip = end * px_per_iod / (TIP_OF_WIDTH * width)
     cover = cover * presence * (1.0 - bridged * (1.0 - smooth(tip)))
     cover = torch.where(is_drawn, cover, 0.0)[:, None]

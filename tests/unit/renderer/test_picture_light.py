@@ -10,6 +10,7 @@ import pytest
 
 from parlante.models import face_mesh as fm
 from parlante.models.lip_opening import redness_of
+from parlante.models.picture_blur import blur_of
 from parlante.models.picture_light import black_of, side_light, without_black
 
 
@@ -89,3 +90,17 @@ def test_a_night_has_no_shining_teeth(decoder, draw, latents_of, motion):
         np.round(night.landmarks[[50, 280], 0]).astype(int),
     ].mean()
     assert np.quantile(inside.mean(-1), 0.99) < 1.8 * skin
+
+
+def test_a_blurred_picture_has_a_blurred_mouth(decoder, draw, latents_of, motion):
+    plain = draw()
+    soft = replace(plain, image=cv2.GaussianBlur(plain.image, (0, 0), 3.0))
+    assert blur_of(plain.image, plain.landmarks) < 0.5
+    assert blur_of(soft.image, soft.landmarks) == pytest.approx(2.7, abs=0.6)
+    steepest = []
+    for portrait in (plain, soft):
+        frame = decoder.render(decoder.prepare(latents_of(portrait)), motion(jawOpen=0.5))
+        x, y = np.round(portrait.landmarks[fm.UPPER_LIP_CENTRE, :2]).astype(int)
+        inside = cv2.GaussianBlur(frame, (0, 0), 0.7)[y : y + 50, x - 25 : x + 25].astype(float)
+        steepest.append(np.abs(np.diff(inside.mean(-1), axis=0)).max())
+    assert steepest[1] < 0.6 * steepest[0]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -97,6 +98,19 @@ def test_grain_of_a_mouth_is_as_the_loops_draw_it(
     row = motion(jawOpen=0.7, headYaw=0.1)
     avatar, sent = decoder.prepare(latents), device_decoder.prepare(latents)
     assert avatar.mouth.grain == pytest.approx(12.0, rel=0.2)
+    assert_equal(device_decoder.render([sent], [row])[0], decoder.render(avatar, row))
+
+
+def test_a_faded_and_blurred_picture_is_as_the_loops_draw_it(
+    decoder: Decoder, device_decoder: TorchDecoder, draw, latents_of, motion: MakeMotion
+) -> None:
+    portrait = draw()
+    faded = (110 + cv2.GaussianBlur(portrait.image, (0, 0), 2.5) * 0.55).astype(np.uint8)
+    latents = latents_of(replace(portrait, image=faded), key="f" * 64)
+    row = motion(jawOpen=0.6, headYaw=0.1)
+    avatar, sent = decoder.prepare(latents), device_decoder.prepare(latents)
+    assert avatar.mouth.black > 50.0
+    assert avatar.mouth.edge_px > 4.0
     assert_equal(device_decoder.render([sent], [row])[0], decoder.render(avatar, row))
 
 
