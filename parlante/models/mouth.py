@@ -10,24 +10,24 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from parlante.models import face_mesh as fm
-from parlante.models.lip_opening import find_opening, redness_of, sample_colours
+from parlante.models.lip_opening import find_opening, sample_colours
+from parlante.models.mouth_colours import (
+    as_soft,
+    in_hue_of,
+    light_beside,
+    lit_from_a_side,
+    teeth_colour,
+)
 from parlante.models.mouth_shading import EDGE_PX, shade_mouth
 from parlante.models.photo_teeth import find_teeth
 from parlante.models.picture_blur import blur_of
-from parlante.models.picture_light import black_of, side_light, without_black
+from parlante.models.picture_light import black_of, without_black
 from parlante.models.smooth_step import smooth_step
-from parlante.models.teeth import (
-    LOWER_TOOTH_WIDTHS,
-    TEXTURE_HALF_WIDTH,
-    TEXTURE_PX_PER_IOD,
-    TOOTH_WIDTHS,
-    teeth_texture,
-)
+from parlante.models.teeth import LOWER_TOOTH_WIDTHS, TOOTH_WIDTHS, teeth_texture
 from parlante.types import Float32Array, Uint8Array
 
 Float64Array = npt.NDArray[np.float64]
@@ -44,24 +44,8 @@ TEETH_IN_GAP: Final = 0.6  # of these gaps is not needed where teeth stand right
 BRIDGED_IOD: Final = (0.02, 0.10)
 LINE_IOD: Final = 0.002  # of the seam between pressed lips that the photo has open
 CHEEKS: Final = (50, 101, 205, 280, 330, 425)  # landmarks that show the light on the face
-SHOWN_SHARE: Final = 0.65  # of the colour of teeth that the photo shows in full light
-SURE_TOOTH_LIGHT: Final = 0.3  # by so much teeth in full light are brighter than lips
-# Of what teeth in full light are guessed to have: shown with less they lie in shadow, from the
-# second on not at all.
-SHADED_LIGHT, LIT_LIGHT = 0.55, 0.80
-# Of the white of the eyes: 27 synthetic heads have 1.0 to 1.7, photos of smiles 0.9 to 1.15 in the
-# shadow of the lip. It tells the light where skin and lips are dark.
-TOOTH_BY_WHITE: Final = 1.15
 LOWER_TOOTH: Final = (0.96, 0.92, 0.88)  # of the colour of an upper one
-# Teeth that a photo shows between lips that are little apart are a few pixels high: the brightest
-# are theirs most, and lie in the lip's shadow, of which opening takes this share away.
-BRIGHTEST: Final = 0.8
-UNSHADED: Final = 0.5
-MOST_OF_LIPS: Final = 0.5  # mixed into these pixels
 EDGE_OF_BLUR: Final = 2.5  # width of a soft edge, of the standard deviation of the blur
-FULL_REDNESS: Final = 0.06  # of lips, see `redness_of`
-REDDER_THAN_SKIN: Final = 0.03  # lips are by 0.04 to 0.27, those of a sepia print not at all
-DARKEST_TEETH: Final = 50.0  # as bright as lips, skin and eyes let expect, but for this
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -143,7 +127,7 @@ def build_mouth(
     def _tinted(flesh: Float64Array) -> Float64Array:
         return in_hue_of(flesh, lips, cheeks)
 
-    teeth = _tinted(_teeth_colour(shown, white, lips, float(cheeks.mean())))
+    teeth = _tinted(teeth_colour(shown, white, lips, float(cheeks.mean())))
     lower_teeth = _tinted(teeth * LOWER_TOOTH)
     is_closed = aperture < 0.035 and not shows_teeth
     closed = 0.35 * upper_rim[4] + 0.65 * lower_rim[4] if aperture > 0.03 else upper_rim[4]
@@ -160,15 +144,15 @@ def build_mouth(
     # Lips of drawings are paper, those of bright photos hardly darker: throats are dark anyhow.
     cavity *= min(1.0, LIGHTEST_CAVITY / max(float(cavity.mean()), 1.0))
     anchor = closed + depth
-    beside = _side_light(image, landmarks, anchor, axes)
-    upper = _lit(teeth_texture(teeth, gum, TOOTH_WIDTHS, is_upper=True), beside)
+    beside = light_beside(image, landmarks, anchor, axes)
+    upper = lit_from_a_side(teeth_texture(teeth, gum, TOOTH_WIDTHS, is_upper=True), beside)
     lower = teeth_texture(lower_teeth, gum, LOWER_TOOTH_WIDTHS, is_upper=False)
     if shows_teeth:
         own = find_teeth(image, landmarks, anchor, axes, lips, gum, teeth, upper)
         upper = upper if own is None else own
     return MouthLayers(
-        upper=_soft(upper, blur_px / iod),
-        lower=_soft(_lit(lower, beside), blur_px / iod),
+        upper=as_soft(upper, blur_px / iod),
+        lower=as_soft(lit_from_a_side(lower, beside), blur_px / iod),
         tooth=teeth.astype(np.float32),
         cavity=cavity.astype(np.float32),
         tongue=(0.5 * lips + 0.5 * flesh).astype(np.float32),
@@ -184,91 +168,11 @@ def build_mouth(
     )
 
 
-def _side_light(
-    image: Uint8Array, landmarks: Float32Array, anchor: Float32Array, axes: Float32Array
-) -> Float64Array:
-    """Light of the columns of a texture of teeth, as lips and what is round them have it."""
-    rows = (fm.UPPER_LIP_ROWS[2], fm.LOWER_LIP_ROWS[2])
-    points = np.stack([landmarks[list(row), :2] for row in rows])  # [2, 9, 2]
-    light = sample_colours(image, points).mean(-1).mean(0)
-    along = axes[0, :2].astype(np.float64)
-    x = ((points - anchor[:2]) @ along / float(axes[0] @ axes[0])).mean(0)
-    columns = np.arange(-TEXTURE_HALF_WIDTH, TEXTURE_HALF_WIDTH, 1.0 / TEXTURE_PX_PER_IOD)
-    return side_light(np.maximum.accumulate(x), light, columns)
-
-
-def _lit(texture: Uint8Array, beside: Float64Array) -> Uint8Array:
-    """A texture of teeth in light that comes from a side."""
-    rgb = texture[..., :3] * beside[:, None]
-    return np.ascontiguousarray(
-        np.clip(np.rint(np.dstack([rgb, texture[..., 3]])), 0, 255), np.uint8
-    )
-
-
-def _soft(texture: Uint8Array, blur_iod: float) -> Uint8Array:
-    """A texture of teeth that is no sharper than its picture."""
-    sigma = blur_iod * TEXTURE_PX_PER_IOD
-    if sigma <= 0.0:
-        return texture
-    covered = texture.astype(np.float32) * [1.0, 1.0, 1.0, 0.0]
-    covered[..., :3] *= texture[..., 3:] / 255.0
-    covered[..., 3] = texture[..., 3]
-    soft = cv2.GaussianBlur(covered, (0, 0), sigma)
-    rgb = soft[..., :3] / np.maximum(soft[..., 3:] / 255.0, 1e-3)
-    # Where nothing of it is seen there is no colour to be told, and none that matters.
-    rgb = np.where(soft[..., 3:] > 1.0, rgb, texture[..., :3])
-    mixed = np.dstack([rgb, soft[..., 3]])
-    return np.ascontiguousarray(np.clip(np.rint(mixed), 0, 255), np.uint8)
-
-
-def in_hue_of(flesh: Float64Array, lips: Float64Array, skin: Float64Array) -> Float64Array:
-    """Colour of flesh in a picture that may have less colour than skin has, or a single hue."""
-    redness = float(redness_of(lips))
-    share = min(redness / FULL_REDNESS, (redness - float(redness_of(skin))) / REDDER_THAN_SKIN)
-    share = min(max(share, 0.0), 1.0)
-    hue = np.maximum(lips, 1.0) / max(float(lips.mean()), 1.0)
-    return np.asarray(share * flesh + (1.0 - share) * flesh.mean() * hue)
-
-
 def _gap_pixels(image: Uint8Array, upper: Float32Array, lower: Float32Array) -> Float64Array:
     """Colours between the inner lips: [K, 3]."""
     shares = np.linspace(0.25, 0.75, 3)[:, None, None]
     points = upper[None, 1:-1, :2] * (1 - shares) + lower[None, 1:-1, :2] * shares
     return sample_colours(image, points.reshape(-1, 2))
-
-
-def _teeth_colour(
-    shown: Float64Array | None, white: Float32Array, lips: Float64Array, skin_light: float
-) -> Float64Array:
-    """Colour of a front tooth in full light: no darker than lips, cheeks and eyes let expect."""
-    guess = white.astype(np.float64)
-    light = max(1.65 * float(lips.mean()), 0.95 * skin_light, TOOTH_BY_WHITE * guess.mean())
-    guess *= np.clip(light, DARKEST_TEETH, 228.0) / max(float(guess.mean()), 1.0)
-    guess = 0.45 * guess + 0.55 * guess.mean() * np.array([1.05, 1.0, 0.90])
-    if shown is not None:
-        seen = shown[shown.mean(1) >= np.quantile(shown.mean(1), 0.5)].mean(0)
-        # What is darker than the lips are teeth in their shadow, or the line between lips.
-        trust = np.clip((seen.mean() / max(float(lips.mean()), 1.0) - 1.0) / SURE_TOOTH_LIGHT, 0, 1)
-        lit = (seen.mean() / guess.mean() - SHADED_LIGHT) / (LIT_LIGHT - SHADED_LIGHT)
-        brightest = shown[shown.mean(1) >= np.quantile(shown.mean(1), BRIGHTEST)].mean(0)
-        tooth = _without_lips(brightest, lips, guess)
-        tooth *= max(1.0, float(guess.mean() / tooth.mean())) ** UNSHADED
-        guess += SHOWN_SHARE * trust * np.clip(lit, 0.0, 1.0) * (tooth - guess)
-    return np.asarray(np.clip(guess, 0.6 * DARKEST_TEETH, 235.0))
-
-
-def _without_lips(seen: Float64Array, lips: Float64Array, tooth: Float64Array) -> Float64Array:
-    """Take out of what is seen of narrow teeth the lips that are mixed into their pixels.
-
-    What is left is no redder than the tooth that light and eyes let expect.
-    """
-
-    def red_beyond(colour: Float64Array) -> float:
-        return float(colour[0] - colour[1] - redness_of(tooth) * colour.sum())
-
-    of_lips = max(red_beyond(lips), 1.0)
-    share = min(max(red_beyond(seen) / of_lips, 0.0), MOST_OF_LIPS)
-    return np.maximum((seen - share * lips) / (1.0 - share), 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

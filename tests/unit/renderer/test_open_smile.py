@@ -11,7 +11,7 @@ import pytest
 from parlante.models import face_mesh as fm
 from parlante.models.lip_fill import fill_opening
 from parlante.models.lip_opening import redness_of
-from parlante.models.mouth import _teeth_colour
+from parlante.models.mouth_colours import teeth_colour
 from parlante.models.teeth import TOOTH_WIDTHS, teeth_texture
 from tests.unit.renderer.conftest import LIP
 
@@ -189,16 +189,16 @@ def test_parted_lips_keep_their_jaw(decoder, draw, latents_of):
 
 def test_dark_skin_has_teeth_as_bright_as_the_light_makes_them():
     lips, white = np.array([62.0, 44.0, 38.0]), np.array([150.0, 140.0, 132.0], np.float32)
-    assert _teeth_colour(None, white, lips, 60.0).mean() > 1.1 * white.mean()
+    assert teeth_colour(None, white, lips, 60.0).mean() > 1.1 * white.mean()
     shaded = np.full((50, 3), 82.0)  # brighter than the lips, and yet in their shadow
-    assert _teeth_colour(shaded, white, lips, 60.0).mean() > 1.1 * white.mean()
+    assert teeth_colour(shaded, white, lips, 60.0).mean() > 1.1 * white.mean()
 
 
 @pytest.mark.parametrize(("shown", "least"), [((95, 70, 63), 140), ((225, 215, 200), 190)])
 def test_what_is_darker_than_the_lips_does_not_colour_the_teeth(shown, least):
     lips = np.array([126.0, 74.0, 71.0])
     white = np.array([123.0, 99.0, 89.0], np.float32)
-    colour = _teeth_colour(np.full((50, 3), shown, np.float64), white, lips, 155.0)
+    colour = teeth_colour(np.full((50, 3), shown, np.float64), white, lips, 155.0)
     assert colour.mean() > least
 
 
@@ -206,6 +206,6 @@ def test_lips_mixed_into_the_pixels_of_narrow_teeth_do_not_redden_them():
     lips, tooth = np.array([132.0, 52.0, 57.0]), np.array([160.0, 152.0, 148.0])
     white = np.array([150.0, 144.0, 140.0], np.float32)
     shares = np.linspace(0.2, 0.8, 60)[:, None]
-    seen = _teeth_colour(tooth + shares * (lips - tooth), white, lips, 150.0)
+    seen = teeth_colour(tooth + shares * (lips - tooth), white, lips, 150.0)
     assert redness_of(seen) < redness_of(tooth) + 0.02
     assert seen.mean() > 0.95 * tooth.mean()
