@@ -60,6 +60,26 @@ def _stretched(distance: float, band: float, zone: float, extra: float) -> float
 
 
 @kernel
+def _under_raised(
+    height: float, raised: float, crease: float, drawn_out: float, band: float, zone: float
+) -> float:
+    """Rest distance from the rim of skin above a raised one.
+
+    Heights are px above the rim at rest, without what brows draw out of the skin above the crease:
+    what carries the lashes must not be drawn out with it.
+    """
+    if height >= zone:
+        return height
+    out = (drawn_out - 1.0) * min(raised / band, 1.0)
+    lid = raised + out * max(raised - crease, 0.0)
+    distance = height + out * max(height - crease, 0.0) - lid
+    if distance < band:
+        return distance
+    stretched = max(zone + out * max(zone - crease, 0.0) - lid - band, 1.0)
+    return band + (distance - band) * max(zone - band, 1.0) / stretched
+
+
+@kernel
 def _stray_at(
     skin: Uint8Array, x: float, y: float, origin: npt.NDArray[np.int32], blink: float
 ) -> float:
@@ -86,6 +106,8 @@ def shade_eye(
     upper: Float32Array,
     lower: Float32Array,
     zones: Float32Array,
+    crease: float,
+    drawn_out: float,
     blink: float,
     shift_x: float,
     shift_y: float,
@@ -138,6 +160,10 @@ def shade_eye(
             squeezed *= wing
             lashes_above = 1.0 + squeezed * (1.0 - _smooth(above / zones[0]))
             source_upper = u0 - _stretched(lashes_above * above, lashes, zones[0], u - u0)
+            if drawn_out > 1.0 and u < u0 and across < u:
+                source_upper = u0 - _under_raised(
+                    u0 - across, u0 - u, crease, drawn_out, lashes, zones[0]
+                )
             # Where the lid is stretched, skin without lashes takes over beyond the rim, and beyond
             # the corners where lashes were that now lie below.
             plain = _smooth(max((u - u0) / (0.5 * zones[0]), 2.0 * blink))

@@ -40,6 +40,8 @@ class EyeState:
         lower: float32 [64], of the lower rim.
         blink: [0, 1], 1 = shut.
         shift_px: Way of the iris from where the photo has it, px of the portrait.
+        drawn_out: How many times as high as in the photo the skin above the lid's crease is,
+            which rises with the brows; at least 1.
         is_at_rest: True when the eye is as in the photo.
     """
 
@@ -48,9 +50,12 @@ class EyeState:
     blink: float
     shift_px: tuple[float, float]
     is_at_rest: bool
+    drawn_out: float = 1.0
 
 
-def state_from_motion(eye: EyeLayers, motion: Float32Array, lost_smile: float = 0.0) -> EyeState:
+def state_from_motion(
+    eye: EyeLayers, motion: Float32Array, lost_smile: float = 0.0, drawn_out: float = 1.0
+) -> EyeState:
     """State of an eye from motion.
 
     Args:
@@ -58,6 +63,7 @@ def state_from_motion(eye: EyeLayers, motion: Float32Array, lost_smile: float = 
         motion: float32 [60].
         lost_smile: How far a broad smile of the portrait is let go, [0, 1]: its cheeks no longer
             push the lower lid up.
+        drawn_out: As of `EyeState`.
     """
     blink, squint, wide = (
         min(max(float(motion[channel]), 0.0), 1.0)
@@ -71,12 +77,15 @@ def state_from_motion(eye: EyeLayers, motion: Float32Array, lost_smile: float = 
     )
     raised = SQUINT_GAIN * squint - LOWERED_BY_LOST_SMILE * lost_smile
     upper, lower = _lid_curves(eye, blink, raised, wide, shift_y)
+    # Above its crease a raised lid is in skin that is drawn out: less of it is as far to be seen.
+    beyond = np.maximum(eye.upper - upper - eye.crease_px, 0.0)
     return EyeState(
-        upper=upper,
+        upper=np.asarray(upper + (1.0 - 1.0 / drawn_out) * beyond, np.float32),
         lower=lower,
         blink=blink,
         shift_px=(shift_x, shift_y),
         is_at_rest=is_at_rest,
+        drawn_out=drawn_out,
     )
 
 

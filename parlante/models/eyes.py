@@ -42,6 +42,7 @@ class EyeLayers:
         upper: float32 [64], y of the upper rim from corner to corner in the eye's frame, px.
         lower: float32 [64], of the lower rim.
         zones: float32 [2], px above the upper and below the lower rim that stretch.
+        crease_px: Height of the upper lid's crease above its rim.
         patch_origin: int32 [2], x and y of the patches in the portrait.
         skin: uint8 [h, w, 4], the skin of the shut eye, without lashes, which would smear when
             stretched; the matte marks white of the eye that the tracker left outside the lids.
@@ -61,6 +62,7 @@ class EyeLayers:
     upper: Float32Array
     lower: Float32Array
     zones: Float32Array
+    crease_px: float
     patch_origin: npt.NDArray[np.int32]
     skin: Uint8Array
     white: Uint8Array
@@ -85,11 +87,11 @@ def build_eyes(
     """
     right = _build_eye(
         image, landmarks, (33, *fm.RIGHT_UPPER_LID, 133), (33, *fm.RIGHT_LOWER_LID, 133),
-        fm.RIGHT_BELOW_BROW, fm.RIGHT_BELOW_LID, fm.RIGHT_IRIS, "Right", grain,
+        fm.RIGHT_LID_CREASE, fm.RIGHT_BELOW_BROW, fm.RIGHT_BELOW_LID, fm.RIGHT_IRIS, "Right", grain,
     )  # fmt: skip
     left = _build_eye(
         image, landmarks, (362, *fm.LEFT_UPPER_LID[::-1], 263),
-        (362, *fm.LEFT_LOWER_LID[::-1], 263),
+        (362, *fm.LEFT_LOWER_LID[::-1], 263), fm.LEFT_LID_CREASE,
         fm.LEFT_BELOW_BROW, fm.LEFT_BELOW_LID, fm.LEFT_IRIS, "Left", grain,
     )  # fmt: skip
     return right, left
@@ -133,8 +135,8 @@ def render_eye(
         return
     shade_eye(
         image, eye.skin, eye.white, eye.iris, eye.rim, eye.patch_origin, eye.frame,
-        eye.upper, eye.lower, state.upper, state.lower, eye.zones, state.blink, *state.shift_px,
-        maps[0], maps[1], map_offset[0], map_offset[1], box, out,
+        eye.upper, eye.lower, state.upper, state.lower, eye.zones, eye.crease_px, state.drawn_out,
+        state.blink, *state.shift_px, maps[0], maps[1], map_offset[0], map_offset[1], box, out,
     )  # fmt: skip
 
 
@@ -165,6 +167,7 @@ def _build_eye(
     landmarks: Float32Array,
     upper: tuple[int, ...],
     lower: tuple[int, ...],
+    crease: tuple[int, ...],
     above: tuple[int, ...],
     below: tuple[int, ...],
     iris: tuple[int, ...],
@@ -181,6 +184,7 @@ def _build_eye(
     to_eye = (points - corner) @ axes.T
     upper_y, lower_y = rim_curve(to_eye[list(upper)], width), rim_curve(to_eye[list(lower)], width)
     lower_y = np.maximum(lower_y, upper_y)
+    crease_px = float(to_eye[list(upper[1:-1]), 1].mean() - to_eye[list(crease), 1].mean())
     room_above = float(to_eye[list(upper[1:-1]), 1].mean() - to_eye[list(above), 1].mean())
     room_below = float(to_eye[list(below), 1].mean() - to_eye[list(lower[1:-1]), 1].mean())
     zones = np.array([max(0.8 * room_above, 0.06 * iod), max(1.5 * room_below, 0.06 * iod)])
@@ -205,6 +209,7 @@ def _build_eye(
         upper=upper_y.astype(np.float32),
         lower=lower_y.astype(np.float32),
         zones=zones.astype(np.float32),
+        crease_px=max(crease_px, 0.0),
         patch_origin=low.astype(np.int32),
         skin=skin,
         white=white,

@@ -107,14 +107,20 @@ class FaceShape:
     iris_share: tuple[float, float] = (1.0, 1.0)
 
 
+LEAST_LID_IOD: Final = 0.01
+_RIGHT_LID: Final = (list(fm.RIGHT_LID_CREASE), list(fm.RIGHT_BELOW_BROW))
+_LEFT_LID: Final = (list(fm.LEFT_LID_CREASE), list(fm.LEFT_BELOW_BROW))
+
+
 def geometry_from_motion(avatar: PreparedAvatar, motion: Float32Array) -> FrameGeometry:
     """Shape of a frame from motion, float32 [60], in the order of `MOTION_CHANNELS`."""
     mesh = avatar.mesh
     pose = HeadPose.from_motion(motion, mesh.iod_px, avatar.yaw)
     gaze = motion[[MOTION_INDEX["gazeYaw"], MOTION_INDEX["gazePitch"]]]
     lost_smile = avatar.rig.lost_smile(motion)
+    displaced = avatar.rig.displace(motion, mesh.vertices)
     return FrameGeometry(
-        posed=_held(avatar, project(mesh, pose, avatar.rig.displace(motion, mesh.vertices))),
+        posed=_held(avatar, project(mesh, pose, displaced)),
         rest=_held(avatar, project(mesh, pose, mesh.vertices)),
         pose=pose,
         angles=_angles(pose),
@@ -122,8 +128,12 @@ def geometry_from_motion(avatar: PreparedAvatar, motion: Float32Array) -> FrameG
         jaw=avatar.rig.jaw_way(motion),
         tongue_out=float(motion[TONGUE_OUT]),
         eyes=(
-            state_from_motion(avatar.eyes[0], motion, lost_smile),
-            state_from_motion(avatar.eyes[1], motion, lost_smile),
+            state_from_motion(
+                avatar.eyes[0], motion, lost_smile, _drawn_out(mesh, displaced, _RIGHT_LID)
+            ),
+            state_from_motion(
+                avatar.eyes[1], motion, lost_smile, _drawn_out(mesh, displaced, _LEFT_LID)
+            ),
         ),
         gaze=np.asarray(gaze, np.float32),
         own_mouth=avatar.rig.kept_pixels(motion),
@@ -147,6 +157,16 @@ def sharp_box(oval: Float32Array, iod_px: float, size: tuple[int, int]) -> npt.N
     low = np.clip(np.floor(oval.min(0) - margin), 0, size).astype(int)
     high = np.clip(np.ceil(oval.max(0) + margin), 0, size).astype(int)
     return np.concatenate([low, high])
+
+
+def _drawn_out(mesh: WarpMesh, displaced: Float32Array, lid: tuple[list[int], list[int]]) -> float:
+    """How many times as high as at rest the skin between a lid's crease and its brow is."""
+    crease, below_brow = lid
+    rest, now = (
+        float(points[crease, 1].mean() - points[below_brow, 1].mean())
+        for points in (mesh.vertices, displaced)
+    )
+    return max(now / rest, 1.0) if rest > LEAST_LID_IOD * mesh.iod_px else 1.0
 
 
 def _narrowing(motion: Float32Array) -> float:

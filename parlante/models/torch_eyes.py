@@ -42,7 +42,7 @@ class EyeBatch(NamedTuple):
     """What eyes are drawn from.
 
     Attributes:
-        numbers: float32 [E, 15], of `eye_numbers`.
+        numbers: float32 [E, 17], of `eye_numbers`.
         curves: float32 [E, 4, 64], of `eye_curves`.
         image: The portraits.
         skin: Lids.
@@ -63,7 +63,7 @@ class EyeBatch(NamedTuple):
 def eye_numbers(eye: EyeLayers, state: EyeState, offset: tuple[float, float]) -> Sequence[float]:
     """The numbers of an eye in a frame."""
     fixed = np.concatenate([eye.frame, eye.zones, eye.patch_origin]).tolist()
-    return (*fixed, *offset, state.blink, *state.shift_px)
+    return (*fixed, *offset, eye.crease_px, state.drawn_out, state.blink, *state.shift_px)
 
 
 def eye_curves(eye: EyeLayers, state: EyeState) -> Float32Array:
@@ -90,7 +90,7 @@ def shade_eyes(
     """
     (
         corner_x, corner_y, ax, ay, width, iod, zone_above, zone_below, origin_x, origin_y,
-        offset_x, offset_y, blink, shift_x, shift_y,
+        offset_x, offset_y, crease, drawn_out, blink, shift_x, shift_y,
     ) = eyes.numbers[pixels.owner].unbind(1)  # fmt: skip
     px, py = maps[0] - offset_x, maps[1] - offset_y
     dx, dy = px - corner_x, py - corner_y
@@ -115,6 +115,9 @@ def shade_eyes(
     above = -torch.minimum(inside_upper, within)
     lashes_above = 1.0 + squeezed * (1.0 - smooth(above / zone_above))
     source_upper = u0 - _stretched(lashes_above * above, lashes, zone_above, u - u0)
+    is_out = (drawn_out > 1.0) & (u < u0) & (across < u)
+    under_raised = _under_raised(u0 - across, u0 - u, crease, drawn_out, lashes, zone_above)
+    source_upper = torch.where(is_out, u0 - under_raised, source_upper)
     source_lower = l0 + _stretched(-torch.minimum(inside_lower, within), rim, zone_below, l0 - low)
     plain = wing * smooth(torch.maximum((u - u0) / (0.5 * zone_above), 2.0 * blink))
     plain *= smooth((1.0 + squeezed) * (u - across) / lashes - 0.6)
@@ -191,6 +194,18 @@ def _steps_at(curves: Tensor, owner: Tensor, k: Tensor) -> tuple[Tensor, ...]:
     """How much all curves of an eye fall from one sample to the next: four of [P]."""
     samples = curves.transpose(1, 2)  # [E, 64, 4]
     return (samples[owner, k + 1] - samples[owner, k]).unbind(1)
+
+
+def _under_raised(
+    height: Tensor, raised: Tensor, crease: Tensor, drawn_out: Tensor, band: Tensor, zone: Tensor
+) -> Tensor:
+    """As `parlante.models.eye_shading._under_raised`."""
+    out = (drawn_out - 1.0) * (raised / band).clamp(max=1.0)
+    lid = raised + out * (raised - crease).clamp(min=0.0)
+    distance = height + out * (height - crease).clamp(min=0.0) - lid
+    stretched = (zone + out * (zone - crease).clamp(min=0.0) - lid - band).clamp(min=1.0)
+    further = band + (distance - band) * (zone - band).clamp(min=1.0) / stretched
+    return torch.where(height >= zone, height, torch.where(distance < band, distance, further))
 
 
 def _stretched(distance: Tensor, band: Tensor, zone: Tensor, extra: Tensor) -> Tensor:

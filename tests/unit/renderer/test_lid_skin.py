@@ -72,3 +72,23 @@ def test_lashes_beyond_the_corner_of_an_eye_do_not_stay_above_it_when_it_shuts(
     shut_light = decoder.render(avatar, motion(eyeBlink=1.0))[middle[1], middle[0]].mean()
     assert open_light < 60.0
     assert shut_light > open_light + 60.0
+
+
+def test_wide_eyes_under_raised_brows_keep_the_height_of_their_lashes(
+    decoder, draw, latents_of, motion
+):
+    portrait = draw()
+    for lid in (fm.RIGHT_UPPER_LID, fm.LEFT_UPPER_LID):
+        line = np.round(portrait.landmarks[list(lid), :2] * 16).astype(np.int32)
+        cv2.polylines(portrait.image, [line - [0, 16]], False, (15, 12, 10), 2, cv2.LINE_AA, 4)
+    avatar = decoder.prepare(latents_of(portrait))
+    x, y = np.round(portrait.landmarks[list(fm.RIGHT_UPPER_LID), :2].mean(0)).astype(int)
+
+    def lashes(**change):
+        frame = decoder.render(avatar, motion(**change)).mean(-1)
+        return int((frame[y - 20 : y + 4, x - 10 : x + 11] < 70).sum())
+
+    brows = {"browInnerUp": 1.0, "browOuterUp": 1.0}
+    alone = lashes(eyeWide=0.9)
+    assert alone > 20
+    assert lashes(eyeWide=0.9, **brows) < 1.3 * alone

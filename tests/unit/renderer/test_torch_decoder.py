@@ -42,6 +42,7 @@ MOTIONS: dict[str, dict[str, float]] = {
     "blink": {"eyeBlink": 1.0},
     "half shut, looking aside": {"eyeBlink": 0.5, "gazeYaw": 0.25, "gazePitch": -0.15},
     "one eye": {"eyeBlinkLeft": 0.7, "eyeWideRight": 0.5},
+    "surprised": {"eyeWide": 0.9, "browInnerUp": 0.9, "browOuterUp": 0.8, "gazeYaw": 0.1},
     "turned": {"headYaw": 0.28, "headRoll": 0.1, "browInnerUp": 0.6},
     "nodding, nearer": {"headPitch": 0.22, "headLogScale": 0.15, "headX": 0.3},
     "mostly outside": {"headX": 1.6, "headY": -1.2, "jawOpen": 0.3},
