@@ -19,6 +19,7 @@ from parlante.models import face_mesh as fm
 from parlante.models.decoder_canvas import (
     PAD_SIDE_PX,
     PAD_TOP_PX,
+    hair_above,
     make_sized_canvas,
     soften_matte,
 )
@@ -211,7 +212,7 @@ class Decoder:
             key=latents.key,
             image=image,
             background=backdrop_of(look, layers.background),
-            canvas=make_sized_canvas(skin, alpha, matte),
+            canvas=make_sized_canvas(skin, alpha, matte, hair_above(landmarks) / zoom),
             mesh=mesh,
             rig=rig,
             eyes=eyes,

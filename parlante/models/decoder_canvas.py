@@ -12,6 +12,7 @@ from typing import Final
 import cv2
 import numpy as np
 
+from parlante.models.face_mesh import FOREHEAD
 from parlante.models.portrait_layers import resize_square
 from parlante.models.smooth_step import smooth_steps
 from parlante.types import FRAME_SIZE_PX, Float32Array, Uint8Array
@@ -22,6 +23,8 @@ PAD_BOTTOM_PX: Final = 448
 CANVAS_WIDTH_PX: Final = FRAME_SIZE_PX + 2 * PAD_SIDE_PX
 CANVAS_HEIGHT_PX: Final = FRAME_SIZE_PX + PAD_TOP_PX + PAD_BOTTOM_PX
 
+HAIR_SHARE: Final = 0.8  # of what is above the top of the forehead
+LEAST_HAIR_PX: Final = 6.0
 SOFT_EDGE_PX: Final = 2.0
 SIDE_REACH_PX: Final = 40.0  # pixels of the portrait that a side's continuation is stretched from
 BOTTOM_REACH_PX: Final = 12.0
@@ -35,7 +38,14 @@ SHOULDER_RADIUS_PX: Final = 70.0
 MAX_SHOULDER_SLOPE: Final = 1.5
 
 
-def make_sized_canvas(rgb: Uint8Array, alpha: Uint8Array, matte: Uint8Array) -> Uint8Array:
+def hair_above(landmarks: Float32Array) -> float:
+    """Rows from the frame's top that show hair, and no forehead, px of landmarks [>= 468, >= 2]."""
+    return max(HAIR_SHARE * float(landmarks[FOREHEAD, 1]), LEAST_HAIR_PX)
+
+
+def make_sized_canvas(
+    rgb: Uint8Array, alpha: Uint8Array, matte: Uint8Array, hair_px: float = PAD_TOP_PX
+) -> Uint8Array:
     """Continue a portrait of any size beyond its frame.
 
     What is made up is made at 512 px and enlarged: it has no detail to lose.
@@ -44,15 +54,16 @@ def make_sized_canvas(rgb: Uint8Array, alpha: Uint8Array, matte: Uint8Array) -> 
         rgb: uint8 [S, S, 3]; S a multiple of 32.
         alpha: uint8 [S, S].
         matte: uint8 [512, 512], 255 = person.
+        hair_px: As of `make_canvas`.
 
     Returns:
         uint8 [H, W, 4], the canvas of `make_canvas` scaled by S / 512.
     """
     size = rgb.shape[0]
     if size == FRAME_SIZE_PX:
-        return make_canvas(rgb, matte, alpha)
+        return make_canvas(rgb, matte, alpha, hair_px)
     rgb_small, alpha_small = (resize_square(layer, FRAME_SIZE_PX) for layer in (rgb, alpha))
-    small = make_canvas(rgb_small, matte, alpha_small)
+    small = make_canvas(rgb_small, matte, alpha_small, hair_px)
     zoom = size / FRAME_SIZE_PX
     whole = (round(CANVAS_WIDTH_PX * zoom), round(CANVAS_HEIGHT_PX * zoom))
     canvas = cv2.resize(small, whole, interpolation=cv2.INTER_LINEAR)
@@ -63,7 +74,10 @@ def make_sized_canvas(rgb: Uint8Array, alpha: Uint8Array, matte: Uint8Array) -> 
 
 
 def make_canvas(
-    image: Uint8Array, matte: Uint8Array, alpha: Uint8Array | None = None
+    image: Uint8Array,
+    matte: Uint8Array,
+    alpha: Uint8Array | None = None,
+    hair_px: float = PAD_TOP_PX,
 ) -> Uint8Array:
     """Continue the portrait beyond its frame.
 
@@ -71,6 +85,7 @@ def make_canvas(
         image: uint8 [512, 512, 3], RGB.
         matte: uint8 [512, 512], 255 = person.
         alpha: uint8 [512, 512], what the person is blended by; None softens the matte.
+        hair_px: Of `hair_above`, px of 512.
 
     Returns:
         uint8 [CANVAS_HEIGHT_PX, CANVAS_WIDTH_PX, 4], RGB and matte; the portrait's origin is at
@@ -86,8 +101,10 @@ def make_canvas(
         np.clip(x, 0, last) + _saturate(left, SIDE_REACH_PX) - _saturate(right, SIDE_REACH_PX)
     )
     matte_y = _continue_down(y[:, None] - drop[None])
-    # Above the frame colours are mirrored: hair that were stretched would be all streaks.
-    colour_y = np.where(y[:, None] < 0, -y[:, None], matte_y)
+    # Above the frame colours are mirrored: hair that were stretched would be all streaks. They are
+    # mirrored to and fro where there is little of it, or a second forehead would lie above it.
+    to_and_fro = np.float32(hair_px) - np.abs(-y % (2.0 * hair_px) - hair_px).astype(np.float32)
+    colour_y = np.where(y[:, None] < 0, to_and_fro[:, None], matte_y)
     inwards = _widening(matte, x, np.maximum(y - last, 0))
     limits = (-SIDE_REACH_PX, last + SIDE_REACH_PX)
     colour_map = np.clip(colour_x[None] + inwards, *limits).astype(np.float32)

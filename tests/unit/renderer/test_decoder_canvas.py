@@ -64,3 +64,13 @@ def test_hair_above_the_frame_has_no_streaks():
     column = canvas[PAD_TOP_PX - 12 : PAD_TOP_PX, PAD_SIDE_PX + 256, 0]
     assert column.max() == 200
     assert column.min() == 0
+
+
+def test_no_second_forehead_lies_above_little_hair():
+    matte = np.zeros((512, 512), np.uint8)
+    matte[:200, 150:362] = 255
+    image = np.full((512, 512, 3), 40, np.uint8)
+    image[20:] = 200  # the forehead
+    above = make_canvas(image, matte, hair_px=16.0)[:PAD_TOP_PX, PAD_SIDE_PX + 256, 0]
+    assert above.max() < 60
+    assert make_canvas(image, matte)[:PAD_TOP_PX, PAD_SIDE_PX + 256, 0].max() > 150
