@@ -121,3 +121,22 @@ async def test_stages_hold_back_the_reading(converse: Any) -> None:
     async with converse(motion=FakeMotion(delay_s=3600.0), limits=limits, **BURST) as c:
         await c.say(10_000)
         assert len(c.inputs) > 350
+
+
+async def test_many_tiny_utterances_end_too(converse: Any) -> None:
+    """As many as may wait, together shorter than a frame, held the session for ever."""
+    async with converse(return_audio=True, **BURST) as c:
+        for index in range(400):
+            await c.inputs.put(
+                Speech(
+                    start_sample=index,
+                    samples=np.full(1, index, np.int16),
+                    utterance_id=f"u{index}",
+                )
+            )
+        await c.half_close()
+        await c.run_ms(1000)
+        assert c.task.done()
+        assert np.array_equal(c.audio(), np.arange(400))
+        assert len(c.events(FINISHED)) == 400
+        assert [frame.utterance_id for frame in c.frames] == ["u0"]

@@ -133,6 +133,16 @@ def test_new_id_ends_the_utterance_before() -> None:
     ]
 
 
+def test_complete_utterances_are_ready_and_an_open_one_only_for_all_that_is_asked() -> None:
+    timeline = make_timeline()
+    push(timeline, 5, "a")
+    assert (timeline.num_ready(5), timeline.num_ready(6)) == (5, 0)
+    push(timeline, 3, "b")
+    assert [timeline.num_ready(wanted) for wanted in (6, 8, 9)] == [6, 8, 5]
+    timeline.end("b")
+    assert timeline.num_ready(9) == 8
+
+
 def test_unnamed_audio_gets_a_new_name_after_an_end() -> None:
     timeline = make_timeline()
     for _ in range(2):
