@@ -235,9 +235,9 @@ class Timeline:
         return self._closed and not self._queue
 
     @property
-    def end_sample(self) -> int:
-        """Where the queued audio ends if nothing is waited for."""
-        return self.position_sample + self.num_queued
+    def end_frame(self) -> int:
+        """First frame that begins behind the queued audio if nothing is waited for."""
+        return _frame_of_sample(self.position_sample + self.num_queued - 1, self._rate_hz) + 1
 
     def num_ready(self, num_samples: int) -> int:
         """Tell how many of the next `num_samples` are sure to be speech without a wait.

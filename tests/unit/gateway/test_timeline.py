@@ -143,6 +143,17 @@ def test_complete_utterances_are_ready_and_an_open_one_only_for_all_that_is_aske
     assert timeline.num_ready(9) == 8
 
 
+@pytest.mark.parametrize("rate_hz", [8000, 11_025, 16_000, 44_101])
+def test_end_frame_is_the_first_that_begins_behind_the_audio(rate_hz: int) -> None:
+    timeline = make_timeline(rate_hz)
+    assert timeline.end_frame == 0
+    for num_samples in (1, 100, 219, 320, 321, 1000, 1763, 1):
+        push(timeline, num_samples, "a")
+        timeline.step(timeline.num_queued // 2)
+        begin, behind = (frame_start_sample(timeline.end_frame + i, rate_hz) for i in (-1, 0))
+        assert begin < timeline.position_sample + timeline.num_queued <= behind
+
+
 def test_unnamed_audio_gets_a_new_name_after_an_end() -> None:
     timeline = make_timeline()
     for _ in range(2):
