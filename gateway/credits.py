@@ -38,6 +38,7 @@ class FrameWindow:
         self._max_in_flight = max_in_flight
         self._max_unsent = max_unsent
         self._num_taken = last_seq
+        self._num_rendered = last_seq
         self._num_sent = last_seq
         self._last_reported = last_seq
 
@@ -61,13 +62,18 @@ class FrameWindow:
         self._num_taken += num_frames
 
     def lost(self) -> None:
-        """Note that a frame that was taken will not come."""
-        assert self._num_sent < self._num_taken, (self._num_sent, self._num_taken)
+        """Note that the oldest frame that is being rendered will not come."""
+        assert self._num_rendered < self._num_taken, (self._num_rendered, self._num_taken)
         self._num_taken -= 1
+
+    def rendered(self) -> None:
+        """Note that the oldest frame that was taken has come from the renderer."""
+        assert self._num_rendered < self._num_taken, (self._num_rendered, self._num_taken)
+        self._num_rendered += 1
 
     def sent(self) -> None:
         """Note that the oldest unsent frame has been sent."""
-        assert self._num_sent < self._num_taken, (self._num_sent, self._num_taken)
+        assert self._num_sent < self._num_rendered, (self._num_sent, self._num_rendered)
         self._num_sent += 1
 
     def report(self, last_frame_seq: int) -> None:
@@ -91,10 +97,18 @@ class FrameWindow:
         self._max_in_flight = 0
 
     def blocker(self) -> DropReason:
-        """Say what holds frames back."""
+        """Say what holds frames back: where most of a full window waits.
+
+        A renderer over a network takes motion ahead of its work, so that one that is slow or hangs
+        fills the window as well as a client that does not read.
+        """
+        num_rendering = self._num_taken - self._num_rendered
         if self.is_starved:
-            return DropReason.NO_CREDIT
-        return DropReason.SLOW_RENDERER if self.num_free else DropReason.SLOW_READER
+            reason, num_waiting = DropReason.NO_CREDIT, self._num_rendered - self._last_reported
+        else:
+            reason, num_waiting = DropReason.SLOW_READER, self._num_rendered - self._num_sent
+        is_full = self.num_free == 0
+        return reason if is_full and num_waiting > num_rendering else DropReason.SLOW_RENDERER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -350,6 +350,7 @@ class Pipeline:
             self._note_dropped([pending], DropReason.SLOW_RENDERER)
             self._bell.ring()
             return
+        self.window.rendered()
         self._num_rendered += 1
         frame = Frame(
             seq=self._num_rendered,

@@ -226,7 +226,20 @@ class Session:
             and self._timeline.num_utterances < _MAX_WAITING_UTTERANCES
             and self._outbox.num_lasting < MAX_WAITING_MESSAGES
             and self._pipeline.num_inputs < MAX_WAITING_MESSAGES
+            and not self._must_steer_first()
         )
+
+    def _must_steer_first(self) -> bool:
+        """Tell whether burst pacing, in which nothing is lost, must first apply some controls.
+
+        Only if the queued audio goes on behind their time: for others reading would wait in vain.
+        """
+        until_sample = self._steering.full_until_sample
+        if self._is_live or until_sample is None:
+            return False
+        frame_index = until_sample * FRAME_RATE_HZ // self._settings.sample_rate_hz
+        # One for the rounding, one that is whole: with it the clock steps past that time.
+        return self._timeline.end_frame > frame_index + 2
 
     def _apply(self, message: SessionInput) -> None:
         match message:
@@ -268,9 +281,9 @@ class Session:
                 field="control.apply_offset_us",
             )
         frame_index = -(-steer.apply_offset_us // FRAME_DURATION_US)
-        due_sample = frame_start_sample(frame_index, self._settings.sample_rate_hz)
         if not self._is_live:  # "now" is behind the audio that came before, however fast it goes
-            due_sample = max(due_sample, self._timeline.end_sample)
+            frame_index = max(frame_index, self._timeline.end_frame)
+        due_sample = frame_start_sample(frame_index, self._settings.sample_rate_hz)
         if due_sample <= self._timeline.position_sample:
             self._pipeline.push_controls(steer.controls)
         else:

@@ -20,12 +20,21 @@ class SteeringQueue:
         self._due_samples: list[int] = []
         self._controls: list[Controls] = []
 
+    @property
+    def full_until_sample(self) -> int | None:
+        """When a full queue has room again; None while it has."""
+        return self._due_samples[0] if len(self._controls) >= MAX_WAITING else None
+
     def put(self, due_sample: int, controls: Controls) -> None:
-        """Queue controls; equal times keep the order in which they came.
+        """Queue controls, in place of those that are due at the same time.
 
         Raises:
             InvalidInput: Too many wait already.
         """
+        index = bisect.bisect_left(self._due_samples, due_sample)
+        if self._due_samples[index : index + 1] == [due_sample]:
+            self._controls[index] = controls
+            return
         if len(self._controls) >= MAX_WAITING:
             raise InvalidInput(
                 f"at most {MAX_WAITING} control updates may wait for their time; "
@@ -33,7 +42,6 @@ class SteeringQueue:
                 reason="TOO_MANY_CONTROLS",
                 field="control.apply_offset_us",
             )
-        index = bisect.bisect_right(self._due_samples, due_sample)
         self._due_samples.insert(index, due_sample)
         self._controls.insert(index, controls)
 

@@ -235,18 +235,20 @@ class Timeline:
         return self._closed and not self._queue
 
     @property
-    def end_sample(self) -> int:
-        """Where the queued audio ends if nothing is waited for."""
-        return self.position_sample + self.num_queued
+    def end_frame(self) -> int:
+        """First frame that begins behind the queued audio if nothing is waited for."""
+        return _frame_of_sample(self.position_sample + self.num_queued - 1, self._rate_hz) + 1
 
     def num_ready(self, num_samples: int) -> int:
         """Tell how many of the next `num_samples` are sure to be speech without a wait.
 
-        All or nothing, except that the rest of a complete utterance is given as it is.
+        All or nothing, except that complete utterances are given as they are: were they to wait for
+        more, many tiny ones could stop the reading before there is enough.
         """
         if self.num_queued >= num_samples:
             return num_samples
-        return self.num_queued if self._queue and self._queue[-1].ended else 0
+        is_open = bool(self._queue) and not self._queue[-1].ended
+        return self.num_queued - (self._queue[-1].num_samples if is_open else 0)
 
     @property
     def has_settled(self) -> bool:

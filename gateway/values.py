@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass, field
 from typing import Final
 
+from parlante.errors import InvalidInput
 from parlante.types import (
     BURST_DELAY_BUDGET_MS,
     DEFAULT_DELAY_BUDGET_MS,
@@ -13,6 +14,7 @@ from parlante.types import (
     MODEL_SAMPLE_RATE_HZ,
     AvatarInfo,
     Background,
+    BackgroundKind,
     Controls,
     FaceSelection,
     Float32Array,
@@ -65,6 +67,9 @@ class SessionSettings:
         resumable: Send resume points.
         frame_size_px: Edge of square frames, 0 = the default; see `RenderConfig`.
         background: What is seen behind the person.
+
+    Raises:
+        InvalidInput: What it asks for cannot be met; `reason` and `field` say what.
     """
 
     avatar_name: str = ""
@@ -91,6 +96,7 @@ class SessionSettings:
         if self.delay_budget_ms == 0:
             object.__setattr__(self, "delay_budget_ms", _DELAY_BUDGETS_MS[self.pacing])
         # What the stages would refuse is refused before any of them is asked.
+        _check_background(self.background)
         self.render_config("")
         self.motion_config()
 
@@ -112,6 +118,20 @@ class SessionSettings:
             seed=self.seed,
             controls=self.controls,
             delay_budget_ms=self.delay_budget_ms,
+        )
+
+
+def _check_background(background: Background) -> None:
+    """Look at a picture's first bytes: the renderer, which decodes it, is asked much later."""
+    data = background.picture
+    is_webp = data.startswith(b"RIFF") and data[8:12] == b"WEBP"
+    is_known = is_webp or data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"))
+    if background.kind is BackgroundKind.PICTURE and not is_known:
+        raise InvalidInput(
+            f"background.picture must be a JPEG, PNG or WebP file; got {len(data)} bytes of "
+            "something else; send the unchanged content of a picture file",
+            reason="NOT_AN_IMAGE",
+            field="background.picture",
         )
 
 

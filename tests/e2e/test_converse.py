@@ -313,6 +313,17 @@ async def test_slow_reader_loses_frames_only_and_memory_is_bounded(open_gateway:
         assert len(session.events(STARTED)) == len(session.events(FINISHED)) == 1
 
 
+async def test_client_that_reads_is_told_that_the_server_is_short_of_time(
+    open_gateway: Any,
+) -> None:
+    """Over gRPC the frames that wait for the renderer looked like frames that nobody read."""
+    async with open_gateway(FakeStages(renderer=FakeRenderer(delay_s=0.2))) as gateway:
+        session = gateway.converse()
+        await session.configure()
+        await session.read_until(lambda m: m.event.type == gateway_pb2.EVENT_TYPE_FRAMES_DROPPED)
+        assert session.got[-1].event.detail.endswith("; the server is short of time")
+
+
 async def test_client_that_never_reads_is_ended(open_gateway: Any) -> None:
     fakes = FakeStages(renderer=FakeRenderer(frame_bytes=2_000_000))
     async with open_gateway(fakes, max_unread_s=1) as gateway:

@@ -11,6 +11,7 @@ from tests.fakes.encoder import portrait_bytes
 
 pytestmark = pytest.mark.e2e
 
+PICTURE = common_pb2.BACKGROUND_KIND_PICTURE
 BAD_CONFIGS = {
     "no avatar": ({"avatar_name": ""}, "INVALID_ARGUMENT", "AVATAR_REQUIRED"),
     "empty portrait": ({"portrait": b""}, "INVALID_ARGUMENT", "AVATAR_REQUIRED"),
@@ -38,6 +39,11 @@ BAD_CONFIGS = {
         {"controls": common_pb2.Controls(head_pose=common_pb2.HeadPose(yaw_rad=1.0))},
         "INVALID_ARGUMENT",
         "CONTROL_OUT_OF_RANGE",
+    ),
+    "background": (
+        {"background": common_pb2.Background(kind=PICTURE, picture=b"hello")},
+        "INVALID_ARGUMENT",
+        "NOT_AN_IMAGE",
     ),
     "credits": ({"max_frames_in_flight": 251}, "INVALID_ARGUMENT", "CONTROL_OUT_OF_RANGE"),
     "NaN": (

@@ -30,8 +30,9 @@ CLEAR = common_pb2.Background(kind=common_pb2.BACKGROUND_KIND_TRANSPARENT)
 
 
 async def test_a_session_tells_its_size_and_passes_the_look_on(open_gateway: OpenGateway) -> None:
+    picture = portrait_bytes()
     background = common_pb2.Background(
-        kind=common_pb2.BACKGROUND_KIND_PICTURE, picture=b"file", colour_rgb=0x0102FF
+        kind=common_pb2.BACKGROUND_KIND_PICTURE, picture=picture, colour_rgb=0x0102FF
     )
     async with open_gateway() as gateway:
         session = gateway.converse()
@@ -46,7 +47,7 @@ async def test_a_session_tells_its_size_and_passes_the_look_on(open_gateway: Ope
         config = gateway.fakes.renderer.configs[-1]
     assert config.frame_size_px == 768
     assert config.background == Background(
-        kind=BackgroundKind.PICTURE, colour_rgb=(1, 2, 255), picture=b"file"
+        kind=BackgroundKind.PICTURE, colour_rgb=(1, 2, 255), picture=picture
     )
 
 

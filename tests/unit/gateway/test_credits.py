@@ -27,9 +27,15 @@ def make_window(max_in_flight: int = 0, max_unsent: int = 8) -> FrameWindow:
     return FrameWindow(max_in_flight=max_in_flight, max_unsent=max_unsent)
 
 
+def render(window: FrameWindow, num_frames: int) -> None:
+    for _ in range(num_frames):
+        window.rendered()
+
+
 def test_without_credits_sending_frees_the_window() -> None:
     window = make_window(max_unsent=2)
     window.take(2)
+    render(window, 2)
     assert (window.num_free, window.blocker()) == (0, DropReason.SLOW_READER)
     window.sent()
     assert window.num_free == 1
@@ -38,6 +44,7 @@ def test_without_credits_sending_frees_the_window() -> None:
 def test_with_credits_only_a_report_frees_the_window() -> None:
     window = make_window(max_in_flight=3)
     window.take(3)
+    render(window, 3)
     for _ in range(3):
         window.sent()
     assert (window.num_free, window.is_starved) == (0, True)
@@ -55,11 +62,32 @@ def test_many_credits_do_not_widen_the_send_queue() -> None:
 def test_report_goes_never_back() -> None:
     window = make_window(max_in_flight=2)
     window.take(2)
+    render(window, 2)
     window.sent()
     window.sent()
     window.report(2)
     window.report(1)
     assert window.num_free == 2
+
+
+def test_frames_that_wait_for_the_renderer_are_not_blamed_on_the_client() -> None:
+    window = make_window(max_unsent=4)
+    window.take(4)
+    assert (window.num_free, window.blocker()) == (0, DropReason.SLOW_RENDERER)
+    render(window, 3)
+    assert window.blocker() is DropReason.SLOW_READER
+
+
+def test_credits_that_the_renderer_holds_are_not_blamed_on_the_client() -> None:
+    window = make_window(max_in_flight=3)
+    window.take(3)
+    assert (window.is_starved, window.blocker()) == (True, DropReason.SLOW_RENDERER)
+    render(window, 1)
+    window.lost()
+    window.take(1)
+    assert window.blocker() is DropReason.SLOW_RENDERER
+    render(window, 2)
+    assert window.blocker() is DropReason.NO_CREDIT
 
 
 @pytest.mark.parametrize("seq", [-1, 2])

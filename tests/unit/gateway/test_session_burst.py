@@ -109,6 +109,44 @@ async def test_controls_hold_from_their_place_in_the_audio(converse: Any) -> Non
         assert yaw == [0.0] * 10 + [0.5] * 10
 
 
+def yaw_of(c: Any) -> list[float]:
+    return [round(float(motion.values[58]), 3) for motion in c.motions()]
+
+
+@pytest.mark.parametrize("max_audio_ahead_ms", [10_000, 60_000])
+async def test_controls_may_come_as_often_as_audio(converse: Any, max_audio_ahead_ms: int) -> None:
+    """More of them than may wait: the gateway reads on when some have been applied."""
+    limits = SessionLimits(max_audio_ahead_ms=max_audio_ahead_ms)
+    async with converse(return_motion=True, limits=limits, **BURST) as c:
+        for index in range(600):
+            await c.inputs.put(Speech(start_sample=index * 320, samples=np.ones(320, np.int16)))
+            await c.inputs.put(Steer(controls=Controls(gaze_yaw_rad=(index + 1) / 1000)))
+        await c.half_close()
+        await c.run_ms(5000)
+        await c.task
+        assert yaw_of(c) == [index * 2 / 1000 for index in range(300)]
+
+
+async def test_many_controls_at_one_place_come_to_the_last(converse: Any) -> None:
+    async with converse(return_motion=True, **BURST) as c:
+        await c.inputs.put(Speech(start_sample=0, samples=np.ones(160, np.int16)))
+        for index in range(300):
+            await c.inputs.put(Steer(controls=Controls(gaze_yaw_rad=(index + 1) / 1000)))
+        await c.inputs.put(Speech(start_sample=160, samples=np.ones(1120, np.int16)))
+        await c.half_close()
+        await c.task
+        assert yaw_of(c) == [0.0, 0.3]
+
+
+async def test_controls_far_ahead_of_the_audio_are_refused(converse: Any) -> None:
+    """No wait would bring the audio that they are for."""
+    async with converse(**BURST) as c:
+        for index in range(300):
+            at_us = (index + 1) * 1_000_000
+            await c.inputs.put(Steer(controls=Controls(), apply_offset_us=at_us))
+        assert (await c.error()).reason == "TOO_MANY_CONTROLS"
+
+
 async def test_half_close_without_audio_ends_at_once(converse: Any) -> None:
     async with converse(**BURST) as c:
         await c.half_close()
@@ -121,3 +159,22 @@ async def test_stages_hold_back_the_reading(converse: Any) -> None:
     async with converse(motion=FakeMotion(delay_s=3600.0), limits=limits, **BURST) as c:
         await c.say(10_000)
         assert len(c.inputs) > 350
+
+
+async def test_many_tiny_utterances_end_too(converse: Any) -> None:
+    """As many as may wait, together shorter than a frame, held the session for ever."""
+    async with converse(return_audio=True, **BURST) as c:
+        for index in range(400):
+            await c.inputs.put(
+                Speech(
+                    start_sample=index,
+                    samples=np.full(1, index, np.int16),
+                    utterance_id=f"u{index}",
+                )
+            )
+        await c.half_close()
+        await c.run_ms(1000)
+        assert c.task.done()
+        assert np.array_equal(c.audio(), np.arange(400))
+        assert len(c.events(FINISHED)) == 400
+        assert [frame.utterance_id for frame in c.frames] == ["u0"]

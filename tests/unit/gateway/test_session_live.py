@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from gateway.limits import SessionLimits
-from gateway.values import EndUtterance, EventType, Interrupt, Pacing, Playback, Speech, Steer
-from parlante.aio import closing
+from gateway.values import (
+    EndUtterance,
+    Event,
+    EventType,
+    Interrupt,
+    Pacing,
+    Playback,
+    Speech,
+    Steer,
+)
+from parlante import telemetry
+from parlante.aio import Channel, cancel_and_wait, closing
 from parlante.clock import VirtualClock
 from parlante.errors import Overloaded, ParlanteError, SessionAborted, Unavailable
-from parlante.types import FRAME_DURATION_US, Controls, FrameEncoding
+from parlante.types import FRAME_DURATION_US, Controls, FrameEncoding, MotionBlock
+from tests.fakes.metrics import counts
 from tests.fakes.motion import FakeMotion
 from tests.fakes.renderer import FakeRenderer, read_marker
 
@@ -181,6 +195,72 @@ async def test_slow_renderer_loses_frames_and_stays_fresh(converse: Any) -> None
         assert len(c.frames) == pytest.approx(50, abs=3)
         assert c.frames[-1].num_dropped == pytest.approx(75, abs=15)
         assert c.frames[-1].media_offset_us > 4_000_000
+
+
+class AheadRenderer(FakeRenderer):
+    """Takes motion in a task of its own, as the port over gRPC does, and pauses where it is told.
+
+    Args:
+        clock: Of the session.
+        pause_ms: Before a frame, by its index.
+    """
+
+    def __init__(self, clock: VirtualClock, pause_ms: Callable[[int], int]) -> None:
+        super().__init__()
+        self._clock = clock
+        self._pause_ms = pause_ms
+
+    async def stream(self, config: Any, motion: Any) -> Any:
+        """Give frames of motion that was taken before."""
+        blocks: Channel[MotionBlock] = Channel(1000)
+
+        async def take() -> None:
+            async for block in motion:
+                await blocks.put(block)
+            blocks.close()
+
+        task = asyncio.create_task(take())
+        try:
+            async with closing(super().stream(config, blocks)) as frames:
+                async for frame in frames:
+                    pause_us = self._pause_ms(frame.frame_index) * 1000
+                    await self._clock.sleep_until_us(self._clock.monotonic_us() + pause_us)
+                    yield frame
+        finally:
+            await cancel_and_wait(task)
+
+
+async def test_slow_renderer_that_takes_motion_ahead_is_not_blamed_on_the_client(
+    converse: Any, reader: InMemoryMetricReader
+) -> None:
+    """The alert on a slow renderer never fired for stages over gRPC, and clients were blamed."""
+    clock = VirtualClock()
+    async with converse(renderer=AheadRenderer(clock, lambda _: 100), clock=clock) as c:
+        await c.run_ms(5000)
+        dropped = counts(reader, "parlante.frames.dropped", telemetry.ATTRIBUTE_REASON)
+        assert dropped == {"slow_renderer": pytest.approx(65, abs=15)}
+        hints = {event.detail.partition("; ")[2] for event in c.all_of(Event)}
+        assert hints == {"the server is short of time"}
+
+
+async def test_renderer_that_stalls_for_a_moment_may_catch_up(converse: Any) -> None:
+    clock = VirtualClock()
+    renderer = AheadRenderer(clock, lambda index: 600 if index == 25 else 0)
+    async with converse(renderer=renderer, clock=clock) as c:
+        await c.run_ms(3000)
+        assert len(c.frames) == pytest.approx(75, abs=1)
+        assert c.frames[-1].num_dropped == 0
+
+
+async def test_slow_reader_is_told_so_while_the_renderer_takes_motion_ahead(
+    converse: Any, reader: InMemoryMetricReader
+) -> None:
+    clock = VirtualClock()
+    async with converse(renderer=AheadRenderer(clock, lambda _: 10), clock=clock) as c:
+        c.stop_reading()
+        await c.run_ms(3000)
+        dropped = counts(reader, "parlante.frames.dropped", telemetry.ATTRIBUTE_REASON)
+        assert dropped == {"slow_reader": pytest.approx(63, abs=3)}
 
 
 async def test_frames_that_the_renderer_left_out_are_counted_and_hold_nothing_up(

@@ -33,7 +33,20 @@ def test_last_writer_wins_at_equal_times() -> None:
 def test_waiting_controls_are_bounded() -> None:
     queue = SteeringQueue()
     for index in range(MAX_WAITING):
-        queue.put(index, controls(0.0))
+        assert queue.full_until_sample is None
+        queue.put(100 + index, controls(0.0))
+    assert queue.full_until_sample == 100
     with pytest.raises(InvalidInput) as refused:
         queue.put(0, controls(0.0))
     assert refused.value.reason == "TOO_MANY_CONTROLS"
+    queue.take_due(100)
+    assert queue.full_until_sample is None
+
+
+def test_controls_at_equal_times_take_one_place() -> None:
+    queue = SteeringQueue()
+    for index in range(2 * MAX_WAITING):
+        queue.put(100, controls(index / 1000))
+    queue.put(50, controls(0.1))
+    assert queue.take_due(50) == controls(0.1)
+    assert queue.take_due(100) == controls((2 * MAX_WAITING - 1) / 1000)

@@ -133,6 +133,27 @@ def test_new_id_ends_the_utterance_before() -> None:
     ]
 
 
+def test_complete_utterances_are_ready_and_an_open_one_only_for_all_that_is_asked() -> None:
+    timeline = make_timeline()
+    push(timeline, 5, "a")
+    assert (timeline.num_ready(5), timeline.num_ready(6)) == (5, 0)
+    push(timeline, 3, "b")
+    assert [timeline.num_ready(wanted) for wanted in (6, 8, 9)] == [6, 8, 5]
+    timeline.end("b")
+    assert timeline.num_ready(9) == 8
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 11_025, 16_000, 44_101])
+def test_end_frame_is_the_first_that_begins_behind_the_audio(rate_hz: int) -> None:
+    timeline = make_timeline(rate_hz)
+    assert timeline.end_frame == 0
+    for num_samples in (1, 100, 219, 320, 321, 1000, 1763, 1):
+        push(timeline, num_samples, "a")
+        timeline.step(timeline.num_queued // 2)
+        begin, behind = (frame_start_sample(timeline.end_frame + i, rate_hz) for i in (-1, 0))
+        assert begin < timeline.position_sample + timeline.num_queued <= behind
+
+
 def test_unnamed_audio_gets_a_new_name_after_an_end() -> None:
     timeline = make_timeline()
     for _ in range(2):
