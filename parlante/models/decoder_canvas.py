@@ -7,6 +7,7 @@ off, so that no border of the portrait shows.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import cv2
@@ -36,6 +37,7 @@ MAX_WIDENING_SLOPE: Final = 2.0
 WIDENING_PX: Final = 90.0
 SHOULDER_RADIUS_PX: Final = 70.0
 MAX_SHOULDER_SLOPE: Final = 1.5
+ARM_SLOPE: Final = 5.0
 
 
 def hair_above(landmarks: Float32Array) -> float:
@@ -254,4 +256,8 @@ def _shoulder_drop(border: Uint8Array, distance: Float32Array) -> Float32Array:
         return np.zeros_like(distance)
     rise = float(inside[:, 0].argmax()) - float(inside[:, -1].argmax())
     slope = min(max(rise / (border.shape[1] - 1), 0.0), MAX_SHOULDER_SLOPE)
-    return np.asarray(slope * distance + distance**2 / (2.0 * SHOULDER_RADIUS_PX), np.float32)
+    # A quarter of a circle, as long as it is no steeper than an arm that hangs down.
+    steepest = SHOULDER_RADIUS_PX * ARM_SLOPE / math.hypot(1.0, ARM_SLOPE)
+    within = np.minimum(distance, np.float32(steepest))
+    round_off = SHOULDER_RADIUS_PX - np.sqrt(SHOULDER_RADIUS_PX**2 - within**2)
+    return np.asarray(slope * distance + round_off + ARM_SLOPE * (distance - within), np.float32)

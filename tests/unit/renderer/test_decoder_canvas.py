@@ -74,3 +74,16 @@ def test_no_second_forehead_lies_above_little_hair():
     above = make_canvas(image, matte, hair_px=16.0)[:PAD_TOP_PX, PAD_SIDE_PX + 256, 0]
     assert above.max() < 60
     assert make_canvas(image, matte)[:PAD_TOP_PX, PAD_SIDE_PX + 256, 0].max() > 150
+
+
+def test_arms_hang_down_from_shoulders_that_leave_the_frame_at_its_sides():
+    matte = np.zeros((512, 512), np.uint8)
+    cv2.fillPoly(
+        matte,
+        [np.array([[200, 300], [312, 300], [530, 420], [530, 520], [-20, 520], [-20, 420]])],
+        255,
+    )
+    canvas = make_canvas(np.full((512, 512, 3), 60, np.uint8), matte)
+    near, far = ((canvas[BOTTOM + below, :, 3] > 127).sum() for below in (30, 330))
+    assert near > 512 + 80
+    assert far < near + 140
