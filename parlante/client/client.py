@@ -24,7 +24,7 @@ from parlante.convert import (
     framing_to_proto,
 )
 from parlante.errors import InvalidInput, Unavailable
-from parlante.rpc.calls import translated_errors
+from parlante.rpc.calls import response_of, translated_errors
 from parlante.rpc.channel import open_channel
 from parlante.rpc.remote import RemoteRenderer
 from parlante.rpc.tls import TlsFiles
@@ -135,10 +135,9 @@ class ParlanteClient:
             framing=framing_to_proto(selection.framing),
         )
         data = await asyncio.to_thread(_read_portrait, portrait)
-        with translated_errors():
-            answer = await self._avatars.CreateAvatar(
-                _upload(config, data), timeout=self._timeout_s
-            )
+        answer = await response_of(
+            self._avatars.CreateAvatar(_upload(config, data), timeout=self._timeout_s)
+        )
         return avatar_from_proto(answer.avatar, from_cache=answer.from_cache)
 
     async def get_avatar(self, name: str) -> AvatarInfo:

@@ -42,6 +42,7 @@ from tests.fakes.encoder import portrait_bytes
 from tests.fakes.motion import LONG_DELAY_MS, FakeMotion
 from tests.fakes.renderer import FakeRenderer, read_marker
 from tests.fakes.small_gateway import SmallGateway, small_gateway
+from tests.fakes.wire import let_writes_fail
 
 RATE_HZ = 16_000
 
@@ -108,6 +109,16 @@ async def test_create_avatar_says_why_a_portrait_is_rejected(client: ParlanteCli
 async def test_create_avatar_refuses_a_taken_name(client: ParlanteClient) -> None:
     with pytest.raises(AlreadyExists):
         await client.create_avatar(portrait_bytes("other"), name="anna")
+
+
+async def test_create_avatar_tells_a_refusal_that_comes_while_it_uploads(
+    client: ParlanteClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of five came as INTERNAL: grpc.aio put the write that failed over the refusal."""
+    let_writes_fail(monkeypatch)
+    with pytest.raises(InvalidInput) as caught:
+        await client.create_avatar(portrait_bytes(), name="BAD NAME")
+    assert caught.value.reason == "BAD_NAME"
 
 
 async def test_create_avatar_names_a_file_that_cannot_be_read(client: ParlanteClient) -> None:
