@@ -148,6 +148,15 @@ async def test_burst_gives_every_frame_of_a_recording(client: ParlanteClient) ->
     assert [frame.media_offset_us for frame in frames] == [40_000 * index for index in range(26)]
 
 
+async def test_frames_beyond_the_usual_limit_of_a_message_arrive() -> None:
+    """Raw pictures of 1920x1080 are the largest; gRPC takes 4 MiB unless told otherwise."""
+    renderer = FakeRenderer(frame_bytes=1920 * 1080 * 4)
+    async with session_with(pacing=Pacing.BURST, renderer=renderer) as session:
+        items = await collect(session, speech(0.04))
+    frames = [item for item in items if isinstance(item, Frame)]
+    assert [len(frame.data) for frame in frames] == [1920 * 1080 * 4]
+
+
 async def test_session_info_echoes_what_is_in_effect(client: ParlanteClient) -> None:
     encodings = (FrameEncoding.NV12, FrameEncoding.JPEG)
     async with client.converse(avatar="anna", encodings=encodings, seed=7) as session:
