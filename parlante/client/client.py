@@ -63,12 +63,14 @@ class ParlanteClient:
         timeout_s: Limit of every call but a running session, in seconds.
 
     Example:
+        >>> async def speak(session: Session) -> None:
+        ...     await session.send_audio(samples)
+        ...     await session.finish()
         >>> async with ParlanteClient("localhost:50050") as client:
         ...     avatar = await client.create_avatar("me.jpg", name="me")
-        ...     async with client.converse(avatar=avatar.name) as session:
-        ...         await session.send_audio(samples)
-        ...         await session.finish()
-        ...         async for item in session:
+        ...     async with client.converse(avatar=avatar.name) as session, TaskGroup() as tasks:
+        ...         tasks.create_task(speak(session))
+        ...         async for item in session:  # meanwhile: a frame not taken in time is lost
         ...             ...
     """
 
