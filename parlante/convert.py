@@ -47,6 +47,7 @@ MAX_FACE_INDEX: Final = 99
 MAX_PAGE_SIZE: Final = 1000
 DEFAULT_PAGE_SIZE: Final = 50
 DEFAULT_JPEG_QUALITY: Final = 85
+_MAX_FRAME_INDEX: Final = 2**63 - 1  # what the index of a rendered frame, an int64, can hold
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _KEY = re.compile(r"[0-9a-f]{64}")
@@ -347,9 +348,10 @@ def motion_block_from_proto(message: motion_pb2.MotionFrames) -> MotionBlock:
             reason="BAD_MOTION_SHAPE",
             field="block.values",
         )
-    if message.start_frame < 0:
+    if not 0 <= message.start_frame <= _MAX_FRAME_INDEX - (num_frames - 1):
         raise InvalidInput(
-            f"start_frame must be >= 0; got {message.start_frame}",
+            f"start_frame must be >= 0, and no frame beyond {_MAX_FRAME_INDEX}; "
+            f"got start_frame {message.start_frame} with {num_frames} frames",
             reason="FRAME_ORDER",
             field="block.start_frame",
         )

@@ -1,8 +1,12 @@
-"""Runs processes that belong together: all become ready, and when one ends all end."""
+"""Runs processes that belong together: all become ready, and when one ends all end.
+
+None of them outlives the supervisor, not even one that is killed.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -25,6 +29,17 @@ _PROBE_OPTIONS: Final = (
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 200),
 )
+# Without the last, a terminal that is closed would leave everything running.
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# Becomes the process after asking the kernel to kill it when its parent, the first argument, dies
+# (1 is PR_SET_PDEATHSIG, which outlasts exec). In a Python of its own: code of ours between fork
+# and exec is not safe in a process with threads, and gRPC has some.
+_BOUND_TO_PARENT: Final = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, int(signal.SIGKILL), 0, 0, 0)
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +68,9 @@ class Process:
 class Supervisor:
     """Starts processes in order; an async context manager that stops what still runs.
 
+    SIGTERM, SIGINT and SIGHUP end it. While it stops, the next one of them goes to all processes,
+    which cuts their drain short, and those after it kill them.
+
     Args:
         processes: What to run; each must be ready before the next one starts.
         ready_timeout_s: Time for each to become ready.
@@ -70,8 +88,18 @@ class Supervisor:
         self._ready_timeout_s = ready_timeout_s
         self._stop_timeout_s = stop_timeout_s
         self._running: dict[str, asyncio.subprocess.Process] = {}
+        self._signals: tuple[signal.Signals, ...] = ()
+        self._asked = asyncio.Event()
+        self._is_stopping = False
+        self._is_cut_short = False
 
     async def __aenter__(self) -> Supervisor:
+        # What is ignored stays so: `nohup` means it.
+        self._signals = tuple(
+            number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN
+        )
+        for number in self._signals:
+            asyncio.get_running_loop().add_signal_handler(number, self._on_signal)
         return self
 
     async def __aexit__(
@@ -80,29 +108,41 @@ class Supervisor:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._stop()
+        try:
+            await self._stop()
+        finally:  # not sooner: a signal while it stops must not end it before the processes
+            for number in self._signals:
+                asyncio.get_running_loop().remove_signal_handler(number)
+
+    def _on_signal(self) -> None:
+        if not self._is_stopping:
+            self._is_stopping = True
+            self._asked.set()
+        elif not self._is_cut_short:
+            self._is_cut_short = True
+            self._send(signal.SIGTERM)
+        else:
+            self._send(signal.SIGKILL)
+
+    def _send(self, number: signal.Signals) -> None:
+        """Send a signal to all that run."""
+        for running in self._running.values():
+            if running.returncode is None:
+                with suppress(ProcessLookupError):
+                    running.send_signal(number)
 
     async def run(self, on_ready: Callable[[], None]) -> None:
-        """Start all, call `on_ready`, then run until SIGTERM or SIGINT.
+        """Start all, call `on_ready`, then run until a signal comes.
 
         Raises:
             Unavailable: A process did not become ready, or ended by itself.
         """
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        signals = (signal.SIGTERM, signal.SIGINT)
-        for number in signals:
-            loop.add_signal_handler(number, stop.set)
-        try:
-            for process in self._processes:
-                await self._start(process)
-                if not await self._until_ready(process, stop):
-                    return
-            on_ready()
-            await self._until_end(stop)
-        finally:
-            for number in signals:
-                loop.remove_signal_handler(number)
+        for process in self._processes:
+            await self._start(process)
+            if not await self._until_ready(process):
+                return
+        on_ready()
+        await self._until_end()
 
     def pid_of(self, name: str) -> int:
         """Give the process id of a process that was started."""
@@ -111,11 +151,11 @@ class Supervisor:
     async def _start(self, process: Process) -> None:
         # A session of its own keeps the terminal's Ctrl-C from reaching it past us.
         self._running[process.name] = await asyncio.create_subprocess_exec(
-            sys.executable, *process.arguments, start_new_session=True
+            *_command(process), start_new_session=True
         )
 
-    async def _until_ready(self, process: Process, stop: asyncio.Event) -> bool:
-        """Wait until health says SERVING; False when `stop` was set before."""
+    async def _until_ready(self, process: Process) -> bool:
+        """Wait until health says SERVING; False when a signal came before."""
         async with grpc.aio.insecure_channel(
             process.probe_target, options=_PROBE_OPTIONS
         ) as channel:
@@ -125,8 +165,8 @@ class Supervisor:
                     while not await _is_serving(stub):
                         self._raise_if_ended()
                         with suppress(TimeoutError):
-                            await asyncio.wait_for(stop.wait(), _PROBE_INTERVAL_S)
-                        if stop.is_set():
+                            await asyncio.wait_for(self._asked.wait(), _PROBE_INTERVAL_S)
+                        if self._asked.is_set():
                             return False
             except TimeoutError:
                 raise Unavailable(
@@ -136,20 +176,21 @@ class Supervisor:
                 ) from None
         return True
 
-    async def _until_end(self, stop: asyncio.Event) -> None:
-        """Wait for `stop`, or for a process that ends."""
+    async def _until_end(self) -> None:
+        """Wait for a signal, or for a process that ends."""
         waits = [asyncio.create_task(running.wait()) for running in self._running.values()]
-        waits.append(asyncio.create_task(_true_once(stop)))
+        waits.append(asyncio.create_task(_true_once(self._asked)))
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
-        if not stop.is_set():
-            self._raise_if_ended()
+        self._raise_if_ended()
 
     def _raise_if_ended(self) -> None:
+        if self._asked.is_set():  # so it did not end by itself
+            return
         for name, running in self._running.items():
             if running.returncode is not None:
                 raise Unavailable(
@@ -160,17 +201,36 @@ class Supervisor:
 
     async def _stop(self) -> None:
         """End what runs, the last started first, so that no stage misses one it needs."""
-        for running in reversed(self._running.values()):
-            if running.returncode is not None:
-                continue
-            with suppress(ProcessLookupError):
-                running.terminate()
-            try:
-                await asyncio.wait_for(running.wait(), self._stop_timeout_s)
-            except TimeoutError:
-                with suppress(ProcessLookupError):
-                    running.kill()
+        self._is_stopping = True
+        try:
+            for running in reversed(self._running.values()):
+                await self._end(running)
+        finally:  # nothing is left by now, unless this was cancelled
+            self._send(signal.SIGKILL)
+            for running in self._running.values():
                 await running.wait()
+
+    async def _end(self, running: asyncio.subprocess.Process) -> None:
+        """Let a process end, and kill it when it takes too long."""
+        if running.returncode is not None:
+            return
+        with suppress(ProcessLookupError):
+            running.terminate()
+        try:
+            await asyncio.wait_for(running.wait(), self._stop_timeout_s)
+        except TimeoutError:
+            with suppress(ProcessLookupError):
+                running.kill()
+            await running.wait()
+
+
+def _command(process: Process) -> tuple[str, ...]:
+    """Give the command of a process, one that ends with us where the kernel can see to it."""
+    command = (sys.executable, *process.arguments)
+    if sys.platform != "linux":
+        return command
+    # -I and -S spare it what the process itself is going to load.
+    return (sys.executable, "-I", "-S", "-c", _BOUND_TO_PARENT, str(os.getpid()), *command)
 
 
 async def _is_serving(stub: health_pb2_grpc.HealthStub) -> bool:

@@ -24,7 +24,7 @@ from parlante.convert import (
     framing_to_proto,
 )
 from parlante.errors import InvalidInput, Unavailable
-from parlante.rpc.calls import translated_errors
+from parlante.rpc.calls import response_of, translated_errors
 from parlante.rpc.channel import open_channel
 from parlante.rpc.remote import RemoteRenderer
 from parlante.rpc.tls import TlsFiles
@@ -63,12 +63,14 @@ class ParlanteClient:
         timeout_s: Limit of every call but a running session, in seconds.
 
     Example:
+        >>> async def speak(session: Session) -> None:
+        ...     await session.send_audio(samples)
+        ...     await session.finish()
         >>> async with ParlanteClient("localhost:50050") as client:
         ...     avatar = await client.create_avatar("me.jpg", name="me")
-        ...     async with client.converse(avatar=avatar.name) as session:
-        ...         await session.send_audio(samples)
-        ...         await session.finish()
-        ...         async for item in session:
+        ...     async with client.converse(avatar=avatar.name) as session, TaskGroup() as tasks:
+        ...         tasks.create_task(speak(session))
+        ...         async for item in session:  # meanwhile: a frame not taken in time is lost
         ...             ...
     """
 
@@ -135,10 +137,9 @@ class ParlanteClient:
             framing=framing_to_proto(selection.framing),
         )
         data = await asyncio.to_thread(_read_portrait, portrait)
-        with translated_errors():
-            answer = await self._avatars.CreateAvatar(
-                _upload(config, data), timeout=self._timeout_s
-            )
+        answer = await response_of(
+            self._avatars.CreateAvatar(_upload(config, data), timeout=self._timeout_s)
+        )
         return avatar_from_proto(answer.avatar, from_cache=answer.from_cache)
 
     async def get_avatar(self, name: str) -> AvatarInfo:

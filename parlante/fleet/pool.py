@@ -138,9 +138,9 @@ class ReplicaPool:
         """True when something is known of every replica."""
         return not any(replica.is_silent for replica in self._replicas.values())
 
-    async def wait_until_open(self) -> None:
+    async def wait_until_open(self, patience_s: float = PATIENCE_S) -> None:
         """Give a stage that is just coming up a moment."""
-        deadline_s = self._now_s() + PATIENCE_S
+        deadline_s = self._now_s() + patience_s
         while not self.is_open and self._now_s() < deadline_s:  # noqa: ASYNC110 (many sources)
             await asyncio.sleep(_LOOK_INTERVAL_S)
 
@@ -153,13 +153,14 @@ class ReplicaPool:
             key: The avatar's key; "" takes the least loaded replica.
             exclude: Replicas not to ask.
             patience_s: Time for replicas that are not heard of yet, or did not answer: nobody is
-                refused while there are some, for they may have room. 0 for callers that ask again.
+                refused while there are some, for they may have room; and before that, as long again
+                for one that takes streams. 0, which waits for neither, for callers that ask again.
 
         Raises:
             Overloaded: NO_FREE_SLOT, those that were asked are full; carries a hint.
             Unavailable: STAGE_UNAVAILABLE, there is no replica, or none that answers.
         """
-        await self.wait_until_open()
+        await self.wait_until_open(patience_s)
         asked = _Asked(done=list(exclude))
         deadline_s = self._now_s() + patience_s
         while True:

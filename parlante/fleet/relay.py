@@ -50,12 +50,15 @@ class Patience:
     Attributes:
         late_s: An output that is owed for so long moves the stream, if there is somewhere to go.
         first_s: The same for the first output of a replica, which has things to make ready.
-        search_s: Time to find another replica before the stream fails.
+        search_s: Time to find another replica before the stream fails. With the time in which a
+            loss is noticed (`parlante.fleet.pool`) it stays below the lag that a live session
+            bears: the session must end for want of the stage, which its client takes elsewhere,
+            and not because motion is late.
     """
 
     late_s: float = 0.5
     first_s: float = 5.0
-    search_s: float = 5.0
+    search_s: float = 3.0
 
 
 class Log(Protocol[LogIn, LogOut]):

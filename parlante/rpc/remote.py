@@ -13,7 +13,7 @@ import grpc
 from parlante import convert, telemetry
 from parlante.aio import closing
 from parlante.errors import InternalError
-from parlante.rpc.calls import responses_of, translated_errors
+from parlante.rpc.calls import response_of, responses_of, translated_errors
 from parlante.rpc.exchange import (
     claim,
     client_span,
@@ -97,9 +97,9 @@ class RemoteEncoder:
                     chunk=image[offset : offset + MAX_CHUNK_BYTES]
                 )
 
-        with client_span(telemetry.SPAN_ENCODE) as metadata, translated_errors():
-            response = await self._stub.CreateAvatar(
-                upload(), timeout=self._create_timeout_s, metadata=metadata
+        with client_span(telemetry.SPAN_ENCODE) as metadata:
+            response = await response_of(
+                self._stub.CreateAvatar(upload(), timeout=self._create_timeout_s, metadata=metadata)
             )
         return convert.avatar_from_proto(response.avatar, from_cache=response.from_cache)
 

@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import grpc
+import pytest
 from google.protobuf.message import Message
+from grpc.aio import _call
 
 from parlante.errors import ParlanteError
 from parlante.rpc.calls import responses_of
@@ -45,6 +47,33 @@ async def exchange(
     except ParlanteError as error:
         return responses, error
     return responses, None
+
+
+def let_writes_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let uploads fail at their second message, when the server has just ended them.
+
+    grpc.aio does the same when a write is under way just then, which is now and then only.
+    """
+    write = _call.StreamUnaryCall._write
+    begun: set[int] = set()
+
+    async def fail_later(call: Any, request: Any) -> None:
+        if id(call) not in begun:
+            begun.add(id(call))
+            await write(call, request)
+            return
+        ended = asyncio.Event()
+
+        def overwrite(_: Any) -> None:
+            if not ended.is_set():
+                ended.set()
+                call._cython_call.set_internal_error("Internal error from Core")
+
+        call.add_done_callback(overwrite)
+        await ended.wait()
+        await call._raise_for_status()
+
+    monkeypatch.setattr(_call.StreamUnaryCall, "_write", fail_later)
 
 
 async def eventually(condition: Callable[[], bool], *, timeout_s: float = 10.0) -> None:

@@ -348,12 +348,23 @@ def test_audio_of_the_largest_size_is_taken() -> None:
             {"start_frame": -1, "frame_count": 1, "values": [0.0] * MOTION_DIM},
             "FRAME_ORDER",
         ),
+        (
+            {"start_frame": 2**63 - 1, "frame_count": 2, "values": [0.0] * MOTION_DIM * 2},
+            "FRAME_ORDER",
+        ),
     ],
 )
 def test_bad_motion_is_refused(frames: dict[str, object], reason: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         convert.motion_block_from_proto(motion_pb2.MotionFrames(**frames))  # type: ignore[arg-type]
     assert caught.value.reason == reason
+
+
+def test_the_last_frame_that_can_be_numbered_is_taken() -> None:
+    message = motion_pb2.MotionFrames(
+        start_frame=2**63 - 2, frame_count=2, values=[0.0] * MOTION_DIM * 2
+    )
+    assert convert.motion_block_from_proto(message).start_frame == 2**63 - 2
 
 
 @pytest.mark.parametrize("rate_hz", [1, 7999, 48_001, -16_000])

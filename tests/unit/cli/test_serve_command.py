@@ -7,7 +7,12 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +20,7 @@ from parlante.cli import serve
 from parlante.cli.supervisor import Process, Supervisor
 from parlante.errors import FailedPrecondition, InvalidInput, Unavailable
 from parlante.triton.installation import Installation
+from tests.fakes.wire import eventually
 
 # A process with nothing but a health service.
 SERVER = """
@@ -153,3 +159,130 @@ async def test_supervisor_gives_up_on_a_process_that_is_never_ready() -> None:
     async with Supervisor([deaf], ready_timeout_s=0.3) as supervisor:
         with pytest.raises(Unavailable, match="deaf was not ready within"):
             await supervisor.run(lambda: None)
+
+
+# --- nobody outlives it ------------------------------------------------------------------------
+
+# A process with a health service that ends at its N-th SIGTERM, and says when one came.
+STUBBORN = """
+import asyncio, pathlib, signal, sys
+from parlante.rpc.server import RpcServer, ServerConfig
+
+async def main(port, num_signals, said):
+    came = asyncio.Semaphore(0)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, came.release)
+    async with RpcServer([], ServerConfig(host="127.0.0.1", port=int(port))) as server:
+        server.set_serving()
+        for number in range(int(num_signals)):
+            await came.acquire()
+            pathlib.Path(f"{said}.{number + 1}").touch()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+SUPERVISOR = """
+import asyncio, sys
+from parlante.cli.supervisor import Process, Supervisor
+
+def process(item):
+    port, *arguments = item.split(" ")
+    return Process(
+        name=port, arguments=("-c", sys.argv[1], port, *arguments), host="127.0.0.1", port=int(port)
+    )
+
+async def main():
+    async with Supervisor([process(item) for item in sys.argv[2:]], stop_timeout_s=60) as all:
+        await all.run(lambda: print("ready", flush=True))
+
+asyncio.run(main())
+"""
+
+
+@dataclass(frozen=True)
+class Supervised:
+    """A supervisor in a process of its own, over two processes that `said` when signals came."""
+
+    process: asyncio.subprocess.Process
+    said: Path
+
+    async def until_said(self, what: str) -> None:
+        """Wait until one of the processes had a signal, e.g. ``"second.1"``."""
+        await eventually(lambda: (self.said / what).exists(), timeout_s=20)
+
+    async def all_gone(self) -> None:
+        """Wait until nobody is left: everybody holds the end of this pipe."""
+        assert self.process.stdout is not None
+        assert await asyncio.wait_for(self.process.stdout.read(), 20) == b""
+
+
+@asynccontextmanager
+async def supervised(folder: Path, *, num_signals: int) -> AsyncIterator[Supervised]:
+    """Run a supervisor whose processes end at their `num_signals`-th signal."""
+    items = [f"{free_port()} {num_signals} {folder / name}" for name in ("first", "second")]
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", SUPERVISOR, STUBBORN, *items), stdout=subprocess.PIPE
+    )
+    assert running.stdout is not None
+    try:
+        assert await asyncio.wait_for(running.stdout.readline(), 40) == b"ready\n"
+        yield Supervised(running, folder)
+    finally:
+        with suppress(ProcessLookupError):
+            running.kill()
+        await running.wait()
+
+
+async def test_supervisor_passes_a_second_signal_on(tmp_path: Path) -> None:
+    """It ended at once, and its processes went on for ever."""
+    async with supervised(tmp_path, num_signals=2) as one:
+        one.process.send_signal(signal.SIGINT)
+        await one.until_said("second.1")
+        assert not (tmp_path / "first.1").exists()  # the one in front drains first
+        one.process.send_signal(signal.SIGINT)
+        await one.all_gone()
+        assert await one.process.wait() == 0
+    assert (tmp_path / "first.2").exists()
+
+
+async def test_supervisor_kills_at_a_third_signal(tmp_path: Path) -> None:
+    async with supervised(tmp_path, num_signals=9) as one:
+        one.process.send_signal(signal.SIGINT)
+        await one.until_said("second.1")
+        one.process.send_signal(signal.SIGINT)
+        await one.until_said("second.2")
+        one.process.send_signal(signal.SIGINT)
+        await one.all_gone()
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+async def test_supervisor_stops_all_at_a_signal(tmp_path: Path, number: signal.Signals) -> None:
+    async with supervised(tmp_path, num_signals=1) as one:
+        one.process.send_signal(number)
+        await one.all_gone()
+        assert await one.process.wait() == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's doing")
+async def test_processes_end_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
+    async with supervised(tmp_path, num_signals=9) as one:
+        one.process.kill()
+        await one.all_gone()
+
+
+async def test_supervisor_kills_what_is_left_when_it_is_cancelled(tmp_path: Path) -> None:
+    port = free_port()
+    arguments = ("-c", STUBBORN, str(port), "9", str(tmp_path / "only"))
+    only = Process(name="only", arguments=arguments, host="127.0.0.1", port=port)
+    supervisor = Supervisor([only], stop_timeout_s=60)
+
+    async def supervise() -> None:
+        async with supervisor:
+            await supervisor.run(lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+    task = asyncio.create_task(supervise())
+    await eventually((tmp_path / "only.1").exists, timeout_s=40)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, 20)
+    with pytest.raises(ProcessLookupError):
+        os.kill(supervisor.pid_of("only"), 0)

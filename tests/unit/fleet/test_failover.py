@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.limits import SessionLimits
 from parlante.aio import closing
 from parlante.errors import FailedPrecondition, InternalError, InvalidInput, Unavailable
 from parlante.fleet.motion import FleetMotion
@@ -148,6 +149,20 @@ async def test_one_replica_alone_is_taken_again_when_it_is_back() -> None:
 
         blocks = await _move_once([replica], break_for_a_moment)
     _check_whole(blocks, await _undisturbed())
+
+
+async def test_a_stream_that_lost_the_last_replica_says_so() -> None:
+    async with serve_fleet(1, _stages) as replicas:
+        with pytest.raises(Unavailable) as failed:
+            await _move_once(replicas, lambda replica: replica.server.drain(grace_s=0.0))
+    assert failed.value.reason == "STAGE_UNAVAILABLE"
+
+
+def test_the_search_ends_before_motion_is_too_late() -> None:
+    """Sessions without a stage ended as MOTION_TOO_SLOW, which clients do not take elsewhere."""
+    notice_s, margin_s = 1.3, 0.5  # the first as measured, see parlante.fleet.pool
+    lag_s = SessionLimits().max_motion_lag_ms / 1000
+    assert notice_s + Patience().search_s + margin_s <= lag_s
 
 
 async def test_errors_that_would_come_again_end_the_stream() -> None:

@@ -150,6 +150,15 @@ async def test_nobody_there_is_unavailable_and_says_which_stage() -> None:
     assert (failed.value.reason, failed.value.metadata["stage"]) == ("STAGE_UNAVAILABLE", "motion")
 
 
+async def test_a_caller_that_asks_again_does_not_wait_for_anybody() -> None:
+    """Each request of a stream that had lost the last replica took a second."""
+    async with ReplicaPool("motion", ChangingDiscovery("127.0.0.1:1"), now_s=lambda: 0.0) as pool:
+        async with asyncio.timeout(5.0):  # whoever waits does so for ever, as time stands still
+            with pytest.raises(Unavailable) as failed:
+                await pool.acquire(patience_s=0.0)
+    assert failed.value.reason == "STAGE_UNAVAILABLE"
+
+
 # --- who is not heard of yet, and who does not answer ------------------------------------------
 
 

@@ -39,7 +39,7 @@ from parlante.v1 import (
 from tests.fakes.encoder import portrait_bytes
 from tests.fakes.motion import LONG_DELAY_MS
 from tests.fakes.stages import FakeStages
-from tests.fakes.wire import eventually, forever
+from tests.fakes.wire import eventually, forever, let_writes_fail
 
 
 def _chunk(start_sample: int = 0) -> AudioChunk:
@@ -120,6 +120,16 @@ async def test_cancelled_unary_call_frees_the_stage(stages: FakeStages) -> None:
     with pytest.raises(asyncio.CancelledError):
         await call
     await eventually(lambda: stages.num_held == 0)
+
+
+async def test_a_refusal_in_the_middle_of_an_upload_is_told_as_it_is(
+    stages: FakeStages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of five came as INTERNAL: grpc.aio put the write that failed over the refusal."""
+    let_writes_fail(monkeypatch)
+    with pytest.raises(errors.InvalidInput) as caught:
+        await stages.remote_encoder.create(portrait_bytes(), name="BAD NAME")
+    assert caught.value.reason == "BAD_NAME"
 
 
 async def test_slow_unary_call_ends_at_its_deadline(stages: FakeStages) -> None:

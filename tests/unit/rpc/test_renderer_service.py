@@ -105,6 +105,16 @@ async def test_frames_must_not_go_back_in_time(stages: FakeStages, key: str) -> 
     assert error.reason == "FRAME_ORDER"
 
 
+async def test_frames_beyond_the_last_number_are_refused(stages: FakeStages, key: str) -> None:
+    """The second frame's index did not fit its field: INTERNAL, with a traceback."""
+    block = motion_pb2.MotionFrames(
+        start_frame=2**63 - 1, frame_count=2, values=[0.0] * MOTION_DIM * 2
+    )
+    _, error = await exchange(stages.channel, METHOD, [_config(key), Request(block=block)])
+    assert isinstance(error, errors.InvalidInput)
+    assert error.reason == "FRAME_ORDER"
+
+
 async def test_unknown_avatar_is_not_found(stages: FakeStages) -> None:
     _, error = await exchange(stages.channel, METHOD, [_config(UNKNOWN_KEY), _block()])
     assert isinstance(error, errors.NotFound)
