@@ -1,4 +1,4 @@
-"""Run the services of Parlante until SIGTERM or SIGINT.
+"""Run the services of Parlante until SIGTERM, SIGINT or SIGHUP.
 
   --stage all      everything in one process (--wiring embedded), or one process per stage on free
                    local ports with the gateway in front (--wiring grpc)
