@@ -21,7 +21,7 @@ from parlante.models.face_coefficients import canonicalize
 from parlante.models.face_tracker import FaceLandmarks, FaceTracker
 from parlante.models.portrait_gate import find_faces
 from parlante.training.videos.following import Flaw, Track, follow
-from parlante.types import FaceChoice, Float32Array, Uint8Array
+from parlante.types import FRAME_RATE_HZ, FaceChoice, Float32Array, Uint8Array
 
 if TYPE_CHECKING:  # brings torch along, which driving by landmarks alone does not need
     from parlante.models.face_reader import Reading
@@ -148,9 +148,17 @@ def _sides(mesh: FaceLandmarks | None) -> Float64Array:
     return np.array([x[fm.CHIN], lips], np.float64) - float(x[_NOSE_BASE])
 
 
+def _seconds(times_s: Float64Array) -> float:
+    """How long pictures last: the last one is shown as long as the others."""
+    if not len(times_s):
+        return 0.0
+    step_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else 1.0 / FRAME_RATE_HZ
+    return float(times_s[-1]) + step_s
+
+
 def _check(path: Path, observation: Observation, counts: list[int]) -> None:
     track = observation.track
-    seconds = float(track.times_s[-1]) if len(track.times_s) else 0.0
+    seconds = _seconds(track.times_s)
     if seconds < MIN_SECONDS:
         raise _refuse(
             "VIDEO_TOO_SHORT",

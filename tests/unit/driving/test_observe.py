@@ -98,6 +98,17 @@ def test_too_short_too_long_and_too_small_are_told(made_face, write_video, tmp_p
     assert reason_of(lambda: observe(FakeFaces(made_face), path)) == "VIDEO_TOO_LONG"
 
 
+@pytest.mark.parametrize(("count", "told"), [(1, "0.04 s"), (2, "0.08 s"), (12, "0.48 s")])
+def test_a_short_video_lasts_as_long_as_its_last_picture(
+    made_face, write_video, tmp_path, count, told
+):
+    path = write_video(tmp_path / "v.mp4", [WHITE] * count)
+    with pytest.raises(InvalidInput, match=f"lasts {told}"):
+        observe(FakeFaces(made_face), path)
+    enough = write_video(tmp_path / "e.mp4", [WHITE] * 13)
+    assert len(observe(FakeFaces(made_face), enough).sides) == 13
+
+
 def test_what_is_no_video_is_told(made_face, tmp_path):
     path = tmp_path / "v.mp4"
     path.write_bytes(b"not a video" * 100)
