@@ -48,6 +48,8 @@ MAX_EYE_DISAGREEMENT: Final = 0.3  # of the detector's box; faces 0.0 to 0.2, co
 # Smaller faces than this share of the largest are bystanders or pictures on the wall.
 MIN_RELATIVE_SIZE: Final = 0.4
 MIN_FACE_PX: Final = 64
+# Squeezed or blurred, smaller faces than this look like animals; one who asks why is told the size.
+MIN_SURE_FACE_PX: Final = 96
 MAX_YAW_RAD: Final = math.radians(40.0)
 # Heads are held, and pictures hung, aslant by up to 45 degrees; beyond this they lie on their side.
 MAX_ROLL_RAD: Final = math.radians(60.0)
@@ -139,8 +141,8 @@ def check_seen(tracker: FaceTracker, rgb: Uint8Array, face: FaceLandmarks) -> No
         face: Of `select_face`.
 
     Raises:
-        PortraitRejected: With reason ``NOT_HUMAN``, ``BLURRY``, ``EYES_HIDDEN``,
-            ``MOUTH_HIDDEN`` or ``FACE_NOT_UPRIGHT``.
+        PortraitRejected: With reason ``NOT_HUMAN``, ``FACE_TOO_SMALL`` (too small to be sure that
+            it is human), ``BLURRY``, ``EYES_HIDDEN``, ``MOUTH_HIDDEN`` or ``FACE_NOT_UPRIGHT``.
     """
     yaw = measure_face(face.points).yaw_rad
     mouth, right_eye, left_eye = measure_stability(tracker, rgb, face)
@@ -260,7 +262,8 @@ def _explain_nothing(detections: list[FaceDetection], rgb: Uint8Array) -> Portra
         if measure_sharpness(rgb, detection.box_px) < MAX_BLURRED_SHARPNESS:
             return _blurry()
         # The detector knows faces from the side, the mesh does not.
-        return _profile() if detection.score >= CERTAIN_SCORE else _not_human()
+        certain = detection.score >= CERTAIN_SCORE
+        return _profile() if certain else _not_human(detection.size_px)
     return _reject(
         "NO_FACE",
         "the picture must show a person's face; none was found; use a portrait in which the face "
@@ -268,11 +271,19 @@ def _explain_nothing(detections: list[FaceDetection], rgb: Uint8Array) -> Portra
     )
 
 
-def _not_human() -> PortraitRejected:
+def _not_human(size_px: float) -> PortraitRejected:
+    """Refuse a face of that size for what it looks like, or for being too small to tell."""
+    if size_px < MIN_SURE_FACE_PX:
+        return _too_small(
+            size_px,
+            MIN_SURE_FACE_PX,
+            f"the face is {round(size_px)} px high, too small to be sure that it is a person's; "
+            f"use a larger or closer picture ({MIN_SURE_FACE_PX} px) that is not squeezed",
+        )
     return _reject(
         "NOT_HUMAN",
-        "the picture must show a human face; what was found looks like an animal or a mask; use "
-        "a portrait of a person",
+        "the picture must show a human face; what was found looks like an animal, a mask or a "
+        "squeezed picture; use a portrait of a person in its own proportions",
     )
 
 
@@ -281,6 +292,12 @@ def _not_upright(lies: str, **metadata: str) -> PortraitRejected:
         _NOT_UPRIGHT,
         f"the face must be upright; it lies {lies}; turn the picture",
         **metadata,
+    )
+
+
+def _too_small(size_px: float, least_px: int, message: str) -> PortraitRejected:
+    return _reject(
+        "FACE_TOO_SMALL", message, face_px=str(round(size_px)), min_face_px=str(least_px)
     )
 
 
@@ -322,12 +339,11 @@ def _select(faces: list[FaceLandmarks], selection: FaceSelection) -> FaceLandmar
 def _check_size(face: FaceLandmarks) -> None:
     size = round(face.size_px)
     if size < MIN_FACE_PX:
-        raise _reject(
-            "FACE_TOO_SMALL",
+        raise _too_small(
+            size,
+            MIN_FACE_PX,
             f"the face must be at least {MIN_FACE_PX} px high; got {size} px; use a larger or "
             "closer picture",
-            face_px=str(size),
-            min_face_px=str(MIN_FACE_PX),
         )
 
 
@@ -356,7 +372,7 @@ def _check_human(face: FaceLandmarks, mouth: float, steadier_eye: float) -> None
     deviation = float(np.linalg.norm(encode_identity(canonical)))
     nothing_fits = mouth > 2 * MAX_MOUTH_SPREAD and steadier_eye > 2 * MAX_EYE_SPREAD
     if nothing_fits or deviation > MAX_SHAPE_DEVIATION:
-        raise _not_human()
+        raise _not_human(face.size_px)
 
 
 def _check_sharp(sharpness: float, least: float) -> None:

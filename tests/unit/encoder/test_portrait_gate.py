@@ -123,6 +123,17 @@ def test_small_face_is_refused_with_its_size(tracker: FaceTracker, portrait: Uin
     assert 30 < int(error.metadata["face_px"]) < 64
 
 
+def test_squeezed_face_near_the_least_size_is_too_small(
+    tracker: FaceTracker, portrait: Uint8Array
+) -> None:
+    reasons = {84: "FACE_TOO_SMALL", 200: "NOT_HUMAN"}
+    for face_px, reason in reasons.items():
+        zoom = face_px / tracker.landmarks(portrait, tracker.detect(portrait)[0]).size_px
+        small = cv2.resize(portrait, None, fx=0.5 * zoom, fy=zoom, interpolation=cv2.INTER_AREA)
+        error = refusal(tracker, small)
+        assert (error.reason, "squeezed" in error.message) == (reason, True)
+
+
 def turn(rgb: Uint8Array, degrees: float) -> Uint8Array:
     height, width = rgb.shape[:2]
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
