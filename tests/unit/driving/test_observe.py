@@ -11,6 +11,7 @@ from parlante.driving.timeline import to_frames
 from parlante.errors import InvalidInput
 from parlante.models.face_detection import FaceDetection
 from parlante.models.face_tracker import FaceLandmarks
+from parlante.training.videos.measures import MEASURE_INDEX
 from parlante.types import MOTION_DIM, FaceChoice
 
 WHITE, BLACK = 200, 0
@@ -52,6 +53,31 @@ class FakeFaces:
         ]
 
 
+class UnequalFaces(FakeFaces):
+    """Two faces: the first is the larger, but the detector's box of the second is."""
+
+    def __init__(self, made_face):
+        super().__init__(made_face, num_faces=2)
+
+    def _at(self, index):
+        points = super()._at(index)
+        centre = points[:468].mean(axis=0)
+        return (points - centre) * np.float32(0.9 if index else 1.0) + centre
+
+    def landmarks(self, rgb, face):
+        xs = face.points[:468, 0] if isinstance(face, FaceLandmarks) else face.box_px[::2]
+        return FaceLandmarks(points=self._at(int(xs.mean() > 148)), presence=1.0)
+
+    def detect(self, rgb, *, min_score=0.5):
+        faces = []
+        for index, share in enumerate((0.9, 1.1)):
+            box = self._box(index).reshape(2, 2)
+            box = (box - box.mean(axis=0)) * np.float32(share) + box.mean(axis=0)
+            keypoints = self._at(index)[[33, 263, 1, 13, 127, 356], :2]
+            faces.append(FaceDetection(box_px=box.ravel(), keypoints_px=keypoints, score=0.95))
+        return faces
+
+
 def reason_of(call):
     with pytest.raises(InvalidInput) as caught:
         call()
@@ -86,6 +112,12 @@ def test_several_faces_are_told_and_the_largest_may_be_taken(made_face, write_vi
     faces = FakeFaces(made_face, num_faces=2)
     assert reason_of(lambda: observe(faces, path)) == "SEVERAL_FACES"
     assert len(observe(faces, path, choice=FaceChoice.LARGEST).sides) == 40
+
+
+def test_the_largest_face_is_the_one_that_a_portrait_would_show(made_face, write_video, tmp_path):
+    path = write_video(tmp_path / "v.mp4", [WHITE] * 40)
+    track = observe(UnequalFaces(made_face), path, choice=FaceChoice.LARGEST).track
+    np.testing.assert_allclose(track.values[:, MEASURE_INDEX["x_px"]], 48.0, atol=20.0)
 
 
 def test_too_short_too_long_and_too_small_are_told(made_face, write_video, tmp_path, monkeypatch):
