@@ -5,7 +5,7 @@ Axis letters: N pictures, K measures.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from parlante.driving.readings import READ, as_row, take_over
 from parlante.errors import InvalidInput, PortraitRejected
-from parlante.media.video_file import Picture, read_pictures, told_seconds
+from parlante.media.video_file import Picture, read_pictures, sample_pictures, told_seconds
 from parlante.models import face_mesh as fm
 from parlante.models.face_coefficients import canonicalize
 from parlante.models.face_detection import FaceDetection
@@ -35,6 +35,9 @@ MIN_SECONDS: Final = 0.5
 MAX_SECONDS: Final = 600.0
 COUNT_EVERY: Final = 25  # pictures after which all faces are counted
 MAX_CROWDED_SHARE: Final = 0.3  # of the counts; a passer-by for a moment is no second driver
+# Pictures over the whole video that are looked at first: when all show several faces, far more than
+# the share above will, and nobody needs to wait for the end to be told.
+NUM_SAMPLES: Final = 6
 MIN_SEEN_SHARE: Final = 0.5
 _NOSE_BASE: Final = 2
 
@@ -118,6 +121,7 @@ def observe(
     *,
     choice: FaceChoice = FaceChoice.ONLY,
     reader: Reads | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Observation:
     """Follow the face of a video.
 
@@ -126,17 +130,22 @@ def observe(
         path: Any video that FFmpeg reads, at any frame rate, `MIN_SECONDS` to `MAX_SECONDS` long.
         choice: ONLY refuses a video with several faces, LARGEST follows the largest.
         reader: The trained encoders, which see some of it better; None does without.
+        stopped: Asked before every picture; true ends the video there.
 
     Raises:
         InvalidInput: VIDEO_UNREADABLE, NO_PICTURES, VIDEO_TOO_SHORT, VIDEO_TOO_LONG, NO_FACE,
             SEVERAL_FACES or FACE_TOO_SMALL.
     """
     _check_length(path, told_seconds(path) or 0.0)
+    if choice is FaceChoice.ONLY:
+        _check_samples(tracker, path)
     counts: list[int] = []
     watcher = Watcher(reader)
 
     def pictures() -> Iterator[Picture]:
         for index, picture in enumerate(read_pictures(path, max_seconds=MAX_SECONDS + 1.0)):
+            if stopped():
+                return
             _check_length(path, picture.time_s)
             if choice is FaceChoice.ONLY and index % COUNT_EVERY == 0:
                 counts.append(_count_faces(tracker, picture))
@@ -154,6 +163,17 @@ def _check_length(path: Path, seconds: float) -> None:
             "VIDEO_TOO_LONG",
             f"{path.name} may last {MAX_SECONDS / 60:g} minutes; got {seconds / 60:.1f}; cut it",
         )
+
+
+def _check_samples(tracker: FaceTracker, path: Path) -> None:
+    """Refuse a video that is crowded all along; done at the first picture that is not."""
+    counts = []
+    for picture in sample_pictures(path, NUM_SAMPLES):
+        counts.append(_count_faces(tracker, picture))
+        if counts[-1] <= 1:
+            return
+    if len(counts) == NUM_SAMPLES:
+        raise _crowded(path, max(counts))
 
 
 def _count_faces(tracker: FaceTracker, picture: Picture) -> int:
@@ -190,11 +210,7 @@ def _check(path: Path, observation: Observation, counts: list[int]) -> None:
         )
     crowded = sum(count > 1 for count in counts)
     if crowded > MAX_CROWDED_SHARE * max(len(counts), 1):
-        raise _refuse(
-            "SEVERAL_FACES",
-            f"{path.name} must show one face; it shows up to {max(counts)}; crop it, or follow "
-            "the largest with --video-face largest",
-        )
+        raise _crowded(path, max(counts))
     seen = (track.flaws != Flaw.NO_FACE) & (track.flaws != Flaw.DOUBTFUL)
     if seen.mean() < MIN_SEEN_SHARE:
         raise _refuse(
@@ -209,6 +225,14 @@ def _check(path: Path, observation: Observation, counts: list[int]) -> None:
             f"the face of {path.name} is too small to see its lips; its eyes must be at least "
             "30 px apart in a picture of 1280 px; crop the video to the head",
         )
+
+
+def _crowded(path: Path, num_faces: int) -> InvalidInput:
+    return _refuse(
+        "SEVERAL_FACES",
+        f"{path.name} must show one face; it shows up to {num_faces}; crop it, or follow "
+        "the largest with --video-face largest",
+    )
 
 
 def _refuse(reason: str, message: str) -> InvalidInput:

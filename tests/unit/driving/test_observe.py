@@ -114,6 +114,42 @@ def test_several_faces_are_told_and_the_largest_may_be_taken(made_face, write_vi
     assert len(observe(faces, path, choice=FaceChoice.LARGEST).sides) == 40
 
 
+class CountingFaces(FakeFaces):
+    """Notes what is asked of it."""
+
+    calls = 0
+
+    def landmarks(self, rgb, face):
+        self.calls += 1
+        return super().landmarks(rgb, face)
+
+
+def test_a_video_that_is_crowded_all_along_is_refused_before_it_is_followed(
+    made_face, write_video, tmp_path
+):
+    path = write_video(tmp_path / "v.mp4", [WHITE] * 250)
+    faces = CountingFaces(made_face, num_faces=2)
+    assert reason_of(lambda: observe(faces, path)) == "SEVERAL_FACES"
+    assert faces.calls < 25
+
+
+def test_a_passer_by_in_the_samples_is_no_second_driver(
+    made_face, write_video, tmp_path, monkeypatch
+):
+    path = write_video(tmp_path / "v.mp4", [WHITE] * 100)
+    samples, as_it_is_followed = [2, 2, 2, 2, 2, 1], [1, 2, 1, 1]
+    counts = iter([*samples, *as_it_is_followed])
+    monkeypatch.setattr(module, "_count_faces", lambda *_: next(counts))
+    assert len(observe(FakeFaces(made_face), path).sides) == 100
+
+
+def test_following_ends_when_it_is_stopped(made_face, write_video, tmp_path):
+    path = write_video(tmp_path / "v.mp4", [WHITE] * 100)
+    asked = iter([False] * 20 + [True])
+    observation = observe(FakeFaces(made_face), path, stopped=lambda: next(asked))
+    assert len(observation.sides) == 20
+
+
 def test_the_largest_face_is_the_one_that_a_portrait_would_show(made_face, write_video, tmp_path):
     path = write_video(tmp_path / "v.mp4", [WHITE] * 40)
     track = observe(UnequalFaces(made_face), path, choice=FaceChoice.LARGEST).track
