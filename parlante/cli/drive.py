@@ -9,7 +9,8 @@ With several --portrait, an --output that is a folder gets one video each, a fil
 
 With --json the last line is JSON:
   outputs, frames, seconds   what was made
-  fps                        frames per second made, all portraits together
+  fps                        frames per second made, all portraits together, without what goes
+                             before: encoding the portraits, following the video
   followed                   share of the video's frames in which the face was seen
 """
 
@@ -19,9 +20,10 @@ import argparse
 import asyncio
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -37,7 +39,7 @@ from parlante.cli.options import (
     look_of,
 )
 from parlante.cli.progress import progress
-from parlante.cli.rendering import RenderJob, render_each, render_grid
+from parlante.cli.rendering import RenderJob, make_avatars, render_each, render_grid
 from parlante.client import ParlanteClient
 from parlante.driving.motion_clip import MotionClip, check_motion_path, load_clip, save_clip
 from parlante.driving.retarget import MotionPart, retarget, select
@@ -141,30 +143,17 @@ def run(args: argparse.Namespace) -> int:
     outputs = _plan_outputs(args, look)
     if args.save_motion is not None:
         check_motion_path(args.save_motion)
-    part = MotionPart(args.only) if args.only else MotionPart.ALL
     shown = not args.json and sys.stderr.isatty()
-    performance = _performance(args, shown=shown)
-    if args.save_motion is not None:
-        save_clip(args.save_motion, performance.clip)
-    clip = select(performance.clip, part=part, intensity=args.intensity)
-    job = RenderJob(
-        portraits=tuple(args.portrait),
-        outputs=outputs,
-        motion=clip.values,
-        recording=performance.recording,
-        face=face_of(args.face, look.framing),
-        look=look,
-    )
-    start_s = time.perf_counter()
     if outputs:
-        with progress(clip.num_frames * len(args.portrait), "frame", shown=shown) as advance:
-            asyncio.run(_render(job, args.server, advance))
-    elapsed_s = time.perf_counter() - start_s
+        performance, elapsed_s = asyncio.run(_film(args, look, outputs, shown=shown))
+    else:
+        performance, elapsed_s = _performance(args, shown=shown), 0.0
+    num_frames = performance.clip.num_frames
     report = DriveReport(
         outputs=[str(path) for path in outputs],
-        frames=clip.num_frames,
-        seconds=clip.num_frames / FRAME_RATE_HZ,
-        fps=round(clip.num_frames * len(args.portrait) / elapsed_s, 2) if outputs else 0.0,
+        frames=num_frames,
+        seconds=num_frames / FRAME_RATE_HZ,
+        fps=round(num_frames * len(args.portrait) / elapsed_s, 2) if outputs else 0.0,
         followed=round(performance.followed, 3),
     )
     _tell(report, args)
@@ -234,9 +223,21 @@ def _plan_outputs(args: argparse.Namespace, look: Look) -> tuple[Path, ...]:
     return outputs
 
 
-def _performance(args: argparse.Namespace, *, shown: bool) -> Performance:
+def _performance(
+    args: argparse.Namespace, *, shown: bool, stopped: Callable[[], bool] = lambda: False
+) -> Performance:
+    """The motion that the options ask for; keeps it whole if they ask for that too."""
     if args.motion is not None:
-        return Performance(clip=load_clip(args.motion), recording=None, followed=1.0)
+        found = Performance(clip=load_clip(args.motion), recording=None, followed=1.0)
+    else:
+        found = _followed(args, shown=shown, stopped=stopped)
+    if args.save_motion is not None:
+        save_clip(args.save_motion, found.clip)
+    part = MotionPart(args.only) if args.only else MotionPart.ALL
+    return replace(found, clip=select(found.clip, part=part, intensity=args.intensity))
+
+
+def _followed(args: argparse.Namespace, *, shown: bool, stopped: Callable[[], bool]) -> Performance:
     # Imported here: rendering a motion file needs no tracker.
     from parlante.driving.observe import observe
     from parlante.driving.timeline import to_frames
@@ -249,6 +250,7 @@ def _performance(args: argparse.Namespace, *, shown: bool) -> Performance:
         args.video,
         choice=FaceChoice(args.video_face),
         reader=_reader_of(args.encoders),
+        stopped=stopped,
     )
     frames = to_frames(observation)
     return Performance(
@@ -280,10 +282,42 @@ def _sound(path: Path, num_frames: int) -> Recording | None:
     return Recording(samples=samples, sample_rate_hz=SOUND_RATE_HZ)
 
 
-async def _render(job: RenderJob, server: str | None, advance: Callable[[], object]) -> None:
-    async with gateway_target(server) as target, ParlanteClient(target) as client:
+# --- what goes out -----------------------------------------------------------------------------
+
+
+async def _film(
+    args: argparse.Namespace, look: Look, outputs: tuple[Path, ...], *, shown: bool
+) -> tuple[Performance, float]:
+    """Make the videos; gives what they show, and how many seconds rendering them took."""
+    face = face_of(args.face, look.framing)
+    # A file is read, and refused, before anything is started; to follow a video takes as long as
+    # that lasts, so that portraits which will not do are refused before it.
+    performance = None if args.motion is None else _performance(args, shown=shown)
+    async with gateway_target(args.server) as target, ParlanteClient(target) as client:
         await client.wait_ready(CONNECT_TIMEOUT_S)
-        if len(job.outputs) == 1 and len(job.portraits) > 1:
-            await render_grid(client, job, advance)
-        else:
-            await render_each(client, job, advance)
+        avatars = await make_avatars(client, args.portrait, face)
+        if performance is None:
+            performance = await _performance_beside(args, shown=shown)
+        job = RenderJob(
+            avatars=avatars,
+            outputs=outputs,
+            motion=performance.clip.values,
+            recording=performance.recording,
+            look=look,
+        )
+        start_s = time.perf_counter()
+        with progress(len(job.motion) * len(avatars), "frame", shown=shown) as advance:
+            if len(outputs) == 1 and len(avatars) > 1:
+                await render_grid(client, job, advance)
+            else:
+                await render_each(client, job, advance)
+    return performance, time.perf_counter() - start_s
+
+
+async def _performance_beside(args: argparse.Namespace, *, shown: bool) -> Performance:
+    """Follow the video while the connection lives; Ctrl-C ends it at the next picture."""
+    stop = threading.Event()
+    try:
+        return await asyncio.to_thread(_performance, args, shown=shown, stopped=stop.is_set)
+    finally:
+        stop.set()

@@ -108,10 +108,10 @@ def add_look_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--background",
         default=BackgroundKind.KEPT.value,
-        metavar="kept|blurred|transparent|#RRGGBB|FILE",
+        metavar="kept|blurred|transparent|#RRGGBB|NAME|FILE",
         help="what is behind the person: the portrait's own, it out of focus, nothing, a colour "
-        "or a picture (default: kept); transparent needs an output that ends in .mov, .webm or "
-        "frame_%%05d.png",
+        "(#RRGGBB, #RGB or a CSS name such as white) or a picture (default: kept); transparent "
+        "needs an output that ends in .mov, .webm or frame_%%05d.png",
     )
 
 
@@ -173,15 +173,14 @@ def _read_background(text: str) -> Background:
     for kind in kinds:
         if text == kind.value:
             return Background(kind=kind)
-    colour = re.fullmatch(r"#([0-9a-fA-F]{6})", text)
-    if colour:
-        rgb = bytes.fromhex(colour.group(1))
-        return Background(kind=BackgroundKind.COLOUR, colour_rgb=(rgb[0], rgb[1], rgb[2]))
     path = Path(text)
+    colour = _read_colour(text, named=not path.is_file())
+    if colour is not None:
+        return Background(kind=BackgroundKind.COLOUR, colour_rgb=colour)
     if not path.is_file():
         raise InvalidInput(
-            "--background takes kept, blurred, transparent, a colour such as #20a040 or a picture "
-            f"file; got {text[:80]!r}",
+            "--background takes kept, blurred, transparent, a colour such as #20a040, #fff or "
+            f"white, or a picture file; got {text[:80]!r}",
             reason="BAD_OPTION",
             field="background",
         )
@@ -192,6 +191,24 @@ def _read_background(text: str) -> Background:
 
         picture = shrink_image(picture, max(FRAME_SIZES_PX))
     return Background(kind=BackgroundKind.PICTURE, picture=picture)
+
+
+def _read_colour(text: str, *, named: bool) -> tuple[int, int, int] | None:
+    """Read #RRGGBB, #RGB or, if `named`, what CSS calls a colour; None when it is no colour."""
+    if re.fullmatch(r"#([0-9a-fA-F]{3}){1,2}", text):
+        digits = text[1:] if len(text) == 7 else "".join(2 * digit for digit in text[1:])
+        rgb = bytes.fromhex(digits)
+        return rgb[0], rgb[1], rgb[2]
+    if not named:
+        return None
+    # Imported here: most commands need no names.
+    from PIL import ImageColor
+
+    try:
+        colour = ImageColor.getrgb(text)
+    except ValueError:
+        return None
+    return colour if len(colour) == 3 else None  # see-through colours are none of ours
 
 
 def add_face_net_option(parser: argparse.ArgumentParser) -> None:

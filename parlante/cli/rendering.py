@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +13,12 @@ import numpy as np
 from parlante.aio import closing
 from parlante.cli.options import Look
 from parlante.client import ParlanteClient
-from parlante.errors import InternalError
+from parlante.errors import InternalError, PortraitRejected
 from parlante.media.audio_file import Recording
 from parlante.media.grid import Grid
 from parlante.media.video_writer import frame_encoding_for, open_pixel_writer, open_writer
 from parlante.types import (
+    AvatarInfo,
     FaceSelection,
     Float32Array,
     FrameEncoding,
@@ -26,7 +27,7 @@ from parlante.types import (
     usual_bitrate_kbps,
 )
 
-__all__ = ["RenderJob", "render_each", "render_grid"]
+__all__ = ["RenderJob", "make_avatars", "render_each", "render_grid"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,32 +35,52 @@ class RenderJob:
     """What to make.
 
     Attributes:
-        portraits: Picture files.
+        avatars: Whose faces move.
         outputs: One path for each of them, or a single one for a grid.
         motion: float32 [T, 60].
         recording: Its sound, or None.
-        face: Which face of the pictures, and how much of them.
         look: What frames look like beside motion.
     """
 
-    portraits: tuple[Path, ...]
+    avatars: tuple[AvatarInfo, ...]
     outputs: tuple[Path, ...]
     motion: Float32Array
     recording: Recording | None
-    face: FaceSelection
     look: Look = field(default_factory=Look)
+
+
+async def make_avatars(
+    client: ParlanteClient, portraits: Sequence[Path], face: FaceSelection
+) -> tuple[AvatarInfo, ...]:
+    """Make an avatar of every portrait.
+
+    Args:
+        client: Makes them.
+        portraits: Picture files.
+        face: Which face of the pictures, and how much of them.
+
+    Raises:
+        PortraitRejected: A picture is no usable portrait; the message begins with its name.
+    """
+    avatars = []
+    for path in portraits:
+        try:
+            avatars.append(await client.create_avatar(path, face=face))
+        except PortraitRejected as error:
+            raise PortraitRejected(
+                f"{path.name}: {error.message}",
+                reason=error.reason,
+                field=error.field,
+                metadata=error.metadata,
+            ) from error
+    return tuple(avatars)
 
 
 async def render_each(
     client: ParlanteClient, job: RenderJob, advance: Callable[[], object]
 ) -> None:
-    """Write a video for every portrait.
-
-    Raises:
-        PortraitRejected: A picture is no usable portrait; the videos before it are kept.
-    """
-    for portrait, output in zip(job.portraits, job.outputs, strict=True):
-        avatar = await client.create_avatar(portrait, face=job.face)
+    """Write a video of every avatar."""
+    for avatar, output in zip(job.avatars, job.outputs, strict=True):
         config = job.look.config(avatar, frame_encoding_for(output))
         num_frames = 0
         async with AsyncExitStack() as stack:
@@ -84,16 +105,14 @@ async def render_each(
 async def render_grid(
     client: ParlanteClient, job: RenderJob, advance: Callable[[], object]
 ) -> None:
-    """Write one video of all portraits side by side.
+    """Write one video of all avatars side by side.
 
     Raises:
-        PortraitRejected: A picture is no usable portrait; no video is written.
-        InvalidInput: There are too many portraits for a grid.
+        InvalidInput: There are too many for a grid.
     """
-    avatars = [await client.create_avatar(path, face=job.face) for path in job.portraits]
     async with AsyncExitStack() as stack:
         streams = []
-        for avatar in avatars:
+        for avatar in job.avatars:
             frames = client.render(job.look.config(avatar, FrameEncoding.RGBA32), job.motion)
             streams.append(await stack.enter_async_context(closing(frames)))
         row = [await anext(stream) for stream in streams]

@@ -5,7 +5,7 @@ Axis letters: N pictures, K measures.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
@@ -15,13 +15,14 @@ import numpy.typing as npt
 
 from parlante.driving.readings import READ, as_row, take_over
 from parlante.errors import InvalidInput, PortraitRejected
-from parlante.media.video_file import Picture, read_pictures, told_seconds
+from parlante.media.video_file import Picture, read_pictures, sample_pictures, told_seconds
 from parlante.models import face_mesh as fm
 from parlante.models.face_coefficients import canonicalize
-from parlante.models.face_tracker import FaceLandmarks, FaceTracker
+from parlante.models.face_detection import FaceDetection
+from parlante.models.face_tracker import MIN_SCORE, FaceLandmarks, FaceTracker, fit_largest
 from parlante.models.portrait_gate import find_faces
 from parlante.training.videos.following import Flaw, Track, follow
-from parlante.types import FaceChoice, Float32Array, Uint8Array
+from parlante.types import FRAME_RATE_HZ, FaceChoice, Float32Array, Uint8Array
 
 if TYPE_CHECKING:  # brings torch along, which driving by landmarks alone does not need
     from parlante.models.face_reader import Reading
@@ -34,6 +35,9 @@ MIN_SECONDS: Final = 0.5
 MAX_SECONDS: Final = 600.0
 COUNT_EVERY: Final = 25  # pictures after which all faces are counted
 MAX_CROWDED_SHARE: Final = 0.3  # of the counts; a passer-by for a moment is no second driver
+# Pictures over the whole video that are looked at first: when all show several faces, far more than
+# the share above will, and nobody needs to wait for the end to be told.
+NUM_SAMPLES: Final = 6
 MIN_SEEN_SHARE: Final = 0.5
 _NOSE_BASE: Final = 2
 
@@ -58,6 +62,28 @@ class Reads(Protocol):
     def read(self, rgb: Uint8Array, points: Float32Array) -> Reading:
         """Read one face."""
         ...
+
+
+class _LargestFirst:
+    """A tracker that begins at the face which a portrait's `LARGEST` means too.
+
+    `follow` begins at the largest box, which may be the second largest face.
+    """
+
+    def __init__(self, tracker: FaceTracker) -> None:
+        self._tracker = tracker
+        self._found: list[FaceDetection] = []
+
+    def detect(self, rgb: Uint8Array, *, min_score: float = MIN_SCORE) -> list[FaceDetection]:
+        """Find all faces, best first."""
+        self._found = self._tracker.detect(rgb, min_score=min_score)
+        return self._found
+
+    def landmarks(self, rgb: Uint8Array, face: FaceDetection | FaceLandmarks) -> FaceLandmarks:
+        """Fit the mesh: after landmarks as ever, after a detection of the picture's largest."""
+        if isinstance(face, FaceLandmarks):
+            return self._tracker.landmarks(rgb, face)
+        return fit_largest(self._tracker, rgb, self._found) or self._tracker.landmarks(rgb, face)
 
 
 class Watcher:
@@ -95,6 +121,7 @@ def observe(
     *,
     choice: FaceChoice = FaceChoice.ONLY,
     reader: Reads | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Observation:
     """Follow the face of a video.
 
@@ -103,23 +130,29 @@ def observe(
         path: Any video that FFmpeg reads, at any frame rate, `MIN_SECONDS` to `MAX_SECONDS` long.
         choice: ONLY refuses a video with several faces, LARGEST follows the largest.
         reader: The trained encoders, which see some of it better; None does without.
+        stopped: Asked before every picture; true ends the video there.
 
     Raises:
         InvalidInput: VIDEO_UNREADABLE, NO_PICTURES, VIDEO_TOO_SHORT, VIDEO_TOO_LONG, NO_FACE,
             SEVERAL_FACES or FACE_TOO_SMALL.
     """
     _check_length(path, told_seconds(path) or 0.0)
+    if choice is FaceChoice.ONLY:
+        _check_samples(tracker, path)
     counts: list[int] = []
     watcher = Watcher(reader)
 
     def pictures() -> Iterator[Picture]:
         for index, picture in enumerate(read_pictures(path, max_seconds=MAX_SECONDS + 1.0)):
+            if stopped():
+                return
             _check_length(path, picture.time_s)
             if choice is FaceChoice.ONLY and index % COUNT_EVERY == 0:
                 counts.append(_count_faces(tracker, picture))
             yield picture
 
-    observation = watcher.observation(follow(tracker, pictures(), seen=watcher.see))
+    track = follow(_LargestFirst(tracker), pictures(), seen=watcher.see)
+    observation = watcher.observation(track)
     _check(path, observation, counts)
     return observation
 
@@ -130,6 +163,17 @@ def _check_length(path: Path, seconds: float) -> None:
             "VIDEO_TOO_LONG",
             f"{path.name} may last {MAX_SECONDS / 60:g} minutes; got {seconds / 60:.1f}; cut it",
         )
+
+
+def _check_samples(tracker: FaceTracker, path: Path) -> None:
+    """Refuse a video that is crowded all along; done at the first picture that is not."""
+    counts = []
+    for picture in sample_pictures(path, NUM_SAMPLES):
+        counts.append(_count_faces(tracker, picture))
+        if counts[-1] <= 1:
+            return
+    if len(counts) == NUM_SAMPLES:
+        raise _crowded(path, max(counts))
 
 
 def _count_faces(tracker: FaceTracker, picture: Picture) -> int:
@@ -148,9 +192,17 @@ def _sides(mesh: FaceLandmarks | None) -> Float64Array:
     return np.array([x[fm.CHIN], lips], np.float64) - float(x[_NOSE_BASE])
 
 
+def _seconds(times_s: Float64Array) -> float:
+    """How long pictures last: the last one is shown as long as the others."""
+    if not len(times_s):
+        return 0.0
+    step_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else 1.0 / FRAME_RATE_HZ
+    return float(times_s[-1]) + step_s
+
+
 def _check(path: Path, observation: Observation, counts: list[int]) -> None:
     track = observation.track
-    seconds = float(track.times_s[-1]) if len(track.times_s) else 0.0
+    seconds = _seconds(track.times_s)
     if seconds < MIN_SECONDS:
         raise _refuse(
             "VIDEO_TOO_SHORT",
@@ -158,11 +210,7 @@ def _check(path: Path, observation: Observation, counts: list[int]) -> None:
         )
     crowded = sum(count > 1 for count in counts)
     if crowded > MAX_CROWDED_SHARE * max(len(counts), 1):
-        raise _refuse(
-            "SEVERAL_FACES",
-            f"{path.name} must show one face; it shows up to {max(counts)}; crop it, or follow "
-            "the largest with --video-face largest",
-        )
+        raise _crowded(path, max(counts))
     seen = (track.flaws != Flaw.NO_FACE) & (track.flaws != Flaw.DOUBTFUL)
     if seen.mean() < MIN_SEEN_SHARE:
         raise _refuse(
@@ -177,6 +225,14 @@ def _check(path: Path, observation: Observation, counts: list[int]) -> None:
             f"the face of {path.name} is too small to see its lips; its eyes must be at least "
             "30 px apart in a picture of 1280 px; crop the video to the head",
         )
+
+
+def _crowded(path: Path, num_faces: int) -> InvalidInput:
+    return _refuse(
+        "SEVERAL_FACES",
+        f"{path.name} must show one face; it shows up to {num_faces}; crop it, or follow "
+        "the largest with --video-face largest",
+    )
 
 
 def _refuse(reason: str, message: str) -> InvalidInput:

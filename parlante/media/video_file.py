@@ -17,7 +17,14 @@ import numpy as np
 from parlante.errors import InvalidInput
 from parlante.types import MODEL_SAMPLE_RATE_HZ, Float32Array, Uint8Array
 
-__all__ = ["VIDEO_SUFFIXES", "Picture", "read_pictures", "read_sound", "told_seconds"]
+__all__ = [
+    "VIDEO_SUFFIXES",
+    "Picture",
+    "read_pictures",
+    "read_sound",
+    "sample_pictures",
+    "told_seconds",
+]
 
 VIDEO_SUFFIXES: Final = (".mp4", ".mov", ".mkv", ".webm")
 # 50 and 60 Hz are halved; 24 to 30 Hz stay, as whoever measures can interpolate between pictures.
@@ -84,6 +91,45 @@ def _pictures(
         if time_s - last_s >= 1.0 / MAX_RATE_HZ:
             last_s = time_s
             yield Picture(time_s, _upright(frame, max_side_px))
+
+
+def sample_pictures(path: Path, count: int, *, max_side_px: int = MAX_SIDE_PX) -> Iterator[Picture]:
+    """Decode single pictures spread evenly over a video, without what lies between.
+
+    Args:
+        path: Any file that FFmpeg reads.
+        count: How many; fewer come of a damaged file, none of one that does not say its length.
+        max_side_px: Larger pictures are scaled down.
+
+    Raises:
+        InvalidInput: VIDEO_UNREADABLE.
+    """
+    try:
+        with av.open(str(path)) as container:
+            if container.streams.video and container.duration is not None:
+                for index in range(count):
+                    share = (index + 0.5) / count
+                    picture = _picture_at(container, share, max_side_px)
+                    if picture is not None:
+                        yield picture
+    except (av.FFmpegError, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _picture_at(
+    container: av.container.InputContainer, share: float, max_side_px: int
+) -> Picture | None:
+    """The picture at a share of a file's length; None where there is none."""
+    start = container.start_time or 0
+    at = start + int(share * container.duration)
+    try:
+        container.seek(at)  # to a key frame before it
+        for frame in container.decode(container.streams.video[0]):
+            if frame.time is None or frame.time * av.time_base >= at:
+                return Picture((at - start) / av.time_base, _upright(frame, max_side_px))
+    except av.FFmpegError:
+        pass  # damaged here; there may be more behind it
+    return None
 
 
 def _upright(frame: av.VideoFrame, max_side_px: int) -> Uint8Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import av
 import numpy as np
 import pytest
 
-from parlante.cli.drive import _reader_of
+from parlante.cli.drive import Performance, _reader_of
 from parlante.driving.motion_clip import MotionClip, load_clip, save_clip
 from parlante.errors import FailedPrecondition
 from parlante.models.face_codes_weights import PACKAGED_CODES
@@ -143,6 +144,44 @@ def test_a_portrait_that_will_not_do_leaves_no_video(
     code, _, err = parlante("drive", *options, "--motion", motion, "--output", tmp_path / "o.mp4")
     assert (code, "[NO_FACE]" in err) == (2, True)
     assert not (tmp_path / "o.mp4").exists()
+
+
+@pytest.mark.parametrize("output", ["videos", "grid.mp4"])
+def test_the_portrait_that_will_not_do_is_named_before_any_video(
+    parlante: Run, motion: Path, tmp_path: Path, output: str
+) -> None:
+    (tmp_path / "videos").mkdir()
+    options = portraits_of(tmp_path, "anna", "NO_FACE")
+    code, _, err = parlante("drive", *options, "--motion", motion, "--output", tmp_path / output)
+    assert (code, "NO_FACE.png: " in err) == (2, True)
+    assert not [*tmp_path.glob("*.mp4"), *tmp_path.glob("videos/*")]
+
+
+@pytest.fixture
+def followed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
+    """Videos that were followed; the motion that comes of them is a face at rest."""
+    videos: list[Path] = []
+
+    def follow(args: Namespace, *, shown: bool, stopped: Callable[[], bool]) -> Performance:
+        videos.append(args.video)
+        assert not stopped()
+        clip = MotionClip(values=np.zeros((5, MOTION_DIM), np.float32))
+        return Performance(clip=clip, recording=None, followed=1.0)
+
+    monkeypatch.setattr("parlante.cli.drive._followed", follow)
+    (tmp_path / "actor.mp4").write_bytes(b"")
+    return videos
+
+
+@pytest.mark.parametrize(("name", "code"), [("anna", 0), ("NO_FACE", 2)])
+def test_a_video_is_followed_only_for_portraits_that_will_do(
+    parlante: Run, followed: list[Path], tmp_path: Path, name: str, code: int
+) -> None:
+    video, output = tmp_path / "actor.mp4", tmp_path / "o.mp4"
+    options = ("--video", video, "--output", output)
+    assert parlante("drive", *portraits_of(tmp_path, name), *options)[0] == code
+    assert followed == ([video] if code == 0 else [])
+    assert output.exists() == (code == 0)
 
 
 def test_motion_can_be_kept_in_the_other_format(

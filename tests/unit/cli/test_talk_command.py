@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import astuple
 from pathlib import Path
@@ -21,6 +22,7 @@ import pytest
 import soundfile
 from PIL import Image
 
+from parlante.cli.options import look_of
 from parlante.errors import SessionAborted
 from parlante.media.image import decode_image, shrink_image
 from parlante.types import MAX_BACKGROUND_BYTES, BackgroundKind, Driving, FrameEncoding
@@ -309,11 +311,37 @@ def test_talk_passes_size_background_and_framing(
 
 
 @pytest.mark.parametrize(
+    ("text", "colour"),
+    [
+        ("#20A040", (0x20, 0xA0, 0x40)),
+        ("#fff", (255, 255, 255)),
+        ("#2a4", (0x22, 0xAA, 0x44)),
+        ("red", (255, 0, 0)),
+        ("RebeccaPurple", (0x66, 0x33, 0x99)),
+    ],
+)
+def test_talk_reads_colours_as_css_does(text: str, colour: tuple[int, int, int]) -> None:
+    background = look_of(Namespace(framing="head", size=0, background=text)).background
+    assert (background.kind, background.colour_rgb) == (BackgroundKind.COLOUR, colour)
+
+
+def test_talk_takes_a_file_before_a_colour_of_its_name(
+    portrait: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    portrait.rename("red")
+    background = look_of(Namespace(framing="head", size=0, background="red")).background
+    assert background.kind is BackgroundKind.PICTURE
+
+
+@pytest.mark.parametrize(
     ("options", "reason"),
     [
         (("--background", "transparent"), "OUTPUT_WITHOUT_ALPHA"),
         (("--background", "no-such-file.jpg"), "BAD_OPTION"),
         (("--background", "#12345"), "BAD_OPTION"),
+        (("--background", "#1234"), "BAD_OPTION"),
+        (("--background", "reddish"), "BAD_OPTION"),
         (("--size", "300"), "BAD_FRAME_SIZE"),
         (("--framing", "full", "--size", "512"), "FRAME_SIZE_FIXED"),
         (("--framing", "full", "--background", "blurred"), "BACKGROUND_FIXED"),

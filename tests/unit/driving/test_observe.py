@@ -11,6 +11,7 @@ from parlante.driving.timeline import to_frames
 from parlante.errors import InvalidInput
 from parlante.models.face_detection import FaceDetection
 from parlante.models.face_tracker import FaceLandmarks
+from parlante.training.videos.measures import MEASURE_INDEX
 from parlante.types import MOTION_DIM, FaceChoice
 
 WHITE, BLACK = 200, 0
@@ -52,6 +53,31 @@ class FakeFaces:
         ]
 
 
+class UnequalFaces(FakeFaces):
+    """Two faces: the first is the larger, but the detector's box of the second is."""
+
+    def __init__(self, made_face):
+        super().__init__(made_face, num_faces=2)
+
+    def _at(self, index):
+        points = super()._at(index)
+        centre = points[:468].mean(axis=0)
+        return (points - centre) * np.float32(0.9 if index else 1.0) + centre
+
+    def landmarks(self, rgb, face):
+        xs = face.points[:468, 0] if isinstance(face, FaceLandmarks) else face.box_px[::2]
+        return FaceLandmarks(points=self._at(int(xs.mean() > 148)), presence=1.0)
+
+    def detect(self, rgb, *, min_score=0.5):
+        faces = []
+        for index, share in enumerate((0.9, 1.1)):
+            box = self._box(index).reshape(2, 2)
+            box = (box - box.mean(axis=0)) * np.float32(share) + box.mean(axis=0)
+            keypoints = self._at(index)[[33, 263, 1, 13, 127, 356], :2]
+            faces.append(FaceDetection(box_px=box.ravel(), keypoints_px=keypoints, score=0.95))
+        return faces
+
+
 def reason_of(call):
     with pytest.raises(InvalidInput) as caught:
         call()
@@ -88,6 +114,48 @@ def test_several_faces_are_told_and_the_largest_may_be_taken(made_face, write_vi
     assert len(observe(faces, path, choice=FaceChoice.LARGEST).sides) == 40
 
 
+class CountingFaces(FakeFaces):
+    """Notes what is asked of it."""
+
+    calls = 0
+
+    def landmarks(self, rgb, face):
+        self.calls += 1
+        return super().landmarks(rgb, face)
+
+
+def test_a_video_that_is_crowded_all_along_is_refused_before_it_is_followed(
+    made_face, write_video, tmp_path
+):
+    path = write_video(tmp_path / "v.mp4", [WHITE] * 250)
+    faces = CountingFaces(made_face, num_faces=2)
+    assert reason_of(lambda: observe(faces, path)) == "SEVERAL_FACES"
+    assert faces.calls < 25
+
+
+def test_a_passer_by_in_the_samples_is_no_second_driver(
+    made_face, write_video, tmp_path, monkeypatch
+):
+    path = write_video(tmp_path / "v.mp4", [WHITE] * 100)
+    samples, as_it_is_followed = [2, 2, 2, 2, 2, 1], [1, 2, 1, 1]
+    counts = iter([*samples, *as_it_is_followed])
+    monkeypatch.setattr(module, "_count_faces", lambda *_: next(counts))
+    assert len(observe(FakeFaces(made_face), path).sides) == 100
+
+
+def test_following_ends_when_it_is_stopped(made_face, write_video, tmp_path):
+    path = write_video(tmp_path / "v.mp4", [WHITE] * 100)
+    asked = iter([False] * 20 + [True])
+    observation = observe(FakeFaces(made_face), path, stopped=lambda: next(asked))
+    assert len(observation.sides) == 20
+
+
+def test_the_largest_face_is_the_one_that_a_portrait_would_show(made_face, write_video, tmp_path):
+    path = write_video(tmp_path / "v.mp4", [WHITE] * 40)
+    track = observe(UnequalFaces(made_face), path, choice=FaceChoice.LARGEST).track
+    np.testing.assert_allclose(track.values[:, MEASURE_INDEX["x_px"]], 48.0, atol=20.0)
+
+
 def test_too_short_too_long_and_too_small_are_told(made_face, write_video, tmp_path, monkeypatch):
     short = write_video(tmp_path / "s.mp4", [WHITE] * 10)
     assert reason_of(lambda: observe(FakeFaces(made_face), short)) == "VIDEO_TOO_SHORT"
@@ -96,6 +164,17 @@ def test_too_short_too_long_and_too_small_are_told(made_face, write_video, tmp_p
     assert reason_of(lambda: observe(small, path)) == "FACE_TOO_SMALL"
     monkeypatch.setattr(module, "MAX_SECONDS", 1.0)
     assert reason_of(lambda: observe(FakeFaces(made_face), path)) == "VIDEO_TOO_LONG"
+
+
+@pytest.mark.parametrize(("count", "told"), [(1, "0.04 s"), (2, "0.08 s"), (12, "0.48 s")])
+def test_a_short_video_lasts_as_long_as_its_last_picture(
+    made_face, write_video, tmp_path, count, told
+):
+    path = write_video(tmp_path / "v.mp4", [WHITE] * count)
+    with pytest.raises(InvalidInput, match=f"lasts {told}"):
+        observe(FakeFaces(made_face), path)
+    enough = write_video(tmp_path / "e.mp4", [WHITE] * 13)
+    assert len(observe(FakeFaces(made_face), enough).sides) == 13
 
 
 def test_what_is_no_video_is_told(made_face, tmp_path):

@@ -8,7 +8,12 @@ import pytest
 
 from parlante.models.face_coefficients import measure_face
 from parlante.models.face_detection import FaceDetection, suppress_overlaps
-from parlante.models.face_tracker import FaceLandmarks, FaceTracker
+from parlante.models.face_tracker import (
+    NUM_LANDMARKS,
+    FaceLandmarks,
+    FaceTracker,
+    fit_largest,
+)
 from parlante.types import Uint8Array
 
 
@@ -97,3 +102,49 @@ def test_person_is_told_from_background(tracker: FaceTracker, astronaut: Uint8Ar
     assert (matte.shape, matte.dtype) == ((512, 512), np.float32)
     assert matte[117, 222] > 0.9  # the nose
     assert matte[10, 20] < 0.1  # a flag in the corner
+
+
+class SizedFaces:
+    """Meshes as large as is told for each box, and how many were fitted."""
+
+    def __init__(self, sizes: dict[int, tuple[float, float]]) -> None:
+        self.sizes = sizes  # of the box -> size of the mesh, presence
+        self.fitted: list[int] = []
+
+    def landmarks(self, rgb: Uint8Array, face: FaceDetection | FaceLandmarks) -> FaceLandmarks:
+        """Give a mesh of the size."""
+        self.fitted.append(round(face.size_px))
+        size, presence = self.sizes[round(face.size_px)]
+        points = np.zeros((NUM_LANDMARKS, 3), np.float32)
+        points[0, 1] = size
+        return FaceLandmarks(points=points, presence=presence)
+
+    def boxes(self) -> list[FaceDetection]:
+        """Detections of all sizes, the smallest first."""
+        return [
+            FaceDetection(
+                box_px=np.array([0, 0, size, size], np.float32),
+                score=0.9,
+                keypoints_px=np.zeros((6, 2), np.float32),
+            )
+            for size in sorted(self.sizes)
+        ]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "chosen", "num_fitted"),
+    [
+        ({223: (209, 1.0), 217: (236, 1.0)}, 236, 2),  # two faces of nearly one size
+        ({223: (230, 1.0), 150: (170, 1.0), 90: (100, 1.0)}, 230, 1),  # no other may be larger
+        ({223: (209, 0.1), 120: (130, 1.0), 80: (84, 1.0)}, 130, 2),  # the largest is no face
+        ({223: (209, 0.1), 120: (130, 0.2)}, 209, 2),
+    ],
+)
+def test_fit_largest_compares_meshes_of_the_faces_that_may_be_largest(
+    sizes: dict[int, tuple[float, float]], chosen: float, num_fitted: int
+) -> None:
+    faces = SizedFaces(sizes)
+    mesh = fit_largest(faces, np.zeros((4, 4, 3), np.uint8), faces.boxes())
+    assert mesh is not None
+    assert (mesh.size_px, len(faces.fitted)) == (chosen, num_fitted)
+    assert fit_largest(faces, np.zeros((4, 4, 3), np.uint8), []) is None

@@ -123,6 +123,52 @@ def test_small_face_is_refused_with_its_size(tracker: FaceTracker, portrait: Uin
     assert 30 < int(error.metadata["face_px"]) < 64
 
 
+def test_squeezed_face_near_the_least_size_is_too_small(
+    tracker: FaceTracker, portrait: Uint8Array
+) -> None:
+    reasons = {84: "FACE_TOO_SMALL", 200: "NOT_HUMAN"}
+    for face_px, reason in reasons.items():
+        zoom = face_px / tracker.landmarks(portrait, tracker.detect(portrait)[0]).size_px
+        small = cv2.resize(portrait, None, fx=0.5 * zoom, fy=zoom, interpolation=cv2.INTER_AREA)
+        error = refusal(tracker, small)
+        assert (error.reason, "squeezed" in error.message) == (reason, True)
+
+
+def turn(rgb: Uint8Array, degrees: float) -> Uint8Array:
+    height, width = rgb.shape[:2]
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
+    return cv2.warpAffine(rgb, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "lies"),
+    [(75, "on its side"), (90, "on its side"), (-90, "on its side"), (180, "upside down")],
+)
+def test_turned_picture_is_refused_for_its_turn(
+    tracker: FaceTracker, portrait: Uint8Array, degrees: float, lies: str
+) -> None:
+    error = refusal(tracker, turn(portrait, degrees))
+    assert error.reason == "FACE_NOT_UPRIGHT"
+    assert lies in error.message
+
+
+@pytest.mark.parametrize("degrees", [-45, -20, 20, 45])
+def test_head_held_aslant_is_accepted(
+    tracker: FaceTracker, portrait: Uint8Array, degrees: float
+) -> None:
+    gate(tracker, turn(portrait, degrees), FaceSelection())
+
+
+def test_turned_picture_is_looked_for_only_when_one_is_refused(
+    tracker: FaceTracker, portrait: Uint8Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: object) -> str:
+        raise AssertionError
+
+    monkeypatch.setattr("parlante.models.portrait_gate._find_turn", forbidden)
+    gate(tracker, portrait, FaceSelection())
+
+
 @pytest.mark.parametrize("colour", [0, 128, 255])
 def test_covered_mouth_is_refused(
     tracker: FaceTracker, portrait: Uint8Array, face: FaceLandmarks, colour: int

@@ -28,8 +28,10 @@ def level_of(recording: Recording) -> float:
 
 def write_with_ffmpeg(path: Path, codec: str, samples: np.ndarray[Any, Any], rate_hz: int) -> None:
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate_hz, layout="mono")
-        frame = av.AudioFrame.from_ndarray(samples[np.newaxis, :], format="fltp", layout="mono")
+        channels = np.atleast_2d(samples)
+        layout = "stereo" if len(channels) == 2 else "mono"
+        stream = container.add_stream(codec, rate=rate_hz, layout=layout)
+        frame = av.AudioFrame.from_ndarray(channels, format="fltp", layout=layout)
         frame.sample_rate = rate_hz
         frame.time_base = Fraction(1, rate_hz)
         frame.pts = 0
@@ -66,6 +68,42 @@ def test_read_recording_mixes_channels(tmp_path: Path) -> None:
     left = tone(16_000)
     soundfile.write(path, np.stack([left, np.zeros_like(left)], axis=1), 16_000)
     assert level_of(read_recording(path)) == pytest.approx(0.25, abs=0.01)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "mkv"])
+def test_read_recording_takes_a_channel_when_all_cancel_each_other_out(
+    tmp_path: Path, suffix: str
+) -> None:
+    path = tmp_path / f"antiphase.{suffix}"
+    channels = np.stack([tone(48_000, level=0.4), tone(48_000, level=-0.5)])
+    if suffix == "wav":
+        soundfile.write(path, channels.T, 48_000)
+    else:
+        write_with_ffmpeg(path, "pcm_f32le", channels, 48_000)
+    samples = read_recording(path).samples
+    np.testing.assert_allclose(samples, channels[1], atol=1e-4)
+    assert samples.flags.owndata or samples.base.size == samples.size  # no block is kept for it
+
+
+@pytest.mark.parametrize(
+    "levels", [(0.5,), (0.5, 0.0), (0.5, 0.5), (0.5, -0.2), (0.0, 0.0, 0.5, 0.0, 0.0, 0.0)]
+)
+def test_read_recording_takes_the_mean_of_channels_that_do_not(
+    tmp_path: Path, levels: tuple[float, ...]
+) -> None:
+    path = tmp_path / "mix.wav"
+    channels = np.stack([tone(16_000, level=level) for level in levels], axis=1)
+    soundfile.write(path, channels, 16_000, subtype="FLOAT")
+    np.testing.assert_array_equal(read_recording(path).samples, channels.mean(axis=1))
+
+
+def test_read_recording_takes_the_mean_of_voices_that_know_nothing_of_each_other(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "two.flac"
+    voices = np.random.default_rng(0).normal(0.0, 0.1, (150_000, 2)).astype(np.float32)
+    soundfile.write(path, voices, 16_000)
+    assert read_recording(path).samples.std() == pytest.approx(0.1 / np.sqrt(2), rel=0.02)
 
 
 @pytest.mark.parametrize(("rate_hz", "expected_hz"), [(96_000, 48_000), (4_000, 8_000)])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from parlante.errors import InvalidInput
-from parlante.media.video_file import read_pictures, read_sound
+from parlante.media.video_file import read_pictures, read_sound, sample_pictures
 
 
 def _tone(seconds=1.0):
@@ -122,3 +122,18 @@ def test_no_pictures_are_refused(tmp_path):
     with pytest.raises(InvalidInput) as caught:
         list(read_pictures(path))
     assert caught.value.reason == "NO_PICTURES"
+
+
+def test_samples_are_spread_over_a_video(tmp_path, write_video):
+    path = write_video(tmp_path / "v.mp4", list(range(0, 200, 2)))
+    samples = list(sample_pictures(path, 4))
+    assert [sample.time_s for sample in samples] == pytest.approx([0.5, 1.5, 2.5, 3.5])
+    levels = [float(sample.rgb[48:, 56:].mean()) for sample in samples]
+    assert levels == pytest.approx([25, 75, 125, 175], abs=8)
+
+
+def test_samples_of_a_damaged_video_are_those_that_can_be_read(tmp_path, write_video):
+    path = write_video(tmp_path / "v.mkv", list(range(0, 200, 2)))
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    assert len(list(sample_pictures(path, 6))) < 6
