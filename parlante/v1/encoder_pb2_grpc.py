@@ -72,8 +72,8 @@ class EncoderServiceServicer:
         Errors: INVALID_ARGUMENT with ErrorInfo.reason CONFIG_NOT_FIRST, or one of the portrait gate
         (NOT_AN_IMAGE, UNSUPPORTED_IMAGE_FORMAT, IMAGE_TRUNCATED, IMAGE_TOO_LARGE, NO_FACE,
         SEVERAL_FACES, FACE_TOO_SMALL, FACE_NOT_UPRIGHT, FACE_PROFILE, FACE_CUT_OFF, EYES_HIDDEN,
-        MOUTH_HIDDEN, BLURRY, NOT_HUMAN); ALREADY_EXISTS when the name belongs to another portrait; RESOURCE_EXHAUSTED with
-        RetryInfo when too many portraits wait.
+        MOUTH_HIDDEN, BLURRY, NOT_HUMAN); ALREADY_EXISTS when the name belongs to another portrait;
+        RESOURCE_EXHAUSTED with RetryInfo when too many portraits wait.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
