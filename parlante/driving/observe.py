@@ -18,8 +18,7 @@ from parlante.errors import InvalidInput, PortraitRejected
 from parlante.media.video_file import Picture, read_pictures, sample_pictures, told_seconds
 from parlante.models import face_mesh as fm
 from parlante.models.face_coefficients import canonicalize
-from parlante.models.face_detection import FaceDetection
-from parlante.models.face_tracker import MIN_SCORE, FaceLandmarks, FaceTracker, fit_largest
+from parlante.models.face_tracker import FaceLandmarks, FaceTracker
 from parlante.models.portrait_gate import find_faces
 from parlante.training.videos.following import Flaw, Track, follow
 from parlante.types import FRAME_RATE_HZ, FaceChoice, Float32Array, Uint8Array
@@ -62,28 +61,6 @@ class Reads(Protocol):
     def read(self, rgb: Uint8Array, points: Float32Array) -> Reading:
         """Read one face."""
         ...
-
-
-class _LargestFirst:
-    """A tracker that begins at the face which a portrait's `LARGEST` means too.
-
-    `follow` begins at the largest box, which may be the second largest face.
-    """
-
-    def __init__(self, tracker: FaceTracker) -> None:
-        self._tracker = tracker
-        self._found: list[FaceDetection] = []
-
-    def detect(self, rgb: Uint8Array, *, min_score: float = MIN_SCORE) -> list[FaceDetection]:
-        """Find all faces, best first."""
-        self._found = self._tracker.detect(rgb, min_score=min_score)
-        return self._found
-
-    def landmarks(self, rgb: Uint8Array, face: FaceDetection | FaceLandmarks) -> FaceLandmarks:
-        """Fit the mesh: after landmarks as ever, after a detection of the picture's largest."""
-        if isinstance(face, FaceLandmarks):
-            return self._tracker.landmarks(rgb, face)
-        return fit_largest(self._tracker, rgb, self._found) or self._tracker.landmarks(rgb, face)
 
 
 class Watcher:
@@ -151,7 +128,7 @@ def observe(
                 counts.append(_count_faces(tracker, picture))
             yield picture
 
-    track = follow(_LargestFirst(tracker), pictures(), seen=watcher.see)
+    track = follow(tracker, pictures(), seen=watcher.see)
     observation = watcher.observation(track)
     _check(path, observation, counts)
     return observation

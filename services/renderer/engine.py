@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from parlante.aio import closing
-from parlante.errors import FailedPrecondition, InvalidInput
+from parlante.errors import FailedPrecondition, InvalidInput, PortraitRejected
 from parlante.media.frame_encoding import FrameEncoder, make_frame_encoder
 from parlante.media.image import decode_image
 from parlante.models.frame_look import FrameLook, fit_backdrop
@@ -209,7 +209,7 @@ def look_of(config: RenderConfig) -> FrameLook:
     """Read what a stream wants of its frames beside motion.
 
     Raises:
-        PortraitRejected: The background is no picture, or too large; `reason` says why.
+        InvalidInput: The background is no picture, or too large; `reason` says why.
     """
     background = config.background
     is_picture = background.kind is BackgroundKind.PICTURE
@@ -217,8 +217,20 @@ def look_of(config: RenderConfig) -> FrameLook:
         size_px=config.frame_size_px or FRAME_SIZE_PX,
         background=background.kind,
         colour_rgb=background.colour_rgb,
-        picture=fit_backdrop(decode_image(background.picture)) if is_picture else None,
+        picture=_backdrop_from(background.picture) if is_picture else None,
     )
+
+
+def _backdrop_from(data: bytes) -> Uint8Array:
+    try:
+        return fit_backdrop(decode_image(data))
+    except PortraitRejected as error:  # what decodes pictures speaks of portraits
+        raise InvalidInput(
+            "the background must be a whole JPEG, PNG or WebP file of at most 64 megapixels; got "
+            f"{len(data)} bytes that are none",
+            reason=error.reason,
+            field="background.picture",
+        ) from error
 
 
 async def _checked(blocks: AsyncIterator[MotionBlock]) -> AsyncIterator[MotionBlock]:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from parlante.media.video_file import Picture
 from parlante.models.face_detection import FaceDetection
-from parlante.models.face_tracker import NUM_MESH_POINTS, FaceLandmarks
+from parlante.models.face_tracker import NUM_MESH_POINTS, FaceLandmarks, FitsFaces, fit_largest
 from parlante.training.videos.measures import MEASURE_INDEX, MEASURES, measure
 from parlante.types import Float32Array, Uint8Array
 
@@ -53,15 +53,11 @@ class Flaw(IntEnum):
     CUT_OFF = 5
 
 
-class FaceSource(Protocol):
+class FaceSource(FitsFaces, Protocol):
     """The part of `FaceTracker` that following needs."""
 
     def detect(self, rgb: Uint8Array, *, min_score: float = ...) -> list[FaceDetection]:
         """Find all faces, best first."""
-        ...
-
-    def landmarks(self, rgb: Uint8Array, face: FaceDetection | FaceLandmarks) -> FaceLandmarks:
-        """Fit the mesh."""
         ...
 
 
@@ -142,8 +138,7 @@ def _next(
     found = faces.detect(rgb, min_score=MIN_SCORE)
     if previous is not None and any(_is_same(face, previous) for face in found):
         return previous
-    largest = max(found, key=lambda face: face.size_px, default=None)
-    return None if largest is None else faces.landmarks(rgb, largest)
+    return fit_largest(faces, rgb, found)
 
 
 def _is_same(face: FaceDetection, mesh: FaceLandmarks) -> bool:

@@ -14,9 +14,16 @@ import pytest_asyncio
 
 from parlante.errors import FailedPrecondition, InvalidInput, NotFound, Unavailable
 from parlante.models.decoder import Decoder
-from parlante.types import MOTION_INDEX, FrameEncoding, MotionBlock, RenderConfig
+from parlante.types import (
+    MOTION_INDEX,
+    Background,
+    BackgroundKind,
+    FrameEncoding,
+    MotionBlock,
+    RenderConfig,
+)
 from services.renderer.avatar_cache import AvatarCache
-from services.renderer.engine import RendererEngine, clamp_motion
+from services.renderer.engine import RendererEngine, clamp_motion, look_of
 
 LIGHT, DARK = "a" * 64, "c" * 64
 
@@ -280,3 +287,11 @@ async def test_two_frames_of_a_stream_are_drawn_at_once_and_given_in_order(engin
     frames = await collect(engine.stream(config(), blocks((0, values))))
     assert [frame.frame_index for frame in frames] == list(range(6))
     assert len({frame.data for frame in frames}) == 6
+
+
+@pytest.mark.parametrize("data", [b"\x89PNG\r\n\x1a\n" + b"\0" * 40, b"GIF89a"])
+def test_a_damaged_background_is_named_as_such(data):
+    background = Background(kind=BackgroundKind.PICTURE, picture=data)
+    with pytest.raises(InvalidInput, match="background must be") as caught:
+        look_of(RenderConfig(avatar_key=LIGHT, background=background))
+    assert caught.value.field == "background.picture"
