@@ -22,6 +22,8 @@ DAMPED_YAW: Final = 0.45
 MAX_YAW_TO_FRONT: Final = 0.11
 MAX_YAW_FROM_FRONT: Final = 0.22
 MAX_PITCH: Final = 0.11
+FREE_BOTH: Final = 0.44  # of yaw and pitch together; either alone may be 25 degrees
+MAX_BOTH: Final = 0.58
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,7 @@ class HeadPose:
             float(motion[MOTION_INDEX[name]])
             for name in ("headYaw", "headPitch", "headRoll", "headX", "headY", "headLogScale")
         )
-        yaw, pitch = damp_yaw(yaw, portrait_yaw), damp_pitch(pitch, portrait_yaw)
+        yaw, pitch = damp_both(damp_yaw(yaw, portrait_yaw), damp_pitch(pitch, portrait_yaw))
         shift = np.array([x * iod_px, y * iod_px], np.float32)
         return cls(
             rotation=rotation_matrix(yaw, pitch, roll).astype(np.float32),
@@ -78,6 +80,16 @@ def damp_yaw(yaw: float, portrait_yaw: float) -> float:
 def damp_pitch(pitch: float, portrait_yaw: float) -> float:
     """Limit a nod likewise, rad: it would draw lips down into the far side of the chin."""
     return _damp(pitch, MAX_PITCH, portrait_yaw)
+
+
+def damp_both(yaw: float, pitch: float) -> tuple[float, float]:
+    """Limit a turn and a nod at once, rad: together they tear nose and hair sooner than alone."""
+    both = abs(yaw) + abs(pitch)
+    if both <= FREE_BOTH:
+        return yaw, pitch
+    room = MAX_BOTH - FREE_BOTH
+    share = (FREE_BOTH + room * math.tanh((both - FREE_BOTH) / room)) / both
+    return share * yaw, share * pitch
 
 
 def _damp(angle: float, limit: float, portrait_yaw: float) -> float:
