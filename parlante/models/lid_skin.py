@@ -109,7 +109,11 @@ def _stray_white(patch: Uint8Array, is_skin: Mask, opening: EyeOpening) -> Uint8
     reach = 2 * round(STRAY_REACH_IOD * opening.iod_px) + 1
     shape = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
     near = cv2.dilate(opening.is_inside.astype(np.uint8), shape)
-    stray = cv2.dilate((is_white & (near > 0)).astype(np.uint8) * 255, np.ones((3, 3), np.uint8))
+    white = (is_white & (near > 0)).astype(np.uint8)
+    # The rim of spectacles is light as well, but there is skin between it and the eye.
+    _, labels = cv2.connectedComponents(white | opening.is_inside.astype(np.uint8))
+    white[~np.isin(labels, np.unique(labels[opening.is_inside]))] = 0
+    stray = cv2.dilate(white * 255, np.ones((3, 3), np.uint8))
     return np.asarray(cv2.GaussianBlur(stray, (0, 0), 1.0), np.uint8)
 
 

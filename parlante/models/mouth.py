@@ -17,8 +17,10 @@ from parlante.models import face_mesh as fm
 from parlante.models.lip_opening import find_opening, sample_colours
 from parlante.models.mouth_colours import (
     as_soft,
+    hue_spread,
     in_hue_of,
     light_beside,
+    likely_white,
     lit_from_a_side,
     teeth_colour,
 )
@@ -122,10 +124,12 @@ def build_mouth(
     shows_teeth = len(opening.teeth) > 0
     corners = landmarks[list(fm.INNER_MOUTH_CORNERS)].astype(np.float64)
     cheeks = sample_colours(image, landmarks[list(CHEEKS), :2]).mean(0)
+    white = likely_white(white, cheeks)
+    spread = hue_spread(image, landmarks)
     shown = opening.teeth if shows_teeth else None
 
     def _tinted(flesh: Float64Array) -> Float64Array:
-        return in_hue_of(flesh, lips, cheeks)
+        return in_hue_of(flesh, lips, spread)
 
     teeth = _tinted(teeth_colour(shown, white, lips, float(cheeks.mean())))
     lower_teeth = _tinted(teeth * LOWER_TOOTH)

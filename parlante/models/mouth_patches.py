@@ -18,7 +18,7 @@ from parlante.models import face_mesh as fm
 from parlante.models.jit import kernel
 from parlante.models.skin_grain import tile_grain
 from parlante.models.smile_creases import FOLDS, without_creases
-from parlante.models.smooth_step import smooth_steps
+from parlante.models.smooth_step import smooth_step, smooth_steps
 from parlante.types import Float32Array, Uint8Array
 
 REACH_IOD: Final = 0.06  # around the opening: as far as the drawn mouth casts its shadow
@@ -30,6 +30,9 @@ LIPS_REACH: Final = 0.25
 LIPS_AND_FOLDS: Final = np.array([*fm.OUTER_LIPS, *FOLDS[0], *FOLDS[1]])
 FOLDS_REACH: Final = 0.15
 FOLDS_IOD: Final = 0.40
+# Around mouths without a beard 0.2 to 0.5 of the skin is darker than its lightest, 0.7 of very dark
+# skin, within beards 0.8: a beard that grows up to the corner is no tick to be painted over.
+SKIN_DARK, BEARD_DARKER = 0.65, 0.12
 TICK_IOD: Final = 0.13  # around the corners of the mouth
 # Of the light around: what is no lit skin, and over which range it comes to be; and by how much
 # darker than lit skin a pixel is that is covered in full.
@@ -107,6 +110,8 @@ def plain_corners_of(
         beyond = np.clip((x - corner[0]) * aside / (0.03 * iod) + 1.0, 0.0, 1.0)
         near = np.maximum(near, _fade(1.5 * away - 0.5) * beyond)
     plain, dark = _without_shade(patch, TICK_AROUND_IOD * iod)
+    beard = (_darkness_beside(dark, near, landmarks[:, :2] - low) - SKIN_DARK) / BEARD_DARKER
+    near *= np.float32(1.0 - smooth_step(beard))
     plain += tile_grain(grain, plain.shape[:2])
     matte = near * np.clip(cv2.GaussianBlur(dark, (0, 0), SOFT_IOD * iod), 0.0, 1.0)
     if smile > 0.0:
@@ -124,6 +129,14 @@ def plain_corners_of(
         bounds=LIPS_AND_FOLDS if smile > 0.0 else LIPS,
         reach=FOLDS_REACH if smile > 0.0 else LIPS_REACH,
     )
+
+
+def _darkness_beside(dark: Float32Array, near: Float32Array, points: Float32Array) -> float:
+    """Mean darkness, [0, 1], of what is neither lip nor corner of the mouth: high in a beard."""
+    lips = np.zeros(dark.shape, np.uint8)
+    cv2.fillPoly(lips, [np.rint(points[list(fm.OUTER_LIPS)]).astype(np.int32)], 1)
+    beside = (near == 0.0) & (lips == 0)
+    return float(dark[beside].mean()) if beside.any() else 0.0
 
 
 def _without_shade(patch: Uint8Array, sigma: float) -> tuple[Float32Array, Float32Array]:

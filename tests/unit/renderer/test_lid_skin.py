@@ -92,3 +92,14 @@ def test_wide_eyes_under_raised_brows_keep_the_height_of_their_lashes(
     alone = lashes(eyeWide=0.9)
     assert alone > 20
     assert lashes(eyeWide=0.9, **brows) < 1.3 * alone
+
+
+def test_light_spectacles_around_an_eye_stay_when_it_shuts(decoder, draw, latents_of, motion):
+    portrait = draw()
+    middle = portrait.landmarks[[33, 133], :2].mean(0)
+    centre, radius = tuple(np.round(middle).astype(int).tolist()), round(0.2 * portrait.iod_px)
+    cv2.circle(portrait.image, centre, radius, (210, 225, 225), 3, cv2.LINE_AA)
+    frame = decoder.render(decoder.prepare(latents_of(portrait)), motion(eyeBlink=1.0))
+    for side in (-radius, radius):
+        rim = frame[centre[1] - 2 : centre[1] + 3, centre[0] + side].astype(int)
+        assert (rim[..., 1] - rim[..., 0]).min() > 5

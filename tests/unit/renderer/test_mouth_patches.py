@@ -48,3 +48,15 @@ def test_thin_ends_of_an_opening_are_no_black_wedges(decoder, avatar, motion):
         shown = frame[y, x].astype(float)
         line = avatar.mouth.line
         assert shown.sum() > 0.5 * line.sum()
+
+
+def test_a_beard_around_the_mouth_is_not_painted_over(draw):
+    portrait = draw()
+    points = portrait.landmarks
+    face = np.full((512, 512, 3), (200, 165, 145), np.uint8)
+    ticks = plain_corners_of(face, points, skin_grain(face, points), 0.0)
+    strands = np.random.default_rng(0).random((512, 512)) < 0.8
+    bearded = np.where(strands[..., None], np.uint8(40), face)
+    patch = plain_corners_of(bearded, points, skin_grain(bearded, points), 0.0)
+    assert patch.pixels.shape == ticks.pixels.shape
+    assert patch.pixels[..., 3].max() < 40

@@ -10,6 +10,7 @@ import pytest
 
 from parlante.models import face_mesh as fm
 from parlante.models.lip_opening import redness_of
+from parlante.models.mouth_colours import likely_white
 from parlante.models.picture_blur import blur_of
 from parlante.models.picture_light import black_of, side_light, without_black
 
@@ -79,6 +80,29 @@ def test_a_picture_of_a_single_hue_has_no_other_in_the_mouth(decoder, draw, late
     bright = inside[inside.mean(-1) > 40.0]
     expected = redness_of(np.array([1.08, 1.0, 0.8]) * 100.0)
     assert np.abs(redness_of(bright) - expected).max() < 0.03
+
+
+def test_lips_as_red_as_dark_skin_leave_teeth_white(decoder, draw, latents_of):
+    portrait = draw()
+    image = portrait.image.copy()
+    lips = np.zeros(image.shape[:2], np.uint8)
+    cv2.fillPoly(lips, [np.round(portrait.landmarks[list(fm.OUTER_LIPS), :2]).astype(np.int32)], 1)
+    dark = (image * np.array([0.55, 0.42, 0.36])).astype(np.uint8)
+    dark[lips > 0] = (dark[100:400, 150:360].mean((0, 1)) * 0.8).astype(np.uint8)
+    eyes = [*fm.RIGHT_UPPER_LID, *fm.RIGHT_LOWER_LID, *fm.LEFT_UPPER_LID, *fm.LEFT_LOWER_LID]
+    x, y = np.round(portrait.landmarks[eyes, :2]).astype(int).T
+    around = np.s_[y.min() : y.max() + 1, x.min() : x.max() + 1]
+    dark[around] = np.where(image[around].min(-1, keepdims=True) > 200, image[around], dark[around])
+    mouth = decoder.prepare(latents_of(replace(portrait, image=dark))).mouth
+    assert redness_of(mouth.tooth.astype(np.float64)) < 0.05
+
+
+def test_rims_of_spectacles_over_the_eyes_do_not_colour_the_teeth():
+    skin, rim = np.array([200.0, 160.0, 140.0]), np.array([110.0, 210.0, 200.0], np.float32)
+    assert np.ptp(likely_white(rim, skin)) == 0.0
+    white = np.array([190.0, 192.0, 190.0], np.float32)
+    assert likely_white(white, skin) is white
+    assert likely_white(rim, np.array([80.0, 150.0, 120.0])) is rim  # all of the light is green
 
 
 def test_a_night_has_no_shining_teeth(decoder, draw, latents_of, motion):
