@@ -33,6 +33,9 @@ DEPTH_GAIN: Final = 1.35
 # A steeper side of the face would fold over itself in a turn: 1.8 is safe to 29 degrees.
 MAX_DEPTH_SLOPE: Final = 1.8
 CORNER_EXTENSION: Final = 0.6
+# Of expressions beyond the outline of the face: a neck hardly goes with the jaw, and a collar not.
+FACE_REACH_IOD: Final = 0.8
+NECK_REACH_IOD: Final = 0.5
 BODY_SHIFT_WEIGHT: Final = 0.35
 
 
@@ -83,7 +86,8 @@ def build_mesh(landmarks: Float32Array, matte: Uint8Array) -> WarpMesh:
     aside = np.clip((distance / iod - 0.8) / 0.9, 0.0, 1.0)
     follow = _fade(below) * _fade(aside)
     head_weight = np.concatenate([np.ones(len(skin)), follow])
-    is_far = (distance > 0.8 * iod) | (grid[:, 1] < skin[fm.FOREHEAD, 1])
+    reach = np.where(grid[:, 1] > skin[fm.CHIN, 1], NECK_REACH_IOD, FACE_REACH_IOD) * iod
+    is_far = (distance > reach) | (grid[:, 1] < skin[fm.FOREHEAD, 1])
     mean = oval.mean(0)
     return WarpMesh(
         vertices=vertices.astype(np.float32),

@@ -160,3 +160,11 @@ def test_a_common_rounded_vowel_is_as_narrow_as_calibrated(moved, motion):
     plain = moved(motion(jawOpen=0.38))
     corner = fm.MOUTH_CORNERS[1]
     assert vowel[corner, 0] - plain[corner, 0] == pytest.approx(narrow[corner, 0], rel=0.06)
+
+
+def test_a_collar_stays_where_it_is_when_the_jaw_drops(avatar, motion):
+    mesh = avatar.mesh
+    moved = avatar.rig.displace(motion(jawOpen=0.5), mesh.vertices) - mesh.vertices
+    below = mesh.vertices[:, 1] - mesh.vertices[fm.CHIN, 1]
+    assert moved[fm.CHIN, 1] > 0.15 * mesh.iod_px
+    assert np.abs(moved[below > 0.65 * mesh.iod_px]).max() < 0.01 * mesh.iod_px
