@@ -3,6 +3,8 @@
 The last line is JSON:
   fps                  512x512 H.264 frames per second of a recording, motion, rendering, encoding
                        and the way through gateway and client included
+  frames, seconds      how many that were, and how long they took
+  kbit_per_s           H.264 per second of video in it
   first_frame_ms       live, avatar known: from opening the session with the first 0.5 s of speech
                        at hand to the first frame that speaks (median of 5)
   live_latency_ms_p50, live_latency_ms_p95

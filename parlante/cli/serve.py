@@ -5,7 +5,9 @@
   --renderer triton
                    frames are decoded by the bundled Triton server, which is started and stopped
                    with the rest (make triton installs it), or by those of --triton-url
-  --stage NAME     one stage alone, with the flags and variables of `parlante-NAME`
+  --stage NAME     one stage alone, with the flags (after --) and variables of `parlante-NAME`, but
+                   for PARLANTE_LISTEN_HOST and PARLANTE_LISTEN_PORT: --host and --port say where
+                   it listens, on loopback unless told otherwise
 
 Flags after -- go to the service, for example: parlante serve --stage motion -- --max-streams 4
 """

@@ -1,10 +1,15 @@
 """Make a talking-face video: a portrait and a recording in, an MP4 (or another) out.
 
 With --json the last line is JSON:
+  output            the video's file
+  avatar            name of the avatar
   frames, seconds   length of the video
   fps               frames per second made, from the opening of the session to the last frame
   first_frame_ms    from the opening of the session to the first frame
   encode_ms         from the upload of the portrait to the avatar (short when it is known already)
+  width_px, height_px
+                    size of the frames
+  seed              the seed in effect; it gives the same video again
 """
 
 from __future__ import annotations

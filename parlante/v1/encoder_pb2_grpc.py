@@ -69,32 +69,36 @@ class EncoderServiceServicer:
     def CreateAvatar(self, request_iterator, context):
         """Uploads a portrait and encodes it, or finds it by content.
         Order: one `config`, then `chunk` messages, then half-close. One response, then OK.
-        Errors: INVALID_ARGUMENT with ErrorInfo.reason CONFIG_NOT_FIRST, or one of the portrait gate
+        Errors: INVALID_ARGUMENT with ErrorInfo.reason CONFIG_NOT_FIRST, DUPLICATE_CONFIG, EMPTY_MESSAGE,
+        CHUNK_TOO_LARGE, BAD_NAME, UNKNOWN_ENUM_VALUE, FACE_INDEX_OUT_OF_RANGE (also when the picture shows
+        fewer faces), or one of the portrait gate
         (NOT_AN_IMAGE, UNSUPPORTED_IMAGE_FORMAT, IMAGE_TRUNCATED, IMAGE_TOO_LARGE, NO_FACE,
         SEVERAL_FACES, FACE_TOO_SMALL, FACE_NOT_UPRIGHT, FACE_PROFILE, FACE_CUT_OFF, EYES_HIDDEN,
-        MOUTH_HIDDEN, BLURRY, NOT_HUMAN); ALREADY_EXISTS when the name belongs to another portrait;
-        RESOURCE_EXHAUSTED with RetryInfo when too many portraits wait.
+        MOUTH_HIDDEN, BLURRY, NOT_HUMAN); ALREADY_EXISTS (AVATAR_NAME_TAKEN) when the name belongs to
+        another portrait; DEADLINE_EXCEEDED (UPLOAD_TIMEOUT) when the upload is not complete in time;
+        RESOURCE_EXHAUSTED with RetryInfo (NO_FREE_SLOT, ENCODER_OVERLOADED) when too many portraits wait.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetAvatar(self, request, context):
-        """Looks an avatar up. Errors: NOT_FOUND.
+        """Looks an avatar up. Errors: NOT_FOUND (AVATAR_NOT_FOUND), INVALID_ARGUMENT (BAD_NAME).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListAvatars(self, request, context):
-        """Lists avatars by name. Errors: INVALID_ARGUMENT for a bad page size or token.
+        """Lists avatars by name. Errors: INVALID_ARGUMENT (PAGE_SIZE_OUT_OF_RANGE, BAD_PAGE_TOKEN).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteAvatar(self, request, context):
-        """Forgets an avatar; its latents go when no other name uses them. Errors: NOT_FOUND.
+        """Forgets an avatar; its latents go when no other name uses them. Errors: NOT_FOUND
+        (AVATAR_NOT_FOUND), INVALID_ARGUMENT (BAD_NAME).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -102,7 +106,8 @@ class EncoderServiceServicer:
 
     def FetchLatents(self, request, context):
         """Streams an avatar's latents: `header` first, then each tensor's bytes in the order of the
-        header's specs, in chunks. For renderers; PERMISSION_DENIED at the gateway. Errors: NOT_FOUND.
+        header's specs, in chunks. For renderers. Errors: NOT_FOUND (LATENTS_NOT_FOUND), INVALID_ARGUMENT
+        (BAD_KEY); at the gateway always PERMISSION_DENIED (LATENTS_NOT_PUBLIC).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -51,7 +51,7 @@ class RendererServiceServicer:
         half-close. Response: one `started`, then one `frame` per row of motion, in order; those that
         are later than `frame_deadline_ms` without data.
         Flow control: at most one block is read ahead.
-        Errors: NOT_FOUND (avatar latents), FAILED_PRECONDITION LATENT_SPACE_MISMATCH,
+        Errors: NOT_FOUND (LATENTS_NOT_FOUND), FAILED_PRECONDITION LATENT_SPACE_MISMATCH,
         INVALID_ARGUMENT (CONFIG_NOT_FIRST, DUPLICATE_CONFIG, EMPTY_MESSAGE, BAD_MOTION_SHAPE,
         NON_FINITE_MOTION, FRAME_ORDER, UNKNOWN_ENUM_VALUE, BAD_KEY, CONTROL_OUT_OF_RANGE,
         BAD_FRAME_SIZE, FRAME_SIZE_FIXED, BACKGROUND_FIXED, ENCODING_WITHOUT_ALPHA, BAD_COLOUR and those

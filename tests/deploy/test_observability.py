@@ -85,7 +85,7 @@ def test_rules_and_panels_name_metrics_that_exist() -> None:
     sources = [OBSERVABILITY / "rules.yaml", *DASHBOARDS]
     text = "".join(source.read_text() for source in sources)
     used = set(re.findall(r"\bparlante_[a-z0-9_]+", text))
-    labels = {"parlante_stage", "parlante_reason", "parlante_favourite"}
+    labels = {"parlante_stage", "parlante_reason", "parlante_favourite", "parlante_tier"}
     assert used - labels - {"parlante_slots_wanted"} <= meter.names
 
 
