@@ -150,13 +150,13 @@ class Slots:
             return
         self._num_refused += 1
         self._note_change()
-        telemetry.metrics().streams_refused.add(1, self._attributes)
-        if self.cordoned:
+        if self.cordoned:  # by a wish, not for want of slots: autoscalers must not count it
             raise Overloaded(
                 f"this replica takes no new {self._what}; try another one",
                 reason="CORDONED",
                 retry_after_ms=self._retry_after_ms,
             )
+        telemetry.metrics().streams_refused.add(1, self._attributes)
         raise Overloaded(
             f"all {self.capacity} slots for a {self._what} are in use; try again later",
             reason="NO_FREE_SLOT",
