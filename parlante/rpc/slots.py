@@ -71,6 +71,7 @@ class Slots:
         self._num_refused = 0
         self._leases: dict[str, float] = {}  # id -> when it ends
         self._changed = asyncio.Event()
+        self._on_cordon: Callable[[bool], None] | None = None
         metrics = telemetry.metrics()
         metrics.slots_capacity.add(capacity, self._attributes)
         # A series that begins with its first event has no increase to be seen by an alert.
@@ -139,6 +140,13 @@ class Slots:
         """Take no new streams from now on, or take them again; leases stay good."""
         self.cordoned = cordoned
         self._note_change()
+        if self._on_cordon is not None:
+            self._on_cordon(cordoned)
+
+    def on_cordon(self, tell: Callable[[bool], None]) -> None:
+        """Call `tell` with `cordoned` now and whenever it is set; one listener."""
+        self._on_cordon = tell
+        tell(self.cordoned)
 
     @property
     def changed(self) -> asyncio.Event:
