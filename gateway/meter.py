@@ -17,15 +17,20 @@ _STAGE: Final = telemetry.ATTRIBUTE_STAGE
 class SessionMeter:
     """Times and counts of one session.
 
+    How late frames are, and how long stages take for them, is noted of live sessions only: in
+    burst pacing there is no media clock to be late against, and stages wait for the client.
+
     Args:
         clock: Of the session.
+        is_live: Whether frames are due in real time.
 
     Attributes:
         start_us: Media time 0 on the clock.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, is_live: bool) -> None:
         self._clock = clock
+        self._is_live = is_live
         self._metrics = telemetry.metrics()
         self.start_us = clock.monotonic_us()
         self._first_audio_us: int | None = None
@@ -45,8 +50,10 @@ class SessionMeter:
 
     def frame_sent(self, frame: Frame) -> None:
         """Note a frame that went out."""
-        now_us = self._clock.monotonic_us()
         self._metrics.frames_sent.add(1)
+        if not self._is_live:
+            return
+        now_us = self._clock.monotonic_us()
         self._metrics.frame_latency.record((now_us - self.start_us - frame.media_offset_us) / 1e6)
         if self._last_sent_us is not None:
             self._metrics.frame_interval.record((now_us - self._last_sent_us) / 1e6)
@@ -64,6 +71,11 @@ class SessionMeter:
         self._metrics.interrupt_duration.record((self._clock.monotonic_us() - since_us) / 1e6)
 
     def stage_took(self, stage: str, since_us: int) -> None:
-        """Note work of a stage that began at `since_us` and ended now."""
+        """Note work of a stage that began at `since_us` and ended now, in any pacing."""
         duration_s = (self._clock.monotonic_us() - since_us) / 1e6
         self._metrics.stage_duration.record(duration_s, {_STAGE: stage})
+
+    def item_took(self, stage: str, since_us: int) -> None:
+        """Note an item of a stage's stream that was asked for at `since_us` and came now."""
+        if self._is_live:
+            self.stage_took(stage, since_us)

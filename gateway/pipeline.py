@@ -309,7 +309,7 @@ class Pipeline:
         self._num_generated += len(block.values)
         if self._settings.resumable:
             self._log.accept(block)
-        self._meter.stage_took("motion", self._motion_asked_us)
+        self._meter.item_took("motion", self._motion_asked_us)
         frames = [
             self._accept_row(block.start_frame + offset, row)
             for offset, row in enumerate(block.values)
@@ -343,7 +343,7 @@ class Pipeline:
         if not self._rendering or self._rendering[0].frame_index != rendered.frame_index:
             raise InternalError(f"the renderer gave frame {rendered.frame_index} out of turn")
         pending = self._rendering.popleft()
-        self._meter.stage_took("renderer", self._renderer_asked_us)
+        self._meter.item_took("renderer", self._renderer_asked_us)
         self._renderer_asked_us = self._clock.monotonic_us()
         if rendered.is_left_out:
             self.window.lost()

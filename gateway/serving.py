@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Final
 
 from gateway.config import GatewayConfig
@@ -62,6 +63,7 @@ async def running_gateway(
         server = await stack.enter_async_context(
             RpcServer([servicer.service, avatars, motion], config, lifecycle=lifecycle)
         )
+        slots.on_cordon(partial(server.set_closed, servicer.service.name))
         leaving = asyncio.create_task(servicer.leave_on(lifecycle))
         stack.push_async_callback(cancel_and_wait, leaving)
         farewell = asyncio.create_task(

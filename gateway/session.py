@@ -99,7 +99,7 @@ class Session:
         self._is_live = settings.pacing is Pacing.LIVE
         self._bell = Bell()
         self._outbox = Outbox(self._bell)
-        self._meter = SessionMeter(clock)
+        self._meter = SessionMeter(clock, is_live=self._is_live)
         self._pipeline = Pipeline(
             settings,
             limits,

@@ -94,11 +94,15 @@ def make_metrics(meter: otel_metrics.Meter) -> Metrics:
             "parlante.streams.refused", "{stream}", "Calls refused for want of a slot"
         ),
         first_frame_duration=seconds(
-            "parlante.first_frame.duration", "From the first audio to the first speaking frame"
+            "parlante.first_frame.duration",
+            "From the first audio to the first speaking frame; live sessions only",
         ),
-        frame_interval=seconds("parlante.frame.interval", "Between two frames sent"),
+        frame_interval=seconds(
+            "parlante.frame.interval", "Between two frames sent; live sessions only"
+        ),
         frame_latency=seconds(
-            "parlante.frame.e2e_latency", "From a frame's place on the media clock to sending it"
+            "parlante.frame.e2e_latency",
+            "From a frame's place on the media clock to sending it; live sessions only",
         ),
         frames_sent=counter("parlante.frames.sent", "{frame}", "Frames sent"),
         frames_dropped=counter(
@@ -112,7 +116,8 @@ def make_metrics(meter: otel_metrics.Meter) -> Metrics:
             "parlante.interrupt.duration", "From an interrupt to its effect"
         ),
         stage_duration=seconds(
-            "parlante.stage.duration", "Work of one stage on one item, by parlante.stage"
+            "parlante.stage.duration",
+            "Work of one stage on one item, by parlante.stage; motion and frames live only",
         ),
         replicas_known=up_down(
             "parlante.replicas.known", "{replica}", "Replicas that discovery knows, by stage"

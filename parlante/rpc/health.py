@@ -17,18 +17,31 @@ _Status = health_pb2.HealthCheckResponse
 
 
 class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # untyped library
-    """Says SERVING or NOT_SERVING for "" and for each service name; begins with NOT_SERVING."""
+    """Says SERVING or NOT_SERVING for "" and for each service name; begins with NOT_SERVING.
+
+    A service can be closed to new calls by itself; "", the process, stays what it is: whoever
+    watches that one, as a liveness probe does, would end what still runs.
+    """
 
     def __init__(self, service_names: Iterable[str]) -> None:
         self._names = frozenset(service_names) | {""}
         self._serving = False
+        self._closed: set[str] = set()
         self._changed = asyncio.Event()
 
     def set_serving(self, serving: bool) -> None:
         """Change the state and tell every watcher."""
         self._serving = serving
-        self._changed.set()
-        self._changed = asyncio.Event()
+        self._tell()
+
+    def set_closed(self, name: str, closed: bool) -> None:
+        """Let one service say NOT_SERVING, or again what the process says."""
+        assert name in self._names - {""}, name
+        if closed:
+            self._closed.add(name)
+        else:
+            self._closed.discard(name)
+        self._tell()
 
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 (name of the rpc)
         """Answer the state of one service; NOT_FOUND for an unknown one."""
@@ -47,7 +60,12 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # untyped l
                 last = state
             await changed.wait()
 
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
     def _state(self, name: str) -> Any:
         if name not in self._names:
             return _Status.SERVICE_UNKNOWN
-        return _Status.SERVING if self._serving else _Status.NOT_SERVING
+        is_open = self._serving and name not in self._closed
+        return _Status.SERVING if is_open else _Status.NOT_SERVING

@@ -230,6 +230,10 @@ class RpcServer:
             self._lifecycle.serving = True
             self._health.set_serving(True)
 
+    def set_closed(self, service_name: str, closed: bool) -> None:
+        """Say of one service that it takes no new calls, or takes them again; none is refused."""
+        self._health.set_closed(service_name, closed)
+
     def _refusal(self) -> ParlanteError | None:
         if self._state is _State.SERVING:
             return None

@@ -71,6 +71,7 @@ class Slots:
         self._num_refused = 0
         self._leases: dict[str, float] = {}  # id -> when it ends
         self._changed = asyncio.Event()
+        self._on_cordon: Callable[[bool], None] | None = None
         metrics = telemetry.metrics()
         metrics.slots_capacity.add(capacity, self._attributes)
         # A series that begins with its first event has no increase to be seen by an alert.
@@ -139,6 +140,13 @@ class Slots:
         """Take no new streams from now on, or take them again; leases stay good."""
         self.cordoned = cordoned
         self._note_change()
+        if self._on_cordon is not None:
+            self._on_cordon(cordoned)
+
+    def on_cordon(self, tell: Callable[[bool], None]) -> None:
+        """Call `tell` with `cordoned` now and whenever it is set; one listener."""
+        self._on_cordon = tell
+        tell(self.cordoned)
 
     @property
     def changed(self) -> asyncio.Event:
@@ -150,13 +158,13 @@ class Slots:
             return
         self._num_refused += 1
         self._note_change()
-        telemetry.metrics().streams_refused.add(1, self._attributes)
-        if self.cordoned:
+        if self.cordoned:  # by a wish, not for want of slots: autoscalers must not count it
             raise Overloaded(
                 f"this replica takes no new {self._what}; try another one",
                 reason="CORDONED",
                 retry_after_ms=self._retry_after_ms,
             )
+        telemetry.metrics().streams_refused.add(1, self._attributes)
         raise Overloaded(
             f"all {self.capacity} slots for a {self._what} are in use; try again later",
             reason="NO_FREE_SLOT",

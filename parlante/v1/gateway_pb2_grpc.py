@@ -91,7 +91,8 @@ class GatewayServiceServicer:
         BACKGROUND_PICTURE_REQUIRED, NOT_AN_IMAGE (also of a background), BAD_NAME, AVATAR_REQUIRED and
         the portrait gate's), NOT_FOUND (AVATAR_NOT_FOUND, LATENTS_NOT_FOUND), FAILED_PRECONDITION
         (LISTENING_NEEDS_LIVE, RESUME_EXPIRED, RESUME_STATE_MISMATCH), RESOURCE_EXHAUSTED with RetryInfo
-        (NO_FREE_SLOT, ENCODER_OVERLOADED of an inline portrait, RENDERER_FULL, MOTION_TOO_SLOW),
+        (NO_FREE_SLOT, CORDONED: this gateway takes no new sessions for now, ENCODER_OVERLOADED of an
+        inline portrait, RENDERER_FULL, MOTION_TOO_SLOW),
         ABORTED (SESSION_IDLE, SESSION_TOO_LONG, SESSION_SLOW_READER), DEADLINE_EXCEEDED
         (CONFIG_TIMEOUT, or the client's), UNAVAILABLE (DRAINING, WARMING_UP, or a stage is out of
         reach).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import threading
 import time
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from parlante.errors import FailedPrecondition
+from parlante.fleet.operator import Operator
 from parlante.rpc.status import error_of
 from parlante.types import MOTION_CHANNELS, Controls, Driving, HeadPose
 from parlante.v1 import common_pb2, encoder_pb2, gateway_pb2
@@ -24,10 +26,18 @@ from tests.fakes.stages import FakeStages
 
 pytestmark = pytest.mark.e2e
 
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 BURST = gateway_pb2.PACING_BURST
 STARTED = gateway_pb2.EVENT_TYPE_UTTERANCE_STARTED
 FINISHED = gateway_pb2.EVENT_TYPE_UTTERANCE_FINISHED
 INTERRUPTED = gateway_pb2.EVENT_TYPE_INTERRUPTED
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
 
 
 async def test_effective_configuration_is_echoed(open_gateway: Any) -> None:
@@ -359,6 +369,38 @@ async def test_drain_says_good_bye_and_ends_in_time(open_gateway: Any) -> None:
         assert len(session.events(gateway_pb2.EVENT_TYPE_GO_AWAY)) == 1
         await drain
         assert 0.9 < time.monotonic() - begin < 6.0
+
+
+async def test_cordon_turns_clients_away_and_lets_sessions_go_on(open_gateway: Any) -> None:
+    """A cordoned gateway looked healthy: balancers sent it all new sessions, as it was empty."""
+    admin_port = _free_port()
+    operator, admin = Operator(), f"127.0.0.1:{admin_port}"
+    async with open_gateway(admin_port=admin_port) as gateway:
+        stub: Any = health_pb2_grpc.HealthStub(gateway.channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest(service="parlante.v1.GatewayService"))
+        process = health_pb2.HealthCheckRequest()
+        assert (await watch.read()).status == SERVING
+        session = gateway.converse()
+        await session.configure()
+
+        await operator.cordon(admin, True)
+
+        async with asyncio.timeout(5):
+            assert (await watch.read()).status == NOT_SERVING
+        assert (await stub.Check(process)).status == SERVING  # what the liveness probe asks for
+        refused = await gateway.converse().error_or_start()
+        assert refused is not None
+        assert refused.reason == "CORDONED"
+        num_frames = len(session.all_of("frame"))
+        await session.read_until(lambda r: r.frame.seq > num_frames + 5)
+
+        await operator.cordon(admin, False)
+
+        async with asyncio.timeout(5):
+            assert (await watch.read()).status == SERVING
+        watch.cancel()
+        assert await gateway.converse().error_or_start() is None
+        await session.finish()
 
 
 async def test_draining_gateway_lets_sessions_finish(open_gateway: Any) -> None:

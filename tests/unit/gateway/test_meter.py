@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from gateway.values import EndUtterance, Listening
+from gateway.values import EndUtterance, Listening, Pacing
 from parlante import telemetry
 from tests.fakes.metrics import points
 
@@ -55,3 +55,19 @@ async def test_stages_are_timed(converse: Any, reader: InMemoryMetricReader) -> 
             for point in points(reader)["parlante.stage.duration"]
         }
         assert timed == {"encoder": 1, "motion": len(c.frames), "renderer": len(c.frames)}
+
+
+async def test_a_burst_is_neither_late_nor_early(
+    converse: Any, reader: InMemoryMetricReader
+) -> None:
+    """Offline jobs paged for late frames when slow, and recorded negative latencies when fast."""
+    async with converse(pacing=Pacing.BURST) as c:
+        await c.say(400, "a")
+        await c.half_close()
+        await c.task
+        got = points(reader)
+        assert got["parlante.frames.sent"][0].value == len(c.frames) == 10
+        live_only = ("frame.e2e_latency", "frame.interval", "first_frame.duration")
+        assert not {f"parlante.{name}" for name in live_only} & got.keys()
+        (timed,) = got["parlante.stage.duration"]
+        assert timed.attributes == {telemetry.ATTRIBUTE_STAGE: "encoder"}

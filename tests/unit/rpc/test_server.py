@@ -86,6 +86,25 @@ async def test_two_watchers_hear_of_the_drain_although_a_third_left(stages: Fake
     await drain
 
 
+async def test_one_service_is_closed_by_itself(stages: FakeStages) -> None:
+    _, encoder, motion = SERVICES
+    stages.server.set_closed(motion, True)
+    states = [await _health(stages.channel, service) for service in ("", encoder, motion)]
+    assert states == [SERVING, SERVING, NOT_SERVING]
+    stages.server.set_closed(motion, False)
+    assert await _health(stages.channel, motion) == SERVING
+
+
+async def test_a_service_does_not_open_before_its_process() -> None:
+    motion = SERVICES[-1]
+    async with _server() as server, open_channel(f"127.0.0.1:{server.port}") as channel:
+        server.set_closed(motion, True)
+        server.set_closed(motion, False)
+        assert await _health(channel, motion) == NOT_SERVING
+        server.set_serving()
+        assert await _health(channel, motion) == SERVING
+
+
 async def test_calls_before_the_warm_up_ends_are_told_to_come_back() -> None:
     async with _server() as server, open_channel(f"127.0.0.1:{server.port}") as channel:
         with pytest.raises(errors.Unavailable) as caught:
