@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from parlante.models import face_mesh as fm
 from parlante.models.lip_opening import redness_of, sample_colours
-from parlante.models.picture_light import side_light
+from parlante.models.picture_light import face_of, side_light
 from parlante.models.teeth import TEXTURE_HALF_WIDTH, TEXTURE_PX_PER_IOD
 from parlante.types import Float32Array, Uint8Array
 
@@ -99,11 +99,8 @@ def in_hue_of(flesh: Float64Array, lips: Float64Array, spread: float) -> Float64
 
 def hue_spread(image: Uint8Array, landmarks: Float32Array) -> float:
     """Standard deviation of redness over a face, of uint8 [H, W, 3]: next to none in one hue."""
-    oval = landmarks[list(fm.OVAL), :2]
-    size = np.array(image.shape[1::-1])
-    x0, y0 = np.clip(np.floor(oval.min(0)), 0, size - 1).astype(int)
-    x1, y1 = np.clip(np.ceil(oval.max(0)), [x0 + 1, y0 + 1], size).astype(int)
-    return float(redness_of(image[y0:y1:3, x0:x1:3].astype(np.float64)).std())
+    pixels = face_of(image, landmarks)[::3, ::3].astype(np.float64)
+    return float(redness_of(pixels).std())
 
 
 def likely_white(white: Float32Array, skin: Float64Array) -> Float32Array:

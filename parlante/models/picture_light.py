@@ -10,7 +10,7 @@ import numpy.typing as npt
 from parlante.models import face_mesh as fm
 from parlante.types import Float32Array, Uint8Array
 
-__all__ = ["black_of", "side_light", "without_black"]
+__all__ = ["black_of", "face_of", "side_light", "without_black"]
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -31,12 +31,17 @@ def black_of(image: Uint8Array, landmarks: Float32Array) -> float:
         image: uint8 [H, W, 3], RGB.
         landmarks: float32 [>= 468, >= 2], px.
     """
+    darkest = float(np.quantile(face_of(image, landmarks).mean(-1), DARKEST))
+    return min(max(darkest - USUAL_BLACK, 0.0), MAX_BLACK)
+
+
+def face_of(image: Uint8Array, landmarks: Float32Array) -> Uint8Array:
+    """Cut out the box around a face: a view of uint8 [H, W, 3], never empty."""
     oval = landmarks[list(fm.OVAL), :2]
     size = np.array(image.shape[1::-1])
     x0, y0 = np.clip(np.floor(oval.min(0)), 0, size - 1).astype(int)
     x1, y1 = np.clip(np.ceil(oval.max(0)), [x0 + 1, y0 + 1], size).astype(int)
-    darkest = float(np.quantile(image[y0:y1, x0:x1].mean(-1), DARKEST))
-    return min(max(darkest - USUAL_BLACK, 0.0), MAX_BLACK)
+    return image[y0:y1, x0:x1]
 
 
 def without_black(colours: npt.NDArray[np.generic], black: float) -> Float64Array:

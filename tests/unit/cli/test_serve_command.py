@@ -180,9 +180,13 @@ async def main(port, num_signals, said):
 asyncio.run(main(*sys.argv[1:]))
 """
 
+# Whoever runs the tests in the background has these ignored, and what is ignored stays so.
 SUPERVISOR = """
-import asyncio, sys
+import asyncio, signal, sys
 from parlante.cli.supervisor import Process, Supervisor
+
+for number in (signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)
 
 def process(item):
     port, *arguments = item.split(" ")

@@ -241,11 +241,15 @@ def test_talk_ends_cleanly_on_ctrl_c(portrait: Path, speech: Path, tmp_path: Pat
     output = tmp_path / "out.mp4"
     script = textwrap.dedent(
         f"""
+        import signal
         import sys
         from contextlib import asynccontextmanager
         from parlante.cli import main, talk
         from tests.fakes.small_gateway import GreyRenderer, small_gateway
         from tests.fakes.motion import FakeMotion
+
+        # Whoever runs the tests in the background has it ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
         @asynccontextmanager
         async def target(server, face_net=None):
