@@ -126,6 +126,8 @@ def _own_side(points: Float32Array, others: Sequence[Float32Array]) -> Float32Ar
 
     Nearer by the sizes of the faces, and by columns more than by rows, as bodies stand below them.
     """
+    if not others:
+        return np.ones((FRAME_SIZE_PX, FRAME_SIZE_PX), np.float32)
     nearest = np.full((FRAME_SIZE_PX, FRAME_SIZE_PX), np.inf, np.float32)
     for other in others:
         head = _filled_oval(other, HEAD_SHARE) > 0.0

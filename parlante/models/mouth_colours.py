@@ -11,7 +11,7 @@ import numpy.typing as npt
 from parlante.models import face_mesh as fm
 from parlante.models.lip_opening import redness_of, sample_colours
 from parlante.models.picture_light import face_of, side_light
-from parlante.models.teeth import TEXTURE_HALF_WIDTH, TEXTURE_PX_PER_IOD
+from parlante.models.teeth import TEXTURE_PX_PER_IOD, texture_columns
 from parlante.types import Float32Array, Uint8Array
 
 __all__ = [
@@ -55,8 +55,7 @@ def light_beside(
     light = sample_colours(image, points).mean(-1).mean(0)
     along = axes[0, :2].astype(np.float64)
     x = ((points - anchor[:2]) @ along / float(axes[0] @ axes[0])).mean(0)
-    columns = np.arange(-TEXTURE_HALF_WIDTH, TEXTURE_HALF_WIDTH, 1.0 / TEXTURE_PX_PER_IOD)
-    return side_light(np.maximum.accumulate(x), light, columns)
+    return side_light(np.maximum.accumulate(x), light, texture_columns())
 
 
 def lit_from_a_side(texture: Uint8Array, beside: Float64Array) -> Uint8Array:

@@ -21,6 +21,7 @@ from parlante.models.teeth import (
     TEXTURE_TOP,
     TOOTH_HEIGHT,
     gum_light,
+    texture_columns,
 )
 from parlante.types import Float32Array, Uint8Array
 
@@ -81,7 +82,7 @@ def find_teeth(
         A texture like that of `teeth_texture`; None when the photo shows too little of the teeth.
     """
     step = 1.0 / TEXTURE_PX_PER_IOD
-    x = np.arange(-TEXTURE_HALF_WIDTH, TEXTURE_HALF_WIDTH, step)
+    x = texture_columns()
     y = UPPER_EDGE + np.arange(TEXTURE_TOP, TEXTURE_BOTTOM, step)
     xx, yy = np.meshgrid(x, y)
     zz = ARCH_DEPTH * np.minimum(xx * xx, MAX_ARCH_X**2)

@@ -27,9 +27,7 @@ def teeth_texture(
     teeth: Float64Array, gum: Float64Array, widths: tuple[float, ...], *, is_upper: bool
 ) -> Uint8Array:
     """A row of teeth on its gum: RGBA; y counts from the incisors' edge, + = towards the edge."""
-    step = 1.0 / TEXTURE_PX_PER_IOD
-    x = np.arange(-TEXTURE_HALF_WIDTH, TEXTURE_HALF_WIDTH, step)
-    y = np.arange(TEXTURE_TOP, TEXTURE_BOTTOM, step)
+    x, y = texture_columns(), np.arange(TEXTURE_TOP, TEXTURE_BOTTOM, 1.0 / TEXTURE_PX_PER_IOD)
     xx, yy = np.meshgrid(x, y)
     away = np.abs(xx)
     crown = np.zeros_like(xx)  # 1 on a tooth
@@ -67,3 +65,8 @@ def teeth_texture(
 def gum_light(away: Float64Array) -> Float64Array:
     """Light of the gum, of that in the middle, so far beside it (IOD)."""
     return np.asarray(1.0 - 0.8 * np.clip(away / 0.34, 0.0, 1.0) ** 2)
+
+
+def texture_columns() -> Float64Array:
+    """Where the columns of a texture lie beside the middle of the teeth, IOD."""
+    return np.arange(-TEXTURE_HALF_WIDTH, TEXTURE_HALF_WIDTH, 1.0 / TEXTURE_PX_PER_IOD)
