@@ -1,6 +1,7 @@
 """Say how lips follow real voices in five languages, in the motion's channels.
 
 Usage: python scripts/check_languages.py [--weights MOTION.safetensors] [--seconds 150] [--seeds 2]
+    [--languages en ru] [--room 0.5 3]
 
 The voices are four people's, who recorded the prompts of a telephone exchange in English, Spanish,
 French, Italian and Russian (CC-BY-SA 3.0; no training hears them). They come with their words:
@@ -8,7 +9,10 @@ French, Italian and Russian (CC-BY-SA 3.0; no training hears them). They come wi
 words have, and the packaged weights' reader when they are spoken, which favours it a little; all
 weights are judged by the same times. Rows: P, B and M that shut and how many would by chance
 (shifted in time), the rankings of `parlante eval motion`, and correlation with the mouth that the
-phonemes ask for, with its lag (+ = late). The last line is JSON.
+phonemes ask for, with its lag (+ = late); and the share of frames in pauses, from 0.24 s after
+speech on, in which the mouth is shut. With `--room` the voices are heard in a room whose echoes die
+away by 60 dB in so many seconds, so many dB below the voice itself: a microphone a metre away in an
+office has `0.5 3`, one in a hall `1.2 0`. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ import numpy as np
 import torch
 from motion_lips import lips_of, span_of
 
-from parlante.evaluation.lips import CONTROL_SHIFTS_FRAMES, PhoneTally, tally_phones
+from parlante.evaluation.lips import CONTROL_SHIFTS_FRAMES, PhoneTally, shut_below, tally_phones
 from parlante.evaluation.sync import peak_of
 from parlante.evaluation.tracking import FloatArray, correlation
 from parlante.media.audio_file import Recording, read_recording
@@ -37,6 +41,7 @@ from parlante.models.viseme_names import VISEMES
 from parlante.training.espeak import Espeak, Voice
 from parlante.training.evaluate import animate, aperture, asked_of, width
 from parlante.training.realign import EMISSION_SHARE, FLOOR, HOP_S, name_hops
+from parlante.training.rooms.responses import in_room
 from parlante.training.visemes import Phone, visemes_of
 from parlante.types import (
     BURST_DELAY_BUDGET_MS,
@@ -64,6 +69,8 @@ PAUSE_COST = 1.0  # log probability of a pause between two phonemes
 RHYTHM_COST = 0.02  # of phonemes that are far from where an even rhythm would have them
 RHYTHM_S = 0.6
 MAX_LAG_FRAMES = 5
+PAUSE_AFTER_S, PAUSE_BEFORE_S = 0.24, 0.12  # nearer to a phoneme the mouth may be open
+FIRST_ECHO_S = 0.006
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -164,6 +171,30 @@ def joined(found: list[Prompt]) -> tuple[Float32Array, list[Phone]]:
     return np.concatenate(parts), phones
 
 
+def played_in(audio: Float32Array, decay_s: float, direct_db: float) -> Float32Array:
+    """Play sound in a plain room, the same at every call."""
+    num_samples = int(1.1 * decay_s * MODEL_SAMPLE_RATE_HZ)
+    time_s = np.arange(num_samples) / MODEL_SAMPLE_RATE_HZ
+    echoes = np.random.default_rng(0).standard_normal(num_samples) * 10 ** (-3.0 * time_s / decay_s)
+    echoes[time_s < FIRST_ECHO_S] = 0.0
+    echoes *= 10 ** (-direct_db / 20) / np.sqrt(float((echoes**2).sum()))
+    echoes[0] = 1.0
+    heard = in_room(audio, echoes.astype(np.float32))
+    return heard * np.float32(min(1.0, 0.95 / float(np.abs(heard).max())))
+
+
+def pauses_shut(values: Float32Array, phones: list[Phone]) -> float | None:
+    """Share of frames in pauses in which the mouth of motion [T, 60] is shut; None without any."""
+    paused = np.ones(len(values), bool)
+    for phone in phones:
+        begin_s, end_s = phone.start_s - PAUSE_BEFORE_S, phone.end_s + PAUSE_AFTER_S
+        paused[max(0, int(begin_s * FRAME_RATE_HZ)) : int(end_s * FRAME_RATE_HZ) + 1] = False
+    if not paused.any():
+        return None
+    lips = lips_of(values)
+    return float((lips.aperture[paused] < shut_below(lips.aperture)).mean())
+
+
 def judge(values: Float32Array, phones: list[Phone]) -> dict[str, float | None]:
     """Compare motion [T, 60] with what is said."""
     spans, lips = [span_of(phone) for phone in phones], lips_of(values)
@@ -182,6 +213,7 @@ def judge(values: Float32Array, phones: list[Phone]) -> dict[str, float | None]:
         "auc_width": tally.auc_width,
         "aperture": correlation(opened, wanted),
         "width": correlation(width(values), width(asked)),
+        "pauses_shut": pauses_shut(values, phones),
         "lag_ms": None if lag_frames is None else lag_frames * 1000.0 / FRAME_RATE_HZ,
     }
 
@@ -205,13 +237,17 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=DEFAULT_WEIGHTS)
     parser.add_argument("--seconds", type=float, default=150.0, help="of each language")
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--languages", nargs="+", choices=LANGUAGES, default=list(LANGUAGES))
+    parser.add_argument("--room", nargs=2, type=float, metavar=("DECAY_S", "DIRECT_DB"))
     args = parser.parse_args()
     torch.set_num_threads(1)
     reader, _ = load_weights(DEFAULT_WEIGHTS)
     engine = MotionEngine.load(args.weights)
     table: dict[str, dict[str, float]] = {}
-    for code in LANGUAGES:
+    for code in args.languages:
         audio, phones = joined(prompts(code, args.seconds, reader))
+        if args.room is not None:
+            audio = played_in(audio, *args.room)
         rows = list(judge_language(engine, audio, phones, args.seeds))
         table[code] = {
             name: round(float(np.mean([row[name] or 0.0 for row in rows])), 3) for name in rows[0]

@@ -1,8 +1,9 @@
 """Train a model, on synthetic data or on your own videos; docs/training.md tells more.
 
-`train motion` makes the model that turns a voice into motion, `train face` the network that
-retouches mouth, eyes and contour of a rendered frame, `train encoders` the one that reads pose,
-gaze, dynamics and identity off a picture, `train voices` the one that tells voices from music.
+`train motion` makes the model that turns a voice into motion, `train rooms` teaches it to hear
+voices across rooms, `train face` makes the network that retouches mouth, eyes and contour of a
+rendered frame, `train encoders` the one that reads pose, gaze, dynamics and identity off a
+picture, `train voices` the one that tells voices from music.
 
 A run that was cut off goes on where it stopped when the same command is given again.
 """
@@ -30,7 +31,7 @@ NO_START: Final = "none"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the targets of the command."""
     targets = parser.add_subparsers(
-        dest="target", required=True, metavar="motion|face|encoders|voices"
+        dest="target", required=True, metavar="motion|rooms|face|encoders|voices"
     )
     motion = targets.add_parser(
         "motion",
@@ -79,10 +80,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="compile the losses into fewer kernels, or, on a GPU, replay steps as CUDA graphs "
         "(default: %(default)s)",
     )
+    rooms = targets.add_parser(
+        "rooms",
+        help="teach a trained motion model to hear voices across rooms",
+        description="The model teaches a copy of itself: the copy hears in rooms, through noise "
+        "and telephones what the model hears close by. What it makes of clear voices stays.",
+    )
+    _configure_sounds(rooms, "motion_rooms.json")
+    rooms.add_argument(
+        "--start", metavar="WEIGHTS", help="weights to begin with (default: the packaged ones)"
+    )
     _configure_face(targets.add_parser("face", help="the network that retouches frames"))
     encoders = targets.add_parser("encoders", help="the network that reads motion off pictures")
     _configure_encoders(encoders)
-    _configure_voices(targets.add_parser("voices", help="the network that tells voices from music"))
+    _configure_sounds(
+        targets.add_parser("voices", help="the network that tells voices from music"), "voices.json"
+    )
 
 
 def _configure_cache(parser: argparse.ArgumentParser) -> None:
@@ -178,19 +191,19 @@ def _configure_encoders(encoders: argparse.ArgumentParser) -> None:
     _configure_hardware(encoders)
 
 
-def _configure_voices(voices: argparse.ArgumentParser) -> None:
-    voices.add_argument(
-        "--config", type=Path, metavar="FILE", help="the run as JSON (default: voices.json)"
+def _configure_sounds(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help=f"the run as JSON (default: {default})"
     )
-    voices.add_argument(
+    parser.add_argument(
         "--out",
         type=Path,
         required=True,
         metavar="DIR",
         help="checkpoint and weights; taken up again if it is there",
     )
-    _configure_cache(voices)
-    voices.add_argument("--num-threads", type=int, default=1, metavar="N", help="default: 1")
+    _configure_cache(parser)
+    parser.add_argument("--num-threads", type=int, default=1, metavar="N", help="default: 1")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -209,6 +222,9 @@ def run(args: argparse.Namespace) -> int:
     if args.target == "voices":
         print(f"weights in {_train_voices(args)}")
         return 0
+    if args.target == "rooms":
+        print(f"weights in {_train_rooms(args)}")
+        return 0
     start = _start_of(args)
     weights = _on_speech(args, start) if args.videos is None else _on_videos(args, start)
     print(f"weights in {weights}")
@@ -218,14 +234,16 @@ def run(args: argparse.Namespace) -> int:
 def _start_of(args: argparse.Namespace) -> Path | None:
     """Weights to begin with; None is none at all."""
     if args.start is None:
-        if args.videos is None:
-            return None
-        from parlante.models.motion_weights import DEFAULT_WEIGHTS
-
-        return DEFAULT_WEIGHTS
+        return None if args.videos is None else _packaged()
     if args.start == NO_START:
         return None
     return _existing(Path(args.start), "start", f", or {NO_START}")
+
+
+def _packaged() -> Path:
+    from parlante.models.motion_weights import DEFAULT_WEIGHTS
+
+    return DEFAULT_WEIGHTS
 
 
 def _aligner_of(args: argparse.Namespace) -> Path | None:
@@ -285,6 +303,15 @@ def _train_voices(args: argparse.Namespace) -> Path:
 
     config = read_voices_config(args.config or DEFAULT_CONFIG)
     return train_voices(config, args.out, args.corpus_cache)
+
+
+def _train_rooms(args: argparse.Namespace) -> Path:
+    from parlante.training.rooms.config import read_rooms_config
+    from parlante.training.rooms.run import DEFAULT_CONFIG, train_rooms
+
+    config = read_rooms_config(args.config or DEFAULT_CONFIG)
+    start = _packaged() if args.start is None else _existing(Path(args.start), "start")
+    return train_rooms(config, start, args.out, args.corpus_cache)
 
 
 def _on_speech(args: argparse.Namespace, start: Path | None) -> Path:

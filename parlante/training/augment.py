@@ -47,6 +47,34 @@ def augment(log_mel: Float32Array, rng: np.random.Generator) -> Float32Array:
     return out
 
 
+def hear_twice(
+    well: Float32Array, badly: Float32Array, rng: np.random.Generator, *, spare: bool
+) -> tuple[Float32Array, Float32Array]:
+    """Draw another speaker, the same for both; a microphone and noise for the second alone.
+
+    Args:
+        well: float32 [N, M] of a voice close by, log of energy above the floor.
+        badly: float32 [N, M] of the same voice in a room.
+        rng: Source of randomness.
+        spare: Whether the second gets neither microphone nor noise.
+
+    Returns:
+        float32 [N, M] energies (not logs) of both, for `audio_features.normalise`.
+    """
+    factor = float(np.exp(rng.normal(0.0, 0.07)))
+    colour = np.exp(0.6 * _colour(rng)) * _breath(well.shape, rng)
+    near, far = (
+        np.expm1(np.maximum(_warp(log_mel, factor), 1e-3)) * colour for log_mel in (well, badly)
+    )
+    if not spare:
+        if rng.random() < 0.5:
+            far = far * np.exp(_band_limit(rng) + _mask(rng))
+        if rng.random() < 0.6:
+            far = far + _noise(far, rng)
+    gain = ENERGY_FLOOR * np.exp(rng.normal(0.0, 0.8))
+    return (near * gain).astype(np.float32), (far * gain).astype(np.float32)
+
+
 def _warp(log_energy: np.ndarray, factor: float) -> np.ndarray:
     """Stretch the frequency axis (vocal-tract length)."""
     source = np.clip(np.arange(NUM_MELS) / factor, 0, NUM_MELS - 1.001)

@@ -24,12 +24,13 @@ from parlante.models.motion_dit import BLOCK_FRAMES
 from parlante.training.augment import augment
 from parlante.training.corpus import Corpus
 from parlante.training.takes import CLIP_FRAMES
+from parlante.types import Float32Array
 
 PRE_ROLL_FRAMES: Final = 100  # what the running normalisation has heard before a warm crop
-_COLD_SHARE: Final = 0.25
+COLD_SHARE: Final = 0.25
 COLD_PRE_ROLL_FRAMES: Final = 2  # a stream hears so much of its look-ahead before its first block
-_LOOK_SHARES: Final = (0.15, 0.40, 0.15, 0.30)  # how often each look-ahead is trained
-_MAX_AHEAD_FRAMES: Final = max(LOOK_AHEAD_HOPS) // HOPS_PER_FRAME
+LOOK_SHARES: Final = (0.15, 0.40, 0.15, 0.30)  # how often each look-ahead is trained
+MAX_AHEAD_FRAMES: Final = max(LOOK_AHEAD_HOPS) // HOPS_PER_FRAME
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +75,7 @@ def draw_arrays(
     """
     if corpus.speech:
         return _heard_crops(corpus, clips, batch_size, num_frames, rng)
-    num_cold = round(_COLD_SHARE * batch_size)
+    num_cold = round(COLD_SHARE * batch_size)
     cold = _crops(corpus, clips, num_cold, num_frames, COLD_PRE_ROLL_FRAMES, rng)
     warm = _crops(corpus, clips, batch_size - num_cold, num_frames, PRE_ROLL_FRAMES, rng)
     return tuple(np.concatenate(pair) for pair in zip(cold, warm, strict=True))
@@ -89,8 +90,8 @@ def _crops(
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, ...]:
     mels, latents, controls, visemes = [], [], [], []
-    looks = rng.choice(len(LOOK_AHEAD_HOPS), size=count, p=_LOOK_SHARES)
-    last = CLIP_FRAMES - num_frames - _MAX_AHEAD_FRAMES
+    looks = rng.choice(len(LOOK_AHEAD_HOPS), size=count, p=LOOK_SHARES)
+    last = CLIP_FRAMES - num_frames - MAX_AHEAD_FRAMES
     for look in looks:
         clip = int(rng.integers(clips.start, clips.stop))
         take = int(rng.integers(corpus.latents.shape[1]))
@@ -103,11 +104,8 @@ def _crops(
         controls.append(corpus.conditions[clip, take, start : start + num_frames])
         visemes.append(corpus.visemes[clip, start : start + num_frames])
     energies = augment(np.stack(mels).astype(np.float32), rng)
-    features, _ = normalise(energies, NormaliserState.fresh(count))
-    context = np.zeros((count, CONTEXT_HOPS, NUM_FEATURES), np.float32)
-    padded = np.concatenate([context, features], axis=1)
     return (
-        padded[:, -(CONTEXT_HOPS + num_frames * HOPS_PER_FRAME) :],
+        crop_features(energies, num_frames),
         np.stack(latents).astype(np.float32),
         np.stack(controls).astype(np.float32),
         np.stack(visemes).astype(np.int64),
@@ -115,12 +113,28 @@ def _crops(
     )
 
 
+def crop_features(energies: Float32Array, num_frames: int) -> Float32Array:
+    """Turn the energies of crops and what was heard before them into what the network hears.
+
+    Args:
+        energies: float32 [B, N, M].
+        num_frames: T of a crop, which ends with its last hop.
+
+    Returns:
+        float32 [B, CONTEXT_HOPS + 4 T, F]; silence where nothing was heard.
+    """
+    features, _ = normalise(energies, NormaliserState.fresh(len(energies)))
+    context = np.zeros((len(energies), CONTEXT_HOPS, NUM_FEATURES), np.float32)
+    padded = np.concatenate([context, features], axis=1)
+    return padded[:, -(CONTEXT_HOPS + num_frames * HOPS_PER_FRAME) :]
+
+
 def _heard_crops(
     corpus: Corpus, clips: range, count: int, num_frames: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, ...]:
     """Crops with features of a speech encoder."""
     features, latents, controls, visemes = [], [], [], []
-    last = CLIP_FRAMES - num_frames - _MAX_AHEAD_FRAMES
+    last = CLIP_FRAMES - num_frames - MAX_AHEAD_FRAMES
     for _ in range(count):
         clip = int(rng.integers(clips.start, clips.stop))
         take = int(rng.integers(corpus.latents.shape[1]))

@@ -74,3 +74,25 @@ def test_lips_that_do_what_is_said_are_told_from_lips_that_do_not(script: Module
     wrong = script.judge(np.roll(right, 5, axis=0), phones)
     assert wrong["auc_aperture"] < 0.5
     assert wrong["aperture"] < 0.0
+
+
+def test_mouths_that_stay_open_in_pauses_are_told(script: ModuleType) -> None:
+    phones = [Phone("a", 0.0, 1.0), Phone("a", 3.0, 4.0)]
+    values = np.zeros((100, MOTION_DIM), np.float32)
+    jaw = MOTION_INDEX["jawOpen"]
+    values[:25, jaw] = values[75:, jaw] = 0.6
+    assert script.pauses_shut(values, phones) == 1.0
+    values[40:50, jaw] = 0.6
+    assert script.pauses_shut(values, phones) == pytest.approx(1.0 - 10 / 40, abs=0.03)
+
+
+def test_a_room_adds_echoes_behind_the_voice(script: ModuleType) -> None:
+    sound = np.zeros(32_000, np.float32)
+    sound[1000:9000] = np.random.default_rng(0).normal(0.0, 0.1, 8000)
+    heard = script.played_in(sound, 0.6, 0.0)
+    after, later = (float((heard[n : n + 1600] ** 2).mean()) for n in (9600, 9600 + 4800))
+    assert np.abs(heard[:1000]).max() < 1e-4
+    # 60 dB in 0.6 s: 30 dB in 0.3 s.
+    assert 10 * np.log10(after / later) == pytest.approx(30.0, abs=2.0)
+    np.testing.assert_array_equal(script.played_in(sound, 0.6, 0.0), heard)
+    assert np.abs(script.played_in(20 * sound, 0.6, 0.0)).max() <= 0.951

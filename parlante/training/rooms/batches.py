@@ -1,0 +1,141 @@
+"""Crops of voices, each heard twice: close by, and across a room, through noise or a telephone.
+
+Axis letters: C clips, R rooms, N mel hops, M mel bands, B batch, T frames, F features.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from parlante.models.audio_features import HOPS_PER_FRAME, LOOK_AHEAD_HOPS
+from parlante.training.augment import hear_twice
+from parlante.training.batches import (
+    COLD_PRE_ROLL_FRAMES,
+    COLD_SHARE,
+    LOOK_SHARES,
+    MAX_AHEAD_FRAMES,
+    PRE_ROLL_FRAMES,
+    crop_features,
+)
+from parlante.training.corpus import log_mel
+from parlante.training.rooms.config import RoomsConfig
+from parlante.training.rooms.responses import draw_response, in_room
+from parlante.training.takes import CLIP_FRAMES, load_or_record
+from parlante.types import Float32Array
+
+__all__ = ["Heard", "Pairs", "collect", "draw_pairs"]
+
+_VERSION: Final = 1  # of rooms; part of the cache key
+_CROP_FRAMES: Final = CLIP_FRAMES - MAX_AHEAD_FRAMES
+
+Heard = npt.NDArray[np.float16]  # [C, 1 + R, N, M], log of energy above the floor; close by first
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pairs:
+    """One batch.
+
+    Attributes:
+        well: float32 [B, CONTEXT_HOPS + 4 T, F], what is heard close by.
+        badly: float32 of the same shape, the same voice in a room or through noise.
+        look: int64 [B], index into `LOOK_AHEAD_HOPS`.
+    """
+
+    well: Tensor
+    badly: Tensor
+    look: Tensor
+
+
+def collect(config: RoomsConfig, cache: Path) -> Heard:
+    """Hear all clips of a run, which are kept in the cache.
+
+    Args:
+        config: The run.
+        cache: Folder of all takes.
+
+    Raises:
+        EngineMissing: A voice is not installed.
+    """
+    told = (_VERSION, sorted(config.spoken.items()), config.takes_seed, config.num_rooms)
+    path = cache / f"rooms-{hashlib.sha256(repr(told).encode()).hexdigest()[:16]}.npy"
+    if not path.exists():
+        clips = [
+            _hear(
+                take.audio, config.num_rooms, np.random.default_rng((config.takes_seed, 9, index))
+            )
+            for population, count in config.spoken.items()
+            for index, take in enumerate(
+                load_or_record(population, count, config.takes_seed, cache)
+            )
+        ]
+        part = path.with_suffix(f".{os.getpid()}.part.npy")
+        np.save(part, np.stack(clips))
+        part.rename(path)
+    heard: Heard = np.load(path)
+    return heard
+
+
+def _hear(audio: Float32Array, num_rooms: int, rng: np.random.Generator) -> Heard:
+    """One clip [1 + R, N, M]."""
+    rooms = [in_room(audio, draw_response(rng)) for _ in range(num_rooms)]
+    return np.stack([log_mel(sound) for sound in (audio, *rooms)]).astype(np.float16)
+
+
+def draw_pairs(
+    heard: Heard,
+    clips: npt.NDArray[np.int_],
+    config: RoomsConfig,
+    batch_size: int,
+    rng: np.random.Generator,
+) -> Pairs:
+    """Draw crops; as many as in all training begin as a session does, without anything before.
+
+    Args:
+        heard: Of `collect`.
+        clips: Which of them.
+        config: The run.
+        batch_size: B.
+        rng: Source of randomness.
+    """
+    num_cold = round(COLD_SHARE * batch_size)
+    kinds = ((num_cold, COLD_PRE_ROLL_FRAMES), (batch_size - num_cold, PRE_ROLL_FRAMES))
+    parts = [_crops(heard, clips, config, count, pre_roll, rng) for count, pre_roll in kinds]
+    return Pairs(*(torch.from_numpy(np.concatenate(part)) for part in zip(*parts, strict=True)))
+
+
+def _crops(
+    heard: Heard,
+    clips: npt.NDArray[np.int_],
+    config: RoomsConfig,
+    count: int,
+    pre_roll: int,
+    rng: np.random.Generator,
+) -> tuple[Float32Array, Float32Array, npt.NDArray[np.int64]]:
+    looks = rng.choice(len(LOOK_AHEAD_HOPS), size=count, p=LOOK_SHARES)
+    near, far = [], []
+    for look in looks:
+        clip = int(rng.choice(clips))
+        start = int(rng.integers(pre_roll + 1, _CROP_FRAMES - config.num_frames))
+        in_a_room = rng.random() < config.room_share
+        room = 1 + int(rng.integers(config.num_rooms)) if in_a_room else 0
+        hops = slice(
+            (start - pre_roll) * HOPS_PER_FRAME + LOOK_AHEAD_HOPS[look],
+            (start + config.num_frames) * HOPS_PER_FRAME + LOOK_AHEAD_HOPS[look],
+        )
+        well, badly = (heard[clip, place, hops].astype(np.float32) for place in (0, room))
+        spare = not in_a_room and rng.random() < config.spared_share
+        for kept, energies in zip(
+            (near, far), hear_twice(well, badly, rng, spare=spare), strict=True
+        ):
+            kept.append(energies)
+    sides = (crop_features(np.stack(kept), config.num_frames) for kept in (near, far))
+    return (*sides, looks.astype(np.int64))
