@@ -121,7 +121,8 @@ def _crops(
     rng: np.random.Generator,
 ) -> tuple[Float32Array, Float32Array, npt.NDArray[np.int64]]:
     looks = rng.choice(len(LOOK_AHEAD_HOPS), size=count, p=LOOK_SHARES)
-    near, far = [], []
+    near: list[Float32Array] = []
+    far: list[Float32Array] = []
     for look in looks:
         clip = int(rng.choice(clips))
         start = int(rng.integers(pre_roll + 1, _CROP_FRAMES - config.num_frames))
@@ -137,5 +138,9 @@ def _crops(
             (near, far), hear_twice(well, badly, rng, spare=spare), strict=True
         ):
             kept.append(energies)
-    sides = (crop_features(np.stack(kept), config.num_frames) for kept in (near, far))
-    return (*sides, looks.astype(np.int64))
+    T = config.num_frames
+    return (
+        crop_features(np.stack(near), T),
+        crop_features(np.stack(far), T),
+        looks.astype(np.int64),
+    )

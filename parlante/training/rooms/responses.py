@@ -49,7 +49,7 @@ def draw_response(rng: np.random.Generator) -> Float32Array:
     echoes[early] += rng.normal(0.0, 3.0, _NUM_EARLY) * float(np.abs(echoes).max())
     echoes *= 10 ** (-rng.uniform(*_DIRECT_DB) / 20) / np.sqrt(float((echoes**2).sum()))
     echoes[0] = 1.0
-    return echoes.astype(np.float32)
+    return np.asarray(echoes, np.float32)
 
 
 def in_room(audio: Float32Array, response: Float32Array) -> Float32Array:
