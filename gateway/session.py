@@ -133,7 +133,7 @@ class Session:
         self._timeline.hold_until_sample = self._points.first_sample
         self._must_leave = False
         self._leave_us: int | None = None  # when the session ends after its good-bye
-        self._steering = SteeringQueue()
+        self._steering = SteeringQueue(settings.sample_rate_hz)
         self._watchdog = Watchdog(limits, self._outbox, self._meter, clock, is_live=self._is_live)
 
     async def run(self, inputs: AsyncIterator[SessionInput], send: Send) -> None:
@@ -254,6 +254,7 @@ class Session:
                 self._timeline.end(utterance_id)
             case Interrupt(utterance_id=utterance_id):
                 since_us = self._clock.monotonic_us()
+                self._steering.cut(self._timeline.spans(utterance_id))
                 for event in self._timeline.interrupt(utterance_id):
                     self._put(event)
                 self._put_point(force=True)
@@ -281,13 +282,13 @@ class Session:
                 field="control.apply_offset_us",
             )
         frame_index = -(-steer.apply_offset_us // FRAME_DURATION_US)
-        if not self._is_live:  # "now" is behind the audio that came before, however fast it goes
-            frame_index = max(frame_index, self._timeline.end_frame)
-        due_sample = frame_start_sample(frame_index, self._settings.sample_rate_hz)
-        if due_sample <= self._timeline.position_sample:
+        begin_sample = frame_start_sample(frame_index, self._settings.sample_rate_hz)
+        if self._is_live and begin_sample <= self._timeline.position_sample:
             self._pipeline.push_controls(steer.controls)
-        else:
-            self._steering.put(due_sample, steer.controls)
+            return
+        # In a burst "now" is behind the audio that came before, however fast it goes.
+        behind_sample = 0 if self._is_live else self._timeline.end_sample
+        self._steering.put(frame_index, steer.controls, behind_sample=behind_sample)
 
     # --- the media clock ---------------------------------------------------------------------
 
