@@ -29,10 +29,13 @@ class SteeringQueue:
 
     Args:
         sample_rate_hz: Rate of the session's audio.
+        ahead_samples: What the motion has heard of the audio behind a frame when it makes it.
+            Controls are due so much later, or they would hold for frames before theirs.
     """
 
-    def __init__(self, sample_rate_hz: int) -> None:
+    def __init__(self, sample_rate_hz: int, *, ahead_samples: int = 0) -> None:
         self._rate_hz = sample_rate_hz
+        self._ahead_samples = ahead_samples
         self._waiting: list[_Waiting] = []  # by `due_sample`, then in the order they came
 
     @property
@@ -87,9 +90,13 @@ class SteeringQueue:
         del self._waiting[:num_due]
         return due[-1].controls if due else None
 
+    def take_last(self, end_sample: int) -> Controls | None:
+        """Take out what is for frames before the end of all audio; gives the last."""
+        return self.take_due(end_sample - 1 + self._ahead_samples)
+
     def _due_sample(self, frame_index: int, behind_sample: int) -> int:
         first_frame = max(frame_index, frame_behind(behind_sample, self._rate_hz))
-        return frame_start_sample(first_frame, self._rate_hz)
+        return frame_start_sample(first_frame, self._rate_hz) + self._ahead_samples
 
 
 def _due(item: _Waiting) -> int:

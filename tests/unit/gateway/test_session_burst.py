@@ -14,6 +14,7 @@ from tests.fakes.motion import FakeMotion
 
 FINISHED = EventType.UTTERANCE_FINISHED
 BURST = {"pacing": Pacing.BURST}
+AHEAD = 3  # frames that the fake motion of a burst has heard of what follows
 
 
 async def speak(c: Any, samples: Any, chunk: int) -> None:
@@ -124,7 +125,9 @@ async def test_controls_may_come_as_often_as_audio(converse: Any, max_audio_ahea
         await c.half_close()
         await c.run_ms(5000)
         await c.task
-        assert yaw_of(c) == [index * 2 / 1000 for index in range(300)]
+        # What is last holds from where motion had not heard the end yet.
+        assert yaw_of(c)[:-AHEAD] == [index * 2 / 1000 for index in range(300 - AHEAD)]
+        assert yaw_of(c)[-1] == 0.598
 
 
 async def test_many_controls_at_one_place_come_to_the_last(converse: Any) -> None:
@@ -132,10 +135,24 @@ async def test_many_controls_at_one_place_come_to_the_last(converse: Any) -> Non
         await c.inputs.put(Speech(start_sample=0, samples=np.ones(160, np.int16)))
         for index in range(300):
             await c.inputs.put(Steer(controls=Controls(gaze_yaw_rad=(index + 1) / 1000)))
-        await c.inputs.put(Speech(start_sample=160, samples=np.ones(1120, np.int16)))
+        await c.inputs.put(Speech(start_sample=160, samples=np.ones(6240, np.int16)))
         await c.half_close()
         await c.task
-        assert yaw_of(c) == [0.0, 0.3]
+        assert yaw_of(c) == [0.0] + [0.3] * 9
+
+
+async def test_controls_hold_from_no_frame_before_their_place(converse: Any) -> None:
+    """Motion is made from audio ahead of it, which controls that lie behind must not overtake."""
+    async with converse(motion=FakeMotion(block_frames=2), return_motion=True, **BURST) as c:
+        await c.say(400)
+        await c.send(Steer(controls=Controls(gaze_yaw_rad=0.5)))
+        await c.say(80)
+        await c.send(Steer(controls=Controls(gaze_yaw_rad=0.25)))
+        await c.say(400)
+        await c.send(Steer(controls=Controls(gaze_yaw_rad=0.1)))  # for nothing
+        await c.half_close()
+        await c.task
+        assert yaw_of(c) == [0.0] * 10 + [0.5] * 2 + [0.25] * 10
 
 
 async def test_controls_far_ahead_of_the_audio_are_refused(converse: Any) -> None:
