@@ -7,7 +7,7 @@ round, or open wide, the dark ends of the photo's wider mouth must not stay as t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import cv2
@@ -58,6 +58,10 @@ class MouthPatch:
     origin: tuple[int, int]
     bounds: npt.NDArray[np.int64]
     reach: float
+
+    def hidden(self) -> MouthPatch:
+        """A patch that covers nothing."""
+        return replace(self, pixels=np.zeros_like(self.pixels[:2, :2]))
 
 
 def own_mouth_of(image: Uint8Array, skin: Uint8Array, landmarks: Float32Array) -> MouthPatch:
