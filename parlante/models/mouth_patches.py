@@ -114,10 +114,8 @@ def plain_corners_of(
         aside = np.sign(landmarks[outer, 0] - landmarks[inner, 0])
         away = np.hypot(x - corner[0], y - corner[1]) / (TICK_IOD * iod)
         # Lips keep their own dark line; beside them, not at an upright edge, the cheek begins.
-        beyond = (
-            np.clip((x - corner[0]) * aside / (TICK_INWARDS_IOD * iod) + 1.0, 0.0, 1.0) * no_lip
-        )
-        near = np.maximum(near, _fade(1.5 * away - 0.5) * beyond)
+        beyond = np.clip((x - corner[0]) * aside / (TICK_INWARDS_IOD * iod) + 1.0, 0.0, 1.0)
+        near = np.maximum(near, _fade(1.5 * away - 0.5) * beyond * no_lip)
     plain, dark = _without_shade(patch, TICK_AROUND_IOD * iod)
     beard = (_darkness_beside(dark, near, landmarks[:, :2] - low) - SKIN_DARK) / BEARD_DARKER
     near *= np.float32(1.0 - smooth_step(beard))
