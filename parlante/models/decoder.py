@@ -30,6 +30,7 @@ from parlante.models.decoder_latents import (
     take_tensor,
 )
 from parlante.models.decoder_mesh import WarpMesh, build_mesh, flap_targets, with_flaps
+from parlante.models.drawing import find_seam, is_drawing
 from parlante.models.eyes import EyeLayers, build_eyes, render_eye, white_of
 from parlante.models.face_mesh import Int32Array
 from parlante.models.face_regions import DrawnFrame, cut_regions
@@ -53,7 +54,7 @@ from parlante.models.frame_look import (
 )
 from parlante.models.lip_fill import fill_opening
 from parlante.models.lip_opening import refine_lips
-from parlante.models.mouth import MouthLayers, build_mouth, render_mouth
+from parlante.models.mouth import MouthLayers, as_drawn, build_mouth, render_mouth
 from parlante.models.mouth_patches import (
     MouthPatch,
     own_mouth_of,
@@ -182,7 +183,8 @@ class Decoder:
         matte = take_tensor(latents, "matte", PICTURE_SHAPE[:2])
         landmarks = take_tensor(latents, "landmarks", (fm.NUM_LANDMARKS, 3)).astype(np.float32)
         check_face(landmarks)
-        landmarks = refine_lips(image, landmarks)
+        is_drawn = is_drawing(image, landmarks)
+        landmarks = refine_lips(image, landmarks, find_seam(image, landmarks) if is_drawn else None)
         base = Layers(image=image, matte=matte, background=background)
         layers, stage = lay_out(latents, base, look)
         image = layers.image
@@ -190,18 +192,22 @@ class Decoder:
         mesh = scale_mesh(build_mesh(landmarks, matte), zoom)
         landmarks = landmarks * np.float32(zoom)
         grain = skin_grain(image, landmarks)
-        eyes = build_eyes(image, landmarks, grain)
+        eyes = build_eyes(image, landmarks, grain, is_drawn=is_drawn)
         axes = face_axes(mesh)
         half = image.shape[0] // 2  # the upper: most of the background, and half of the time
         film = FilmGrain.of(image[:half].astype(np.float32), layers.matte[:half] == 0)
         # Leaves or bricks pass for grain, but the face before them has none of it.
         seen = min(film.light, float(grain.mean(axis=-1).std())) if film.is_coarse else 0.0
         mouth = build_mouth(image, mesh.vertices, axes, white_of(eyes), seen)
+        if is_drawn:
+            mouth = as_drawn(mouth, image, mesh.vertices)
         source, triangles = with_flaps(mesh)
         skin = image if mouth.is_closed else fill_opening(image, mesh.vertices)
         own_mouth = own_mouth_of(image, skin, mesh.vertices)
         rig = build_rig(mesh)
         plain_corners = plain_corners_of(skin, mesh.vertices, grain, rig.smile)
+        if is_drawn:  # ends of lines are no shade
+            plain_corners = plain_corners.hidden()
         if look.keeps_background:
             layers = keep_still(layers)
             skin, alpha = unmix(replace(layers, image=skin), soften_matte(layers.matte))

@@ -108,6 +108,6 @@ def _draw_mouths(kernels: Kernels, texels: Tensor, part: Part | None, frames: Te
     if part is None:
         return
     place = part.pixels.place
-    numbers, colours = part.numbers[:, :-9], part.numbers[:, -9:].view(-1, 3, 3)
+    numbers, colours = part.numbers[:, :-12], part.numbers[:, -12:].view(-1, 4, 3)
     mouths = MouthBatch(numbers, colours, part.curves, *part.pictures)
     frames[place] = kernels.shade_mouths(texels, mouths, part.pixels, frames[place])
