@@ -196,8 +196,8 @@ class Decoder:
         landmarks = landmarks * np.float32(zoom)
         worn = None
         if spectacles is not None:
-            bare, *worn = take_off(spectacles.scaled(zoom), layers.image, landmarks)
-            layers = replace(layers, image=bare)
+            worn = take_off(spectacles.scaled(zoom), layers.image, landmarks)
+            layers = replace(layers, image=worn.bare)
         image = layers.image
         grain = skin_grain(image, landmarks)
         eyes = build_eyes(image, landmarks, grain)
@@ -219,7 +219,7 @@ class Decoder:
         offset = (CANVAS_OFFSET[0] * zoom, CANVAS_OFFSET[1] * zoom)
         layer = None
         if worn is not None:
-            layer, mesh, rig = put_on(*worn, mesh, rig)
+            layer, mesh, rig = put_on(worn, mesh, rig)
         source, triangles = with_flaps(mesh)
         avatar = PreparedAvatar(
             key=latents.key,

@@ -32,7 +32,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 UNCOVERED: Final = -16.0  # source position of pixels that the layer does not reach, px
 # Beside the edges of a stroke its blur goes on, IOD; inside them its colour is whole, px.
-BLUR_IOD: Final = 0.02
+BLUR_IOD: Final = 0.028
 INSIDE_PX: Final = -0.75
 MARGIN_PX: Final = 8
 FILL_RADIUS_PX: Final = 5.0
@@ -114,22 +114,36 @@ class Bands:
     def covers(self, origin: tuple[int, int], size: tuple[int, int]) -> BoolArray:
         """Pixels of a box, at (x, y) and of (width, height), that they cover."""
         map_x, map_y = (np.full(size[::-1], UNCOVERED, np.float32) for _ in range(2))
-        raster_flow(self.points - np.float32(origin), self.points, self.triangles, map_x, map_y)
+        raster_flow(
+            self.points - np.array(origin, np.float32), self.points, self.triangles, map_x, map_y
+        )
         return np.asarray(map_x > UNCOVERED)
 
 
-def take_off(
-    spectacles: Spectacles, image: Uint8Array, landmarks: Float32Array
-) -> tuple[Uint8Array, SpectacleLayer, Bands]:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CutOut:
+    """Spectacles and portrait, parted.
+
+    Attributes:
+        bare: uint8 [S, S, 3], RGB, the portrait without them.
+        pixels: As of `SpectacleLayer`.
+        origin: Position of `pixels` in the portrait, px.
+        bands: px of the portrait.
+    """
+
+    bare: Uint8Array
+    pixels: Uint8Array
+    origin: tuple[int, int]
+    bands: Bands
+
+
+def take_off(spectacles: Spectacles, image: Uint8Array, landmarks: Float32Array) -> CutOut:
     """Take spectacles out of a portrait.
 
     Args:
         spectacles: px of the portrait.
         image: uint8 [S, S, 3], RGB.
         landmarks: float32 [478, 3], px.
-
-    Returns:
-        The portrait without them, the layer, and the bands that carry it.
     """
     bands = Bands.of(spectacles, BLUR_IOD * fm.inter_ocular_px(landmarks))
     size = np.array(image.shape[1::-1])
@@ -146,13 +160,8 @@ def take_off(
     painted = np.clip(np.rint(skin + grain), 0, 255).astype(np.uint8)
     bare[box] = np.where(covered[..., None], painted, skin)
     core = Bands.of(spectacles, INSIDE_PX).covers(origin, extent) & covered
-    layer = SpectacleLayer(
-        pixels=_cut_out(photo, bare[box], core, covered),
-        source=bands.points - np.float32(origin),
-        triangles=bands.triangles,
-        first=0,
-    )
-    return bare, layer, bands
+    pixels = _cut_out(photo, bare[box], core, covered)
+    return CutOut(bare=bare, pixels=pixels, origin=origin, bands=bands)
 
 
 def _cut_out(
@@ -194,11 +203,9 @@ def _spread(photo: Uint8Array, core: BoolArray) -> tuple[Float32Array, Float32Ar
     return np.asarray(colours[label], np.float32), np.asarray(distance, np.float32)
 
 
-def put_on(
-    layer: SpectacleLayer, bands: Bands, mesh: WarpMesh, rig: FaceRig
-) -> tuple[SpectacleLayer, WarpMesh, FaceRig]:
-    """Give a mesh and a rig the points of bands as their last vertices."""
-    num = len(bands.points)
+def put_on(cut: CutOut, mesh: WarpMesh, rig: FaceRig) -> tuple[SpectacleLayer, WarpMesh, FaceRig]:
+    """Make the layer, and the mesh and the rig that have its points as their last vertices."""
+    bands, num = cut.bands, len(cut.bands.points)
     ones = np.ones(num, np.float32)
     placed = np.c_[bands.points, _depth(bands, mesh)].astype(np.float32)
     worn = replace(
@@ -208,7 +215,13 @@ def put_on(
         shift_weight=np.concatenate([mesh.shift_weight, ones]),
         is_far=np.concatenate([mesh.is_far, np.ones(num, bool)]),
     )
-    return replace(layer, first=len(mesh.vertices)), worn, rig.with_still(num)
+    layer = SpectacleLayer(
+        pixels=cut.pixels,
+        source=bands.points - np.array(cut.origin, np.float32),
+        triangles=bands.triangles,
+        first=len(mesh.vertices),
+    )
+    return layer, worn, rig.with_still(num)
 
 
 def _depth(bands: Bands, mesh: WarpMesh) -> Float64Array:

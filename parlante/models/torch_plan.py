@@ -235,7 +235,7 @@ def _pack_warp(packer: Packer, targets: list[Float32Array], counts: list[int]) -
 
 
 def _warp_of(sent: list[Tensor], parts: Sequence[tuple[Tensor, Tensor]], counts: list[int]) -> Warp:
-    """The warp of a batch from what was packed, and sources and triangles of those that have any."""
+    """A warp from what was packed and the sources and triangles of those that have any."""
     target, count, start = sent
     index = torch.arange(len(counts), device=target.device)
     frame = index.repeat_interleave(count, output_size=sum(counts))
@@ -270,8 +270,8 @@ def _plan_frame(frame: int, avatar: PreparedAvatar, shape: FrameGeometry, kinds:
         placed = _patch_numbers(patch, share, avatar.canvas_offset)
         kind.add(frame, patch_box(patch, share, posed, size), (name,), placed)
     if avatar.spectacles is not None:
-        box = spectacle_box(avatar.spectacles, posed, size)
-        kinds.spectacles.add(frame, box, (Picture.SPECTACLES,))
+        worn = spectacle_box(avatar.spectacles, posed, size)
+        kinds.spectacles.add(frame, worn, (Picture.SPECTACLES,))
     if shape.own_mouth < 1.0:
         _plan_mouth(frame, avatar, shape, kinds.mouths)
 
