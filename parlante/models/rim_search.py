@@ -256,7 +256,7 @@ def _loop(rays: Rays, gain: Float32Array, strength: Float32Array, width: Int64Ar
     at = (np.arange(NUM_ANGLES), path)
     return Loop(
         centre=rays.centre,
-        radius=path + FIRST_PX,
+        radius=np.asarray(path + FIRST_PX, np.float64),
         strength=strength[at],
         width=width[at],
         rays=rays.colours,

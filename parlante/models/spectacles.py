@@ -197,7 +197,7 @@ def _halves(
 
 def _line(
     picture: Float32Array, columns: Int64Array
-) -> tuple[Float64Array, Float64Array, Float64Array]:
+) -> tuple[Float64Array, Float64Array, Float32Array]:
     """The strongest stroke across columns: rows where it begins and ends, and its strength."""
     middle = REACH_IOD[1]
     top, bottom = (int((middle + edge) * PX) for edge in LINE_IOD)
