@@ -21,7 +21,7 @@ from parlante.models.face_mesh import Int32Array
 from parlante.models.face_rig import FaceRig, face_axes
 from parlante.models.skin_grain import skin_grain, tile_grain
 from parlante.models.smooth_step import smooth_steps
-from parlante.models.spectacles import Spectacles
+from parlante.models.spectacles import OVERLAP_PX, Spectacles, Strip
 from parlante.models.warp import blend_over, raster_flow
 from parlante.types import Float32Array, Uint8Array
 
@@ -92,12 +92,11 @@ class Bands:
         arms = [arm for arm in spectacles.arms if arm is not None]
         front = [strip for strip in (spectacles.bridge, *spectacles.rims) if strip is not None]
         points, triangles, shares, ends, start = [], [], [], [], 0
-        for strip, last in (*((arm, 1.0) for arm in arms), *((strip, 0.0) for strip in front)):
+        for strip, is_arm in (*((arm, True) for arm in arms), *((strip, False) for strip in front)):
             num = len(strip.first)
             wide = strip.grown(grown_px)
             points += [wide.first, wide.second]
-            # Even, so that an arm that turns away folds all at once.
-            shares += [np.linspace(0.0, last, num)] * 2
+            shares += [_arm_shares(strip, grown_px) if is_arm else np.zeros(num)] * 2
             ends += [0.5 * (strip.first[-1:] + strip.second[-1:])] * (2 * num)
             a = start + np.arange(num - 1)
             b = a + num
@@ -288,6 +287,21 @@ def draw_spectacles(
     out[top:bottom, left:right] = part
     over = matte[top:bottom, left:right]
     np.maximum(over, seen[..., 3], out=over)
+
+
+def _arm_shares(arm: Strip, grown_px: float) -> Float64Array:
+    """How far along an arm its points are, float64 [K].
+
+    It begins where the rim's band ends, or it would break there, and is even, so that an arm that
+    turns away folds all at once.
+    """
+    middle = 0.5 * (arm.first + arm.second)
+    step = float(np.linalg.norm(middle[-1] - middle[0])) / max(len(middle) - 1, 1)
+    begin = OVERLAP_PX + 1 + grown_px / max(step, 1e-3)
+    last = len(arm.first) - 1
+    if last - begin < 1.0:
+        return np.zeros(last + 1)
+    return np.clip((np.arange(last + 1) - begin) / (last - begin), 0.0, 1.0)
 
 
 def _clockwise(points: Float32Array, triangles: npt.NDArray[np.int64]) -> Int32Array:

@@ -32,7 +32,7 @@ from parlante.models.rim_search import (
 )
 from parlante.types import Float32Array, Uint8Array
 
-__all__ = ["Spectacles", "Strip", "find_spectacles"]
+__all__ = ["OVERLAP_PX", "Spectacles", "Strip", "find_spectacles"]
 
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
