@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from parlante.models.border import soft_inside
-from parlante.models.inpaint import push_pull
+from parlante.models.push_pull import push_pull
 from parlante.types import FRAME_SIZE_PX, Float32Array, Uint8Array
 
 __all__ = ["Layers", "cut_out", "fine_over", "keep_still", "resize_square", "size_layers", "unmix"]
