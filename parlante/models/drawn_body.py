@@ -100,7 +100,7 @@ def shade_sleeves(canvas: Uint8Array, start: int, sides: tuple[bool, bool]) -> N
     inside = below[..., 3] > 127
     if not inside.any() or not any(sides):
         return
-    width = inside.shape[1]
+    half = inside.shape[1] // 2  # each side's sleeve is in its half
     apart = smooth_steps(_ramp(np.arange(len(below), dtype=np.float32), APART_PX))
     light = np.ones(inside.shape, np.float32)
     reach = SLEEVE_SHARE * float(inside.sum(axis=1).max())
@@ -109,9 +109,12 @@ def shade_sleeves(canvas: Uint8Array, start: int, sides: tuple[bool, bool]) -> N
             continue
         edge = flipped.argmax(axis=1).astype(np.float32)
         edge = cv2.GaussianBlur(edge[:, None], (1, 0), 0.01, sigmaY=SOFT_ROWS)[:, 0]
-        from_edge = np.arange(width, dtype=np.float32)[None] - edge[:, None]
+        from_edge = np.arange(half, dtype=np.float32)[None] - edge[:, None]
         shade = _shade(from_edge, reach) * apart[:, None]
-        light -= shade if flipped is inside else shade[:, ::-1]
+        if flipped is inside:
+            light[:, :half] -= shade
+        else:
+            light[:, -half:] -= shade[:, ::-1]
     shaded = below[..., :3] * light[..., None]
     below[..., :3] = np.where(inside[..., None], np.rint(shaded), below[..., :3]).astype(np.uint8)
 
