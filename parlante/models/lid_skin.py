@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from parlante.models.eye_shading import LASHES_IOD
 from parlante.models.eye_state import UPPER_SHARE_OF_BLINK
-from parlante.models.inpaint import push_pull
+from parlante.models.push_pull import push_pull
 from parlante.models.skin_grain import GRAIN_BLUR_IOD
 from parlante.models.smooth_step import smooth_steps
 from parlante.types import Float32Array, Uint8Array
