@@ -49,7 +49,7 @@ from parlante.aio import first_error
 from parlante.clock import Clock
 from parlante.errors import FailedPrecondition, InvalidInput, Overloaded, ParlanteError
 from parlante.rpc.lifecycle import OVERLAP_S
-from parlante.types import FRAME_DURATION_US, FRAME_RATE_HZ
+from parlante.types import FRAME_DURATION_US, FRAME_RATE_HZ, Controls
 
 __all__ = ["Send", "Session"]
 
@@ -59,6 +59,7 @@ _MAX_WAITING_UTTERANCES: Final = 256  # bounds memory; no client in its right mi
 # Reports of a client that sent a burst of audio lie behind it in the same stream: read on to them.
 _STARVED_AHEAD_FACTOR: Final = 6
 _RETRY_AFTER_MS: Final = 1000
+_BLOCK_MS: Final = 80  # of motion; the rest of its delay is look-ahead
 
 
 class Session:
@@ -133,7 +134,10 @@ class Session:
         self._timeline.hold_until_sample = self._points.first_sample
         self._must_leave = False
         self._leave_us: int | None = None  # when the session ends after its good-bye
-        self._steering = SteeringQueue()
+        self._steering = SteeringQueue(
+            settings.sample_rate_hz,
+            ahead_samples=0 if self._is_live else self._num_ahead_samples,
+        )
         self._watchdog = Watchdog(limits, self._outbox, self._meter, clock, is_live=self._is_live)
 
     async def run(self, inputs: AsyncIterator[SessionInput], send: Send) -> None:
@@ -254,6 +258,7 @@ class Session:
                 self._timeline.end(utterance_id)
             case Interrupt(utterance_id=utterance_id):
                 since_us = self._clock.monotonic_us()
+                self._steering.cut(self._timeline.spans(utterance_id))
                 for event in self._timeline.interrupt(utterance_id):
                     self._put(event)
                 self._put_point(force=True)
@@ -281,13 +286,13 @@ class Session:
                 field="control.apply_offset_us",
             )
         frame_index = -(-steer.apply_offset_us // FRAME_DURATION_US)
-        if not self._is_live:  # "now" is behind the audio that came before, however fast it goes
-            frame_index = max(frame_index, self._timeline.end_frame)
-        due_sample = frame_start_sample(frame_index, self._settings.sample_rate_hz)
-        if due_sample <= self._timeline.position_sample:
+        begin_sample = frame_start_sample(frame_index, self._settings.sample_rate_hz)
+        if self._is_live and begin_sample <= self._timeline.position_sample:
             self._pipeline.push_controls(steer.controls)
-        else:
-            self._steering.put(due_sample, steer.controls)
+            return
+        # In a burst "now" is behind the audio that came before, however fast it goes.
+        behind_sample = 0 if self._is_live else self._timeline.end_sample
+        self._steering.put(frame_index, steer.controls, behind_sample=behind_sample)
 
     # --- the media clock ---------------------------------------------------------------------
 
@@ -314,6 +319,7 @@ class Session:
             if self._timeline.drained:
                 break
             num_frames += self._samples_until(num_frames) == 0
+        self._push_controls(self._steering.take_last(self._timeline.position_sample))
         self._pipeline.close_inputs()
 
     def _samples_until(self, num_frames: int) -> int:
@@ -337,11 +343,19 @@ class Session:
             if isinstance(item, Event) or self._points.wants_audio(item):
                 self._put(item)
         if len(step.samples):
-            controls = self._steering.take_due(step.start_sample)
-            if controls is not None:
-                self._pipeline.push_controls(controls)
+            self._push_controls(self._steering.take_due(step.start_sample))
             self._pipeline.push_audio(step.start_sample, step.samples)
         self._put_point(force=any(isinstance(item, Event) for item in step.items))
+
+    def _push_controls(self, controls: Controls | None) -> None:
+        if controls is not None:
+            self._pipeline.push_controls(controls)
+
+    @property
+    def _num_ahead_samples(self) -> int:
+        """Audio behind a block that its motion has heard."""
+        ahead_ms = max(0, self._pipeline.delay_ms - _BLOCK_MS)
+        return ahead_ms * self._settings.sample_rate_hz // 1000
 
     def _put_point(self, *, force: bool) -> None:
         point = self._points.make(force=force)

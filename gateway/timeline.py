@@ -19,7 +19,14 @@ from gateway.values import Event, EventType, PlayedAudio, Speech
 from parlante.errors import InvalidInput
 from parlante.types import FRAME_RATE_HZ, Int16Array
 
-__all__ = ["FrameMarks", "Step", "Timeline", "TimelineSnapshot", "frame_start_sample"]
+__all__ = [
+    "FrameMarks",
+    "Step",
+    "Timeline",
+    "TimelineSnapshot",
+    "frame_behind",
+    "frame_start_sample",
+]
 
 NUM_REMEMBERED_UTTERANCES: Final = 256
 NUM_TOLD_UTTERANCES: Final = 64  # in a snapshot
@@ -34,6 +41,11 @@ def frame_start_sample(frame_index: int, sample_rate_hz: int) -> int:
 def _frame_of_sample(sample: int, sample_rate_hz: int) -> int:
     """Invert `frame_start_sample`."""
     return ((sample + 1) * FRAME_RATE_HZ - 1) // sample_rate_hz
+
+
+def frame_behind(sample: int, sample_rate_hz: int) -> int:
+    """Give the first frame that begins at a sample or later."""
+    return _frame_of_sample(sample - 1, sample_rate_hz) + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -235,9 +247,24 @@ class Timeline:
         return self._closed and not self._queue
 
     @property
+    def end_sample(self) -> int:
+        """Where the queued audio ends if nothing is waited for."""
+        return self.position_sample + self.num_queued
+
+    @property
     def end_frame(self) -> int:
         """First frame that begins behind the queued audio if nothing is waited for."""
-        return _frame_of_sample(self.position_sample + self.num_queued - 1, self._rate_hz) + 1
+        return frame_behind(self.end_sample, self._rate_hz)
+
+    def spans(self, utterance_id: str) -> list[tuple[int, int]]:
+        """Where queued audio lies if nothing is waited for: of an utterance, or of all with ""."""
+        spans, begin = [], self.position_sample
+        for utterance in self._queue:
+            end = begin + utterance.num_samples
+            if utterance_id in ("", utterance.id):
+                spans.append((begin, end))
+            begin = end
+        return spans
 
     def num_ready(self, num_samples: int) -> int:
         """Tell how many of the next `num_samples` are sure to be speech without a wait.

@@ -118,6 +118,7 @@ class SessionSettings:
             seed=self.seed,
             controls=self.controls,
             delay_budget_ms=self.delay_budget_ms,
+            in_background=self.pacing is Pacing.BURST,
         )
 
 

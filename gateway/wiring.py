@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ logger = logging.getLogger(__name__)
 _RETRY_INTERVAL_S: Final = 0.25
 _LOOK_INTERVAL_S: Final = 0.05
 _COMPLETE_S: Final = 1.0
+_SILENT_S: Final = 15.0  # stages that start with us take less, unless the machine is busy
 
 
 def open_stages(config: GatewayConfig) -> AbstractAsyncContextManager[Stages]:
@@ -127,10 +129,7 @@ class _Fleet:
     async def prepare(self) -> None:
         """Wait until every stage answers: the processes of a fleet start in any order."""
         for pool in (self.encoders, self.motions, self.renderers):
-            if not pool.is_open:
-                logger.info("waiting for a stage", extra={"stage": pool.stage})
-            while not pool.is_open:  # noqa: ASYNC110 (replicas come one by one)
-                await asyncio.sleep(_LOOK_INTERVAL_S)
+            await _until_open(pool)
         await self._wait_until_complete()
         while True:
             try:
@@ -172,6 +171,22 @@ class _Fleet:
                 stack.push_async_callback(renderer.release)
                 stages.renderer = self.renderer.with_lease(renderer)
             yield stages
+
+
+async def _until_open(pool: ReplicaPool) -> None:
+    """Wait for a replica of a stage; whoever waits in vain is told what for."""
+    loop = asyncio.get_running_loop()
+    if not pool.is_open:
+        logger.info("waiting for a stage", extra={"stage": pool.stage})
+    patience_s = loop.time() + _SILENT_S
+    while not pool.is_open:
+        if loop.time() > patience_s:
+            patience_s = math.inf
+            logger.warning(
+                "no replica of a stage answers; check its address, and whether it has started",
+                extra={"stage": pool.stage},
+            )
+        await asyncio.sleep(_LOOK_INTERVAL_S)
 
 
 class AvatarServicer(EncoderServicer):

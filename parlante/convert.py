@@ -322,6 +322,7 @@ def motion_config_from_proto(message: motion_pb2.MotionStreamConfig) -> MotionCo
         delay_budget_ms=message.delay_budget_ms or DEFAULT_DELAY_BUDGET_MS,
         resume_state=message.resume_state,
         emit_checkpoints=message.emit_checkpoints,
+        in_background=message.in_background,
     )
 
 
@@ -335,6 +336,7 @@ def motion_config_to_proto(config: MotionConfig) -> motion_pb2.MotionStreamConfi
         delay_budget_ms=config.delay_budget_ms,
         resume_state=config.resume_state,
         emit_checkpoints=config.emit_checkpoints,
+        in_background=config.in_background,
     )
 
 

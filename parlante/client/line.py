@@ -39,6 +39,8 @@ _LOOK_INTERVAL_S: Final = 0.05
 _OVERLAP_FRAMES: Final = 8
 # For the last of them to come, when the next server is ready.
 _OVERLAP_WAIT_S: Final = 0.1
+# A server ends sessions whose client says nothing for minutes (300 s unless it is told otherwise).
+_KEEP_ALIVE_S: Final = 20.0
 
 
 class Line:
@@ -56,12 +58,16 @@ class Line:
     Attributes:
         info: What the server made of the configuration; set by `start`.
         num_resumed: How often the session went on at another server.
+        is_awaited: True while somebody waits for what comes: so long the session is kept alive,
+            also where there are no frames that are reported.
     """
 
     info: SessionInfo
 
     def __init__(self, open_call: OpenCall, config: gateway_pb2.SessionConfig) -> None:
         self.num_resumed = 0
+        self.is_awaited = False
+        self._last_sent_s = time.monotonic()
         self._open_call = open_call
         self._config = config
         self._link = Link(open_call)
@@ -93,6 +99,7 @@ class Line:
     async def put(self, request: gateway_pb2.ConverseRequest) -> bool:
         """Send a message, waiting for room; False when the session is over."""
         self._log.note(request)
+        self._last_sent_s = time.monotonic()
         if self._succession is not None and self._succession.link is not None:
             self._succession.link.outbox.preload([request])  # the present server's pace counts
         if await self._link.outbox.put(request):
@@ -106,6 +113,7 @@ class Line:
             self._last_reported_seq = frame.seq
             self._last_reported_us = frame.media_offset_us
             self._stall_watch.heard()
+            self._last_sent_s = time.monotonic()
             self._link.report(frame.seq, frame.media_offset_us)
 
     def finish(self) -> None:
@@ -143,6 +151,7 @@ class Line:
     async def _next(self) -> gateway_pb2.ConverseResponse | None:
         """Read the next answer, of whichever server has the session."""
         while not self._taken_over:
+            self._keep_alive()
             following = self._link.following()
             waits: set[asyncio.Task[Any]] = {following}
             if self._succession is not None and not self._succession.done.done():
@@ -158,6 +167,12 @@ class Line:
             except ParlanteError as error:
                 await self._go_on(error)
         return self._taken_over.popleft()
+
+    def _keep_alive(self) -> None:
+        now_s = time.monotonic()
+        if self.is_awaited and now_s - self._last_sent_s > _KEEP_ALIVE_S:
+            self._last_sent_s = now_s
+            self._link.keep_alive()
 
     def _take(self, message: gateway_pb2.ConverseResponse) -> SessionItem | None:
         """Give what is new of an answer."""

@@ -228,6 +228,10 @@ class Link:
                 )
             )
 
+    def keep_alive(self) -> None:
+        """Say that there is a client, and nothing else."""
+        self.outbox.report(gateway_pb2.PlaybackReport())
+
     async def aclose(self) -> None:
         """End the call and free what it holds. Idempotent."""
         self.outbox.close()

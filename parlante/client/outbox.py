@@ -48,8 +48,9 @@ class Outbox:
         self._work.set()
 
     def report(self, report: gateway_pb2.PlaybackReport) -> None:
-        """Put the latest playback report in place of one that has not been sent yet."""
-        if not self._closed:
+        """Put a later playback report in place of one that has not been sent yet."""
+        last_frame_seq = self._report.last_frame_seq if self._report is not None else 0
+        if not self._closed and report.last_frame_seq >= last_frame_seq:
             self._report = report
             self._work.set()
 

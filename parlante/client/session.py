@@ -44,8 +44,9 @@ class Session:
 
     Sending and receiving are independent: send from one task and iterate in another. Iterating
     gives `Frame`, `Audio`, `MotionSample` and `Event` in the order of the server, reports what was
-    taken (which frees the server's credits) and ends when the session has ended. Leaving the
-    context cancels what still runs.
+    taken (which frees the server's credits) and ends when the session has ended. While somebody
+    iterates the session does not end for want of messages. Leaving the context cancels what still
+    runs.
 
     A resumable session that loses its server goes on at another one by itself: its clock, its
     frames' numbers and its utterances go on, and nothing comes twice.
@@ -203,12 +204,15 @@ class Session:
 
     async def __anext__(self) -> SessionItem:
         self._report_taken()
+        self._line.is_awaited = True
         try:
             item = await self._inbox.get()
         except StopAsyncIteration:
             if self._error is not None:
                 raise self._error from None
             raise
+        finally:
+            self._line.is_awaited = False
         self._last_taken = item if isinstance(item, Frame) else None
         return item
 

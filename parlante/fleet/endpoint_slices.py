@@ -222,10 +222,11 @@ def endpoints_of(item: Mapping[str, Any], port: str) -> list[Endpoint]:
     for entry in item.get("endpoints") or ():
         conditions = entry.get("conditions") or {}
         ready = conditions.get("ready") is not False
-        # "serving" is "ready" without the rule that what ends is never ready.
+        # "serving" is "ready" without the rule that what ends is never ready. What is ready and
+        # does not serve is of a Service that publishes addresses which are not ready.
         serving = conditions.get("serving", ready) is not False
         terminating = conditions.get("terminating") is True
-        if not serving or not entry.get("addresses"):
+        if not (serving or ready) or not entry.get("addresses"):
             continue
         host = entry["addresses"][0]
         found.append(

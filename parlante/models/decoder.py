@@ -30,6 +30,7 @@ from parlante.models.decoder_latents import (
     take_tensor,
 )
 from parlante.models.decoder_mesh import WarpMesh, build_mesh, flap_targets, with_flaps
+from parlante.models.drawing import find_seam, is_drawing
 from parlante.models.eyes import EyeLayers, build_eyes, render_eye, white_of
 from parlante.models.face_mesh import Int32Array
 from parlante.models.face_regions import DrawnFrame, cut_regions
@@ -53,7 +54,7 @@ from parlante.models.frame_look import (
 )
 from parlante.models.lip_fill import fill_opening
 from parlante.models.lip_opening import refine_lips
-from parlante.models.mouth import MouthLayers, build_mouth, render_mouth
+from parlante.models.mouth import MouthLayers, as_drawn, build_mouth, render_mouth
 from parlante.models.mouth_patches import (
     MouthPatch,
     own_mouth_of,
@@ -62,6 +63,8 @@ from parlante.models.mouth_patches import (
 )
 from parlante.models.portrait_layers import Layers, cut_out, keep_still, unmix
 from parlante.models.skin_grain import skin_grain
+from parlante.models.spectacle_layer import SpectacleLayer, draw_spectacles, put_on, take_off
+from parlante.models.spectacles import find_spectacles
 from parlante.models.warp import blend_over, raster_flow
 from parlante.types import (
     AVATAR_SPACE,
@@ -103,6 +106,7 @@ class PreparedAvatar:
         stage: The whole picture, if that is shown.
         hold: float32 [N], share of its motion that each vertex makes, None = all of it.
         appearance: What the face network made of the portrait; None without one.
+        spectacles: Those of the portrait, of which `image` and `canvas` are bare; None without.
     """
 
     key: str
@@ -123,6 +127,7 @@ class PreparedAvatar:
     stage: Stage | None = None
     hold: Float32Array | None = None
     appearance: FaceAppearance | None = None
+    spectacles: SpectacleLayer | None = None
 
     @property
     def num_bytes(self) -> int:
@@ -132,6 +137,7 @@ class PreparedAvatar:
         fields = (rig.fields, rig.lower_columns, rig.upper_columns)
         held = 0 if self.appearance is None else self.appearance.num_bytes
         held += 0 if self.stage is None else self.stage.num_bytes
+        held += 0 if self.spectacles is None else self.spectacles.num_bytes
         return held + sum(a.nbytes for a in (*arrays, *fields))
 
     @property
@@ -182,32 +188,45 @@ class Decoder:
         matte = take_tensor(latents, "matte", PICTURE_SHAPE[:2])
         landmarks = take_tensor(latents, "landmarks", (fm.NUM_LANDMARKS, 3)).astype(np.float32)
         check_face(landmarks)
-        landmarks = refine_lips(image, landmarks)
+        is_drawn = is_drawing(image, landmarks)
+        landmarks = refine_lips(image, landmarks, find_seam(image, landmarks) if is_drawn else None)
+        spectacles = find_spectacles(image, landmarks)
         base = Layers(image=image, matte=matte, background=background)
         layers, stage = lay_out(latents, base, look)
-        image = layers.image
-        zoom = image.shape[0] / FRAME_SIZE_PX
+        zoom = layers.image.shape[0] / FRAME_SIZE_PX
         mesh = scale_mesh(build_mesh(landmarks, matte), zoom)
         landmarks = landmarks * np.float32(zoom)
+        worn = None
+        if spectacles is not None:
+            worn = take_off(spectacles.scaled(zoom), layers.image, landmarks)
+            layers = replace(layers, image=worn.bare)
+        image = layers.image
         grain = skin_grain(image, landmarks)
-        eyes = build_eyes(image, landmarks, grain)
+        eyes = build_eyes(image, landmarks, grain, is_drawn=is_drawn)
         axes = face_axes(mesh)
         half = image.shape[0] // 2  # the upper: most of the background, and half of the time
         film = FilmGrain.of(image[:half].astype(np.float32), layers.matte[:half] == 0)
         # Leaves or bricks pass for grain, but the face before them has none of it.
         seen = min(film.light, float(grain.mean(axis=-1).std())) if film.is_coarse else 0.0
         mouth = build_mouth(image, mesh.vertices, axes, white_of(eyes), seen)
-        source, triangles = with_flaps(mesh)
+        if is_drawn:
+            mouth = as_drawn(mouth, image, mesh.vertices)
         skin = image if mouth.is_closed else fill_opening(image, mesh.vertices)
         own_mouth = own_mouth_of(image, skin, mesh.vertices)
         rig = build_rig(mesh)
         plain_corners = plain_corners_of(skin, mesh.vertices, grain, rig.smile)
+        if is_drawn:  # ends of lines are no shade
+            plain_corners = plain_corners.hidden()
         if look.keeps_background:
             layers = keep_still(layers)
             skin, alpha = unmix(replace(layers, image=skin), soften_matte(layers.matte))
         else:
             skin, alpha = cut_out(replace(layers, image=skin))
         offset = (CANVAS_OFFSET[0] * zoom, CANVAS_OFFSET[1] * zoom)
+        layer = None
+        if worn is not None:
+            layer, mesh, rig = put_on(worn, mesh, rig)
+        source, triangles = with_flaps(mesh)
         avatar = PreparedAvatar(
             key=latents.key,
             image=image,
@@ -225,6 +244,7 @@ class Decoder:
             canvas_offset=offset,
             is_clear=look.background is BackgroundKind.TRANSPARENT,
             stage=stage,
+            spectacles=layer,
             hold=None if stage is None else stage.hold(mesh.vertices),
         )
         if self._retouch is None or avatar.size_px != FRAME_SIZE_PX:
@@ -319,6 +339,8 @@ class Decoder:
         for eye, state in zip(avatar.eyes, geometry.eyes, strict=True):
             render_eye(eye, avatar.image, state, posed, maps, avatar.canvas_offset, out)
         self._draw_mouth(avatar, geometry, maps, out)
+        if avatar.spectacles is not None:
+            draw_spectacles(avatar.spectacles, posed, out, scratch.rgba[..., 3])
         return DrawnFrame(pixels=out, maps=maps, matte=scratch.rgba[..., 3])
 
     def _draw_mouth(

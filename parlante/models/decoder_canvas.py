@@ -13,6 +13,7 @@ from typing import Final
 import cv2
 import numpy as np
 
+from parlante.models.drawn_body import closing, opening_of, shade_sleeves
 from parlante.models.face_mesh import FOREHEAD
 from parlante.models.portrait_layers import resize_square
 from parlante.models.smooth_step import smooth_steps
@@ -37,7 +38,8 @@ MAX_WIDENING_SLOPE: Final = 2.0
 WIDENING_PX: Final = 90.0
 SHOULDER_RADIUS_PX: Final = 70.0
 MAX_SHOULDER_SLOPE: Final = 1.5
-ARM_SLOPE: Final = 5.0
+ARM_SLOPE: Final = 9.0
+OUTLINE_BLUR_PX: Final = 1.5
 
 
 def hair_above(landmarks: Float32Array) -> float:
@@ -107,9 +109,12 @@ def make_canvas(
     # mirrored to and fro where there is little of it, or a second forehead would lie above it.
     to_and_fro = np.float32(hair_px) - np.abs(-y % (2.0 * hair_px) - hair_px).astype(np.float32)
     colour_y = np.where(y[:, None] < 0, to_and_fro[:, None], matte_y)
-    inwards = _widening(matte, x, np.maximum(y - last, 0))
+    below = np.maximum(y - last, 0)
+    inwards = _widening(matte, x, below)
+    opening = opening_of(image, matte, int(BOTTOM_REACH_PX))
+    aside = np.float32(0.0) if opening is None else closing(opening, x, below)
     limits = (-SIDE_REACH_PX, last + SIDE_REACH_PX)
-    colour_map = np.clip(colour_x[None] + inwards, *limits).astype(np.float32)
+    colour_map = np.clip(colour_x[None] + inwards + aside, *limits).astype(np.float32)
     # Where the outline leaves at the bottom, nobody is beyond the portrait's sides.
     ends = np.where(matte[-1, [0, -1]] > 127, (0, last), (-2, last + 2))
     matte_map = np.clip(x[None] + inwards, *ends).astype(np.float32)
@@ -124,7 +129,12 @@ def make_canvas(
         borderMode=cv2.BORDER_CONSTANT,
     )
     _round_off_top(canvas, matte)
-    _calm_down(canvas, rgba, y[:, None] - drop[None])
+    _calm_down(canvas, rgba, y[:, None] - drop[None], opening)
+    leaves = (bool(matte[-1, 0] > 127), bool(matte[-1, -1] > 127))
+    shade_sleeves(canvas, PAD_TOP_PX + FRAME_SIZE_PX, leaves)
+    # Outlines that are made up are drawn with steps: steep ones, by a map of rows.
+    made_up = canvas[PAD_TOP_PX:, :, 3]
+    made_up[:] = cv2.GaussianBlur(made_up, (0, 0), OUTLINE_BLUR_PX)
     top, side = PAD_TOP_PX, PAD_SIDE_PX
     canvas[top : top + FRAME_SIZE_PX, side : side + FRAME_SIZE_PX] = rgba
     return np.ascontiguousarray(canvas)
@@ -208,16 +218,25 @@ def _round_off_top(canvas: Uint8Array, matte: Uint8Array) -> None:
     above[:] = np.rint(above * share).astype(np.uint8)
 
 
-def _calm_down(canvas: Uint8Array, rgba: Uint8Array, y: Float32Array) -> None:
+def _calm_down(
+    canvas: Uint8Array,
+    rgba: Uint8Array,
+    y: Float32Array,
+    opening: tuple[float, float] | None,
+) -> None:
     """Let what is continued below the frame run out into plain cloth, far down.
 
     Args:
         canvas: uint8 [H, W, 4], changed in place.
         rgba: uint8 [512, 512, 4], the portrait.
         y: float32 [H, W], row of the portrait that each pixel continues.
+        opening: Middle and half the width of what is no cloth.
     """
     rows = rgba[-int(BOTTOM_REACH_PX) :].astype(np.float32)
     weight = rows[..., 3].mean(0) / 255.0 + 1e-3
+    if opening is not None:
+        middle, half = opening
+        weight[np.abs(np.arange(len(weight)) - middle) <= half] = 1e-3
     blurred = [
         cv2.GaussianBlur(np.pad(line, PAD_SIDE_PX, "edge")[None], (0, 0), CLOTH_BLUR_PX)[0]
         for line in (*(rows[..., :3].mean(0) * weight[:, None]).T, weight)

@@ -76,7 +76,7 @@ class EyeLayers:
 
 
 def build_eyes(
-    image: Uint8Array, landmarks: Float32Array, grain: Float32Array
+    image: Uint8Array, landmarks: Float32Array, grain: Float32Array, *, is_drawn: bool = False
 ) -> tuple[EyeLayers, EyeLayers]:
     """Prepare both eyes of a portrait: the subject's right, then left.
 
@@ -84,15 +84,17 @@ def build_eyes(
         image: uint8 [512, 512, 3], RGB.
         landmarks: float32 [478, 3], px.
         grain: float32 [n, n, 3], of `skin_grain`.
+        is_drawn: Whether the portrait is a drawing.
     """
     right = _build_eye(
         image, landmarks, (33, *fm.RIGHT_UPPER_LID, 133), (33, *fm.RIGHT_LOWER_LID, 133),
         fm.RIGHT_LID_CREASE, fm.RIGHT_BELOW_BROW, fm.RIGHT_BELOW_LID, fm.RIGHT_IRIS, "Right", grain,
+        is_drawn=is_drawn,
     )  # fmt: skip
     left = _build_eye(
         image, landmarks, (362, *fm.LEFT_UPPER_LID[::-1], 263),
         (362, *fm.LEFT_LOWER_LID[::-1], 263), fm.LEFT_LID_CREASE,
-        fm.LEFT_BELOW_BROW, fm.LEFT_BELOW_LID, fm.LEFT_IRIS, "Left", grain,
+        fm.LEFT_BELOW_BROW, fm.LEFT_BELOW_LID, fm.LEFT_IRIS, "Left", grain, is_drawn=is_drawn,
     )  # fmt: skip
     return right, left
 
@@ -173,6 +175,8 @@ def _build_eye(
     iris: tuple[int, ...],
     side: str,
     grain: Float32Array,
+    *,
+    is_drawn: bool,
 ) -> EyeLayers:
     points = landmarks[:, :2].astype(np.float64)
     iod = fm.inter_ocular_px(landmarks)
@@ -203,6 +207,7 @@ def _build_eye(
         width,
         iod,
         grain,
+        is_drawn=is_drawn,
     )
     return EyeLayers(
         frame=np.array([*corner, *along, width, iod], np.float32),
@@ -233,6 +238,8 @@ def _eyeball(
     width: float,
     iod: float,
     grain: Float32Array,
+    *,
+    is_drawn: bool,
 ) -> tuple[Uint8Array, Uint8Array, Uint8Array, Uint8Array]:
     """Skin without lashes, white without iris, iris with its matte, each complete, and the rim."""
     height, columns = patch.shape[:2]
@@ -255,7 +262,7 @@ def _eyeball(
     ball = white + (matte / 255.0)[..., None] * (disc.astype(np.float64) - white)
     more = _rim(patch, ball, aside, (inside_upper, inside_lower), iod)
     opening = EyeOpening(below_upper=inside_upper, above_lower=inside_lower, iod_px=iod)
-    skin = lid_skin(patch, opening, tile_grain(grain, patch.shape[:2]))
+    skin = lid_skin(patch, opening, tile_grain(grain, patch.shape[:2]), is_even=is_drawn)
     return skin, white, np.dstack([disc, matte.astype(np.uint8)]), more
 
 

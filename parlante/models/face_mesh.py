@@ -73,6 +73,7 @@ RIGHT_BROW: Final = (46, 53, 52, 65, 55, 70, 63, 105, 66, 107)
 LEFT_BROW: Final = (276, 283, 282, 295, 285, 300, 293, 334, 296, 336)
 
 NOSE_TIP: Final = 1
+BELOW_NOSE: Final = 2
 CHIN: Final = 152
 FOREHEAD: Final = 10
 # fmt: on

@@ -10,7 +10,7 @@ The amounts are the calibration of the motion space, in inter-ocular distances (
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -203,6 +203,22 @@ class FaceRig:
     def kept_pixels(self, motion: Float32Array) -> float:
         """Share of the pixels of the photo's own mouth that a frame keeps, [0, 1]."""
         return kept_share(motion, min(self.gone_by, PIXELS_GONE_BY))
+
+    def with_still(self, num: int) -> FaceRig:
+        """The rig of a mesh with so many more vertices, which no expression moves."""
+
+        def longer(field: Float32Array) -> Float32Array:
+            pad = [(0, 0)] * field.ndim
+            pad[-2] = (0, num)
+            return np.ascontiguousarray(np.pad(field, pad))
+
+        return replace(
+            self,
+            fields=longer(self.fields),
+            lower_columns=longer(self.lower_columns),
+            upper_columns=longer(self.upper_columns),
+            jaw_rest=longer(self.jaw_rest),
+        )
 
     def _jaw(self, motion: Float32Array, kept: float) -> float:
         """How far the jaw is open: as the motion says, or as far as it is kept as in the photo."""

@@ -10,11 +10,12 @@ import numpy.typing as npt
 
 from parlante.models.busy_background import LIGHTNESS, busy_beside, go_on
 from parlante.models.film_grain import COARSE_FROM, FilmGrain
-from parlante.models.row_fill import fill_rows
+from parlante.models.push_pull import push_pull
+from parlante.models.room_fill import fill_room
 from parlante.models.strands import before_calm, find_strands
 from parlante.types import Float32Array, Uint8Array
 
-__all__ = ["fill_background", "push_pull"]
+__all__ = ["fill_background"]
 
 # Hair and colour spill may reach this far beyond the matte (px of the crop). What looks like the
 # person there is painted away, what does not is kept; this near the matte all is painted away.
@@ -95,7 +96,7 @@ def fill_background(
         # The person fills the frame: a calm tone from its border must do.
         border = np.concatenate([picture[0], picture[:, 0], picture[:, -1]])
         return np.broadcast_to(np.median(border, axis=0), rgb.shape).astype(np.uint8)
-    smooth = _continue_rim(picture, known, push_pull(picture, known))
+    smooth = _continue_rim(picture, known)
     weight = _seam(known, SEAM_BLUR_PX)
     textured = np.zeros_like(busy)
     if busy.any():
@@ -256,50 +257,32 @@ def _disc(radius_px: int) -> Uint8Array:
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, size), np.uint8)
 
 
-def push_pull(picture: Float32Array, known: Float32Array) -> Float32Array:
-    """Interpolate from known pixels: average down with weights, then fill in from above.
+def _continue_rim(picture: Float32Array, known: Float32Array) -> Float32Array:
+    """Carry what is beside a hole into it, fading into a smooth fill, as rooms are built.
 
-    Args:
-        picture: float32 [H, W, 3].
-        known: float32 [H, W], weights in [0, 1].
-
-    Returns:
-        float32 [H, W, 3].
+    At half the size, which is fine enough for what is guessed.
     """
-    levels = [(picture * known[..., None], known)]
-    while min(levels[-1][1].shape) > 2:
-        values, weights = levels[-1]
-        levels.append((cv2.pyrDown(values), cv2.pyrDown(weights)))
-    values, weights = levels.pop()
-    filled = values / np.maximum(weights, 1e-4)[..., None]
-    while levels:
-        values, weights = levels.pop()
-        height, width = weights.shape
-        above = cv2.pyrUp(filled, dstsize=(width, height))
-        # Weights below one half say: this pixel saw mostly the hole.
-        share = np.clip(weights * 1.5, 0.0, 1.0)[..., None]
-        own = values / np.maximum(weights, 1e-4)[..., None]
-        filled = own * share + above * (1.0 - share)
-    return np.asarray(filled, np.float32)
-
-
-def _continue_rim(picture: Float32Array, known: Float32Array, smooth: Float32Array) -> Float32Array:
-    """Carry the nearest known pixels into the hole, fading into the smooth fill."""
-    is_known = known > 0
     # Right at the rim a little of the person may be left, which would be drawn out to a smear.
-    clean = cv2.erode(known, _disc(RIM_CLEAN_PX), borderValue=1.0) > 0
-    clean = clean if clean.any() else is_known
+    clean = cv2.erode(known, _disc(RIM_CLEAN_PX), borderValue=1.0)
+    clean = clean if clean.any() else known
+    height, width = known.shape
+    half = (max(width // 2, 1), max(height // 2, 1))
+    share = cv2.resize(known, half, interpolation=cv2.INTER_AREA)
+    colours = cv2.resize(picture * known[..., None], half, interpolation=cv2.INTER_AREA)
+    # Single pixels of a noisy picture would be drawn out into coloured streaks.
+    calm = cv2.GaussianBlur(colours, (0, 0), RIM_CALM_PX / 2.0)
+    calm /= np.maximum(cv2.GaussianBlur(share, (0, 0), RIM_CALM_PX / 2.0), 1e-4)[..., None]
+    clean_half = (cv2.resize(clean, half, interpolation=cv2.INTER_AREA) > 0.99).astype(np.float32)
     distance, labels = cv2.distanceTransformWithLabels(
-        (~clean).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+        (clean_half == 0).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
     rim = np.zeros((int(labels.max()) + 1, 3), np.float32)
-    # Single pixels of a noisy picture would be drawn out into coloured streaks.
-    weight = cv2.GaussianBlur(known, (0, 0), RIM_CALM_PX)
-    calm = cv2.GaussianBlur(picture * known[..., None], (0, 0), RIM_CALM_PX)
-    calm /= np.maximum(weight, 1e-4)[..., None]
-    rim[labels[clean]] = calm[clean]
-    carried = cv2.GaussianBlur(rim[labels], (0, 0), RIM_BLUR_PX)
-    share = np.exp(-distance / np.float32(RIM_REACH_PX))[..., None]
-    mixed = carried * share + smooth * (1.0 - share)
-    mixed = fill_rows(calm, clean.astype(np.float32), mixed)
-    return np.asarray(np.where(is_known[..., None], smooth, mixed), np.float32)
+    rim[labels[clean_half > 0]] = calm[clean_half > 0]
+    nearest = rim[labels]
+    carried = cv2.GaussianBlur(nearest, (0, 0), RIM_BLUR_PX / 2.0)
+    share = np.exp(-distance / np.float32(RIM_REACH_PX / 2.0))[..., None]
+    smooth = push_pull(calm, clean_half)
+    mixed = np.where(clean_half[..., None] > 0, calm, smooth + share * (carried - smooth))
+    mixed = fill_room(calm, clean_half, mixed, nearest, 0.5)
+    full = cv2.resize(mixed, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(np.where(clean[..., None] > 0, picture, full), np.float32)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from parlante.models.eye_shading import LASHES_IOD
 from parlante.models.eye_state import UPPER_SHARE_OF_BLINK
-from parlante.models.inpaint import push_pull
+from parlante.models.push_pull import push_pull
 from parlante.models.skin_grain import GRAIN_BLUR_IOD
 from parlante.models.smooth_step import smooth_steps
 from parlante.types import Float32Array, Uint8Array
@@ -75,13 +75,16 @@ class EyeOpening:
         return self.below_upper < -distance_px, self.above_lower < -distance_px
 
 
-def lid_skin(patch: Uint8Array, opening: EyeOpening, grain: Float32Array) -> Uint8Array:
+def lid_skin(
+    patch: Uint8Array, opening: EyeOpening, grain: Float32Array, *, is_even: bool = False
+) -> Uint8Array:
     """Paint the skin of a shut eye.
 
     Args:
         patch: uint8 [H, W, 3], RGB, the photo around the eye.
         opening: Of the eye.
         grain: float32 [H, W, 3], of `skin_grain`.
+        is_even: Without light that rounds it, as lids of drawings are.
 
     Returns:
         uint8 [H, W, 4]: RGB without lashes, and a matte of what is white of the eye outside the
@@ -93,7 +96,8 @@ def lid_skin(patch: Uint8Array, opening: EyeOpening, grain: Float32Array) -> Uin
     is_skin &= stray < 64
     skin = _without_lashes(patch, is_skin, opening)
     skin = _with_lid_tone(patch, skin, (above & is_skin, below & is_skin), opening)
-    skin = np.clip(np.rint(skin * _light(opening)[..., None] + grain), 0.0, 255.0)
+    light = np.float32(1.0) if is_even else _light(opening)[..., None]
+    skin = np.clip(np.rint(skin * light + grain), 0.0, 255.0)
     return np.dstack([skin.astype(np.uint8), stray])
 
 

@@ -109,10 +109,24 @@ def find_opening(image: Uint8Array, landmarks: Float32Array) -> LipOpening:
     )
 
 
-def refine_lips(image: Uint8Array, landmarks: Float32Array) -> Float32Array:
-    """Move the inner lips of an open mouth to where the photo has them; a copy."""
-    opening = find_opening(image, landmarks)
+def refine_lips(
+    image: Uint8Array, landmarks: Float32Array, seam: Float32Array | None = None
+) -> Float32Array:
+    """Move the inner lips of an open mouth to where the photo has them; a copy.
+
+    Args:
+        image: uint8 [H, W, 3], RGB.
+        landmarks: float32 [>= 468, >= 2], px.
+        seam: float32 [11, 2], px, points of `INNER_UPPER_LIP` on the line between closed lips.
+    """
     refined = landmarks.copy()
+    opening = find_opening(image, landmarks)
+    if seam is not None and (len(opening.teeth) == 0 or is_grey(opening.lips)):
+        upper, lower = list(fm.INNER_UPPER_LIP), list(fm.INNER_LOWER_LIP)
+        refined[upper] = 0.5 * (landmarks[upper] + landmarks[lower])
+        refined[upper, :2] = seam
+        refined[lower] = refined[upper]
+        return refined
     refined[list(fm.UPPER_LIP_ROWS[0]), 1] += opening.upper_shift
     refined[list(fm.LOWER_LIP_ROWS[0]), 1] += opening.lower_shift
     if len(opening.teeth) > 0:

@@ -7,13 +7,14 @@ of the portrait: its own teeth where it shows them, else the white of its eyes.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from parlante.models import face_mesh as fm
+from parlante.models.drawing import find_ink
 from parlante.models.lip_opening import find_opening, sample_colours
 from parlante.models.mouth_colours import (
     as_soft,
@@ -29,7 +30,12 @@ from parlante.models.photo_teeth import find_teeth
 from parlante.models.picture_blur import blur_of
 from parlante.models.picture_light import black_of, without_black
 from parlante.models.smooth_step import smooth_step
-from parlante.models.teeth import LOWER_TOOTH_WIDTHS, TOOTH_WIDTHS, teeth_texture
+from parlante.models.teeth import (
+    LOWER_TOOTH_WIDTHS,
+    TOOTH_WIDTHS,
+    drawn_teeth,
+    teeth_texture,
+)
 from parlante.types import Float32Array, Uint8Array
 
 Float64Array = npt.NDArray[np.float64]
@@ -47,6 +53,8 @@ BRIDGED_IOD: Final = (0.02, 0.10)
 LINE_IOD: Final = 0.002  # of the seam between pressed lips that the photo has open
 CHEEKS: Final = (50, 101, 205, 280, 330, 425)  # landmarks that show the light on the face
 LOWER_TOOTH: Final = (0.96, 0.92, 0.88)  # of the colour of an upper one
+INK_TO_CAVITY: Final = 25.0  # levels by which the inside of a drawn mouth is lighter than ink
+DRAWN_TONGUE: Final = 0.7  # of the way from that to the colour of the flesh
 EDGE_OF_BLUR: Final = 2.5  # width of a soft edge, of the standard deviation of the blur
 
 
@@ -69,6 +77,10 @@ class MouthLayers:
         grain: Standard deviation of the photo's grain, of 255; 0 where it is hardly seen.
         black: Level of black in a faded photo, of 255: all colours here are without it.
         edge_px: Over which the outline of the opening is soft.
+        is_flat: True for drawings, whose mouths are of even colours.
+        ink: float32 [3], RGB of the lines along a drawn opening, as they are seen.
+        ink_strength: Share of these lines that covers what is under them; 0 draws none.
+        stroke_iod: Width of these lines.
     """
 
     upper: Uint8Array
@@ -85,6 +97,10 @@ class MouthLayers:
     grain: float = 0.0
     black: float = 0.0
     edge_px: float = EDGE_PX
+    is_flat: bool = False
+    ink: Float32Array = field(default_factory=lambda: np.zeros(3, np.float32))
+    ink_strength: float = 0.0
+    stroke_iod: float = 0.0
 
     @property
     def palette(self) -> Float32Array:
@@ -172,6 +188,38 @@ def build_mouth(
     )
 
 
+def as_drawn(mouth: MouthLayers, image: Uint8Array, landmarks: Float32Array) -> MouthLayers:
+    """Turn a portrait's mouth into one that fits a drawing.
+
+    Args:
+        mouth: Of `build_mouth`.
+        image: uint8 [H, W, 3], RGB, the drawing.
+        landmarks: float32 [>= 468, >= 2], px.
+    """
+    ink = find_ink(image, landmarks)
+    paper = float(sample_colours(image, landmarks[list(CHEEKS), :2]).mean())
+    # White of a drawing is its paper: what is left as it is.
+    tooth = mouth.tooth.astype(np.float64)
+    tooth = np.minimum(tooth * max(1.0, paper / float(tooth.mean())), 255.0)
+    dark = float(np.clip(ink.colour.mean() + INK_TO_CAVITY, INK_TO_CAVITY, LIGHTEST_CAVITY))
+    cavity = mouth.cavity * min(1.0, dark / max(float(mouth.cavity.mean()), 1.0))
+    return replace(
+        mouth,
+        upper=drawn_teeth(tooth, is_upper=True),
+        lower=drawn_teeth(tooth, is_upper=False),
+        tooth=tooth.astype(np.float32),
+        cavity=cavity.astype(np.float32),
+        line=np.minimum(mouth.line, ink.colour).astype(np.float32),
+        tongue=(cavity + DRAWN_TONGUE * (mouth.tongue - cavity)).astype(np.float32),
+        grain=0.0,
+        black=0.0,
+        is_flat=True,
+        ink=ink.colour.astype(np.float32),
+        ink_strength=ink.strength,
+        stroke_iod=ink.width_iod if ink.strength > 0.0 else 0.0,
+    )
+
+
 def _gap_pixels(image: Uint8Array, upper: Float32Array, lower: Float32Array) -> Float64Array:
     """Colours between the inner lips: [K, 3]."""
     shares = np.linspace(0.25, 0.75, 3)[:, None, None]
@@ -237,8 +285,9 @@ def mouth_shape(
     gap_px = float(np.max(lower - upper))
     if mouth.is_closed and gap_px < 0.05:
         return None
-    low = np.maximum(np.floor(lips.min(0)).astype(int) - 4, 0)
-    high = np.minimum(np.ceil(lips.max(0)).astype(int) + 5, size)
+    margin = 4 + math.ceil(0.5 * mouth.stroke_iod * px_per_iod)
+    low = np.maximum(np.floor(lips.min(0)).astype(int) - margin, 0)
+    high = np.minimum(np.ceil(lips.max(0)).astype(int) + margin + 1, size)
     if (high <= low).any():
         return None
     gap_iod = gap_px / px_per_iod
@@ -283,7 +332,7 @@ def render_mouth(
         return
     shade_mouth(
         mouth.upper, mouth.lower, mouth.cavity, mouth.tongue, mouth.line, mouth.grain, mouth.black,
-        mouth.edge_px, shape.frame,
+        mouth.edge_px, mouth.is_flat, mouth.ink, mouth.ink_strength, mouth.stroke_iod, shape.frame,
         shape.upper, shape.lower, head.astype(np.float32), jaw.astype(np.float32),
         float(tongue_out), shape.bridged, shape.presence, shape.opened, shape.narrow, shape.box,
         out,

@@ -7,7 +7,7 @@ round, or open wide, the dark ends of the photo's wider mouth must not stay as t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import cv2
@@ -39,6 +39,8 @@ TICK_IOD: Final = 0.13  # around the corners of the mouth
 TICK_DARK: Final = 0.92
 TICK_RANGE: Final = 0.06
 TICK_FAINT: Final = 0.05
+TICK_INWARDS_IOD: Final = 0.06  # from the corners, beside the lips
+LIP_EDGE_IOD: Final = 0.012
 TICK_AROUND_IOD: Final = 0.06
 TICK_MARGIN_IOD: Final = 0.20  # of skin around the lips, to know its tone
 
@@ -58,6 +60,10 @@ class MouthPatch:
     origin: tuple[int, int]
     bounds: npt.NDArray[np.int64]
     reach: float
+
+    def hidden(self) -> MouthPatch:
+        """A patch that covers nothing."""
+        return replace(self, pixels=np.zeros_like(self.pixels[:2, :2]))
 
 
 def own_mouth_of(image: Uint8Array, skin: Uint8Array, landmarks: Float32Array) -> MouthPatch:
@@ -102,13 +108,14 @@ def plain_corners_of(
     patch = np.ascontiguousarray(skin[cut])
     y, x = np.mgrid[: patch.shape[0], : patch.shape[1]].astype(np.float32)
     near = np.zeros(patch.shape[:2], np.float32)
+    no_lip = 1.0 - _soft_lips(landmarks[:, :2] - low, patch.shape[:2], LIP_EDGE_IOD * iod)
     for inner, outer in zip(fm.INNER_MOUTH_CORNERS, fm.MOUTH_CORNERS, strict=True):
         corner = landmarks[outer, :2] - low
         aside = np.sign(landmarks[outer, 0] - landmarks[inner, 0])
         away = np.hypot(x - corner[0], y - corner[1]) / (TICK_IOD * iod)
-        # Only beyond the corner: lips keep their own dark line.
-        beyond = np.clip((x - corner[0]) * aside / (0.03 * iod) + 1.0, 0.0, 1.0)
-        near = np.maximum(near, _fade(1.5 * away - 0.5) * beyond)
+        # Lips keep their own dark line; beside them, not at an upright edge, the cheek begins.
+        beyond = np.clip((x - corner[0]) * aside / (TICK_INWARDS_IOD * iod) + 1.0, 0.0, 1.0)
+        near = np.maximum(near, _fade(1.5 * away - 0.5) * beyond * no_lip)
     plain, dark = _without_shade(patch, TICK_AROUND_IOD * iod)
     beard = (_darkness_beside(dark, near, landmarks[:, :2] - low) - SKIN_DARK) / BEARD_DARKER
     near *= np.float32(1.0 - smooth_step(beard))
@@ -129,6 +136,14 @@ def plain_corners_of(
         bounds=LIPS_AND_FOLDS if smile > 0.0 else LIPS,
         reach=FOLDS_REACH if smile > 0.0 else LIPS_REACH,
     )
+
+
+def _soft_lips(points: Float32Array, shape: tuple[int, ...], sigma: float) -> Float32Array:
+    """Matte of the lips, [h, w], whose pointed corners are rounded off."""
+    lips = np.zeros(shape, np.uint8)
+    outline = np.rint(points[list(fm.OUTER_LIPS)] * 16).astype(np.int32)
+    cv2.fillPoly(lips, [outline], 255, cv2.LINE_AA, 4)
+    return np.asarray(cv2.GaussianBlur(lips.astype(np.float32), (0, 0), sigma) / 255.0)
 
 
 def _darkness_beside(dark: Float32Array, near: Float32Array, points: Float32Array) -> float:

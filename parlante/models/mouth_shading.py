@@ -40,6 +40,9 @@ THIN_FROM: Final = 0.35  # of the way from its middle to its corners
 FLESH_LIGHT: Final = 0.7
 ROUNDED_DARK: Final = 0.22
 ROUNDED_LOWER: Final = 0.42
+POINTED: Final = 0.3  # of its width, with which a stroke begins at the corners
+STROKE_END_IOD: Final = 0.06  # over which it becomes as wide as it is
+DRAWN_EDGE: Final = 0.25  # of the softness that edges between flesh and dark have in photos
 
 
 @kernel
@@ -86,6 +89,10 @@ def shade_mouth(
     grain: float,
     black: float,
     edge_px: float,
+    is_flat: bool,
+    ink: Float32Array,
+    ink_strength: float,
+    stroke_iod: float,
     frame: Float32Array,
     upper: Float32Array,
     lower: Float32Array,
@@ -103,7 +110,9 @@ def shade_mouth(
     ax, ay, width = frame[2], frame[3], frame[4]
     determinant = head[0, 0] * head[1, 1] - head[0, 1] * head[1, 0]
     px_per_iod = math.sqrt(max(determinant, 1e-6))
-    shadow = SHADOW * presence
+    shadow = 0.0 if is_flat else SHADOW * presence
+    half_stroke = 0.5 * stroke_iod * px_per_iod
+    flesh_edge = DRAWN_EDGE if is_flat else 1.0
     if presence <= 0.0:
         return
     # Grain goes with the head, from pixel to pixel.
@@ -134,10 +143,17 @@ def shade_mouth(
                     out[py, px, channel] = np.uint8(base * (1.0 - shade) + 0.5)
             cover = min(max(inside_upper / edge_px + 0.5, 0.0), 1.0)
             cover *= min(max(inside_lower / edge_px + 0.5, 0.0), 1.0)
-            if cover <= 0.0:
+            stroke = 0.0
+            if ink_strength > 0.0:  # the line of a drawn lip stays along the opening
+                away = min(abs(inside_upper), abs(inside_lower))
+                half = half_stroke * min(POINTED + end / STROKE_END_IOD, 1.0)
+                stroke = min(max(half - away + 0.5, 0.0), 1.0) * ink_strength * presence
+            if cover <= 0.0 and stroke <= 0.0:
                 continue
             tip = end * px_per_iod / (TIP_OF_WIDTH * width)
-            cover *= presence * (1.0 - bridged * (1.0 - _smooth(tip)))
+            cover *= presence
+            if not is_flat:
+                cover *= 1.0 - bridged * (1.0 - _smooth(tip))
             # Invert the projection of the arch: depth depends on x, two steps are enough.
             z = 0.0
             x, y = 0.0, 0.0
@@ -154,7 +170,8 @@ def shade_mouth(
             # front and above: its back and its sides turn away from the light.
             floor = jaw[1] + LOWER_EDGE
             tongue_top = TONGUE_RISE * floor + 0.03 - 0.06 * tongue_out + 1.2 * x * x
-            on_tongue = _smooth((y - tongue_top) / 0.05) * _smooth((0.27 - abs(x)) / 0.10)
+            on_tongue = _smooth((y - tongue_top) / (0.05 * flesh_edge))
+            on_tongue *= _smooth((0.27 - abs(x)) / 0.10)
             height = (y - tongue_top) / max(floor - tongue_top, 0.05)
             tongue_light = TONGUE_BACK + (TONGUE_TIP - TONGUE_BACK) * _smooth(height / 0.70)
             tongue_light -= 0.16 * _smooth(height - 0.55)
@@ -184,6 +201,10 @@ def shade_mouth(
             lower_light = LOWER_TEETH * over_lower_lip * lit * (1.0 - ROUNDED_LOWER * narrow)
             upper_light = under_upper_lip * lit
             depth = BACK_DARK + (1.25 - BACK_DARK) * _smooth(depth_upper / 0.28)
+            if is_flat:  # even colours, as all of a drawing is
+                tongue_light = over_lower_lip = corners = lit = depth = 1.0
+                lower_light = upper_light = 1.0
+                shine = thin = 0.0
             noise = 0.0
             if grain > 0.0:
                 noise = grain * speckle(int(px - at_x), int(py - at_y))
@@ -204,4 +225,6 @@ def shade_mouth(
                 value = black + value * (1.0 - black / 255.0)
                 value = min(max(value + noise, 0.0), 255.0)
                 base = out[py, px, channel]
-                out[py, px, channel] = np.uint8(base + cover * (value - base) + 0.5)
+                shown = base + cover * (value - base)
+                shown += stroke * (ink[channel] - shown)
+                out[py, px, channel] = np.uint8(shown + 0.5)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from parlante.models.border import soft_inside
-from parlante.models.inpaint import push_pull
+from parlante.models.push_pull import push_pull
 from parlante.types import FRAME_SIZE_PX, Float32Array, Uint8Array
 
 __all__ = ["Layers", "cut_out", "fine_over", "keep_still", "resize_square", "size_layers", "unmix"]
@@ -32,7 +32,7 @@ HAIR_REACH_PX: Final = (72.0, 96.0)
 ALPHA_BLUR_PX: Final = 0.8
 # Of the picture: its edge, and lines along it, would be drawn out over all that lies beyond.
 RIM_PX: Final = (3.0, 7.0)
-BESIDE_PX: Final = (8.0, 16.0)  # the matte, where its edges are the person's
+BESIDE_PX: Final = (0.0, 3.0)  # the matte, where its edges are the person's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

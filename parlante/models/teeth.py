@@ -21,6 +21,8 @@ TEXTURE_PX_PER_IOD: Final = 192.0
 TEXTURE_HALF_WIDTH: Final = 0.36
 TEXTURE_TOP: Final = -0.20
 TEXTURE_BOTTOM: Final = 0.10
+DRAWN_HALF_WIDTH: Final = 0.30  # of the row of a drawing
+DRAWN_RISE: Final = 0.5
 
 
 def teeth_texture(
@@ -60,6 +62,18 @@ def teeth_texture(
     rgba = cv2.GaussianBlur(rgba, (0, 0), 0.9)
     texture = np.clip(np.rint(rgba), 0, 255).astype(np.uint8)
     return np.ascontiguousarray(texture if is_upper else texture[::-1])
+
+
+def drawn_teeth(tooth: Float64Array, *, is_upper: bool) -> Uint8Array:
+    """Teeth of a drawing: one even band without joints and gum; lower ones are not drawn."""
+    x, y = texture_columns(), np.arange(TEXTURE_TOP, TEXTURE_BOTTOM, 1.0 / TEXTURE_PX_PER_IOD)
+    edge = -DRAWN_RISE * x * x
+    inside = np.clip((edge - y[:, None]) * TEXTURE_PX_PER_IOD + 0.5, 0.0, 1.0)
+    inside = inside * np.clip((DRAWN_HALF_WIDTH - np.abs(x)) * TEXTURE_PX_PER_IOD, 0.0, 1.0)
+    rgba = np.empty((len(y), len(x), 4), np.uint8)
+    rgba[..., :3] = np.rint(tooth)
+    rgba[..., 3] = np.rint(255.0 * inside) if is_upper else 0
+    return rgba
 
 
 def gum_light(away: Float64Array) -> Float64Array:

@@ -14,11 +14,13 @@ from torch import Tensor
 
 from parlante.models.decoder import PreparedAvatar
 from parlante.models.face_net import FaceLook, Look
+from parlante.models.spectacle_layer import SpectacleLayer
 from parlante.types import Uint8Array
 
 __all__ = ["Arena", "Picture", "TorchAvatar", "send_avatar"]
 
 BYTES_PER_TEXEL: Final = 4
+_NOTHING: Final[Uint8Array] = np.zeros((1, 1, 4), np.uint8)
 
 
 class Picture(enum.IntEnum):
@@ -39,6 +41,7 @@ class Picture(enum.IntEnum):
     LOWER_TEETH = 12
     OWN_MOUTH = 13
     PLAIN_CORNERS = 14
+    SPECTACLES = 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -48,9 +51,10 @@ class TorchAvatar:
     Attributes:
         avatar: What it was made from; geometry comes from it.
         texels: int32 [T], all pictures one after the other, RGBA in the bytes of each.
-        pictures: int64 [15, 3], first texel, width and height of each `Picture`.
+        pictures: int64 [16, 3], first texel, width and height of each `Picture`.
         source: float32 [V, 2], as `PreparedAvatar.source`.
         triangles: int64 [M, 3].
+        worn: Source and triangles of the layer of spectacles, as those above; None without.
         look: What the face network made of the portrait; None without one.
     """
 
@@ -59,6 +63,7 @@ class TorchAvatar:
     pictures: npt.NDArray[np.int64]
     source: Tensor
     triangles: Tensor
+    worn: tuple[Tensor, Tensor] | None = None
     look: FaceLook | None = None
 
     @property
@@ -95,8 +100,14 @@ def send_avatar(avatar: PreparedAvatar, device: torch.device) -> TorchAvatar:
         pictures=np.array(table, np.int64),
         source=torch.from_numpy(avatar.source).to(device),
         triangles=torch.from_numpy(avatar.triangles).to(device, torch.int64),
+        worn=None if avatar.spectacles is None else _sent_layer(avatar.spectacles, device),
         look=None if avatar.appearance is None else _sent_look(avatar.appearance.look, device),
     )
+
+
+def _sent_layer(layer: SpectacleLayer, device: torch.device) -> tuple[Tensor, Tensor]:
+    triangles = torch.from_numpy(layer.triangles).to(device, torch.int64)
+    return torch.from_numpy(layer.source).to(device), triangles
 
 
 def _sent_look(look: FaceLook, device: torch.device) -> FaceLook:
@@ -125,6 +136,7 @@ def _pictures_of(avatar: PreparedAvatar) -> dict[Picture, Uint8Array]:
         Picture.LOWER_TEETH: avatar.mouth.lower,
         Picture.OWN_MOUTH: avatar.own_mouth.pixels,
         Picture.PLAIN_CORNERS: avatar.plain_corners.pixels,
+        Picture.SPECTACLES: _NOTHING if avatar.spectacles is None else avatar.spectacles.pixels,
     }
 
 
@@ -163,7 +175,7 @@ class Arena:
         self.texels = parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def pictures(self, avatars: Sequence[TorchAvatar]) -> npt.NDArray[np.int64]:
-        """Where pictures of B avatars are, int64 [B, 15, 3]: first texel, width and height."""
+        """Where pictures of B avatars are, int64 [B, 16, 3]: first texel, width and height."""
         tables = np.stack([avatar.pictures for avatar in avatars])
         tables[:, :, 0] += np.array([self._starts[id(avatar)] for avatar in avatars])[:, None]
         return tables

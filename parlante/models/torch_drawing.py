@@ -12,7 +12,7 @@ from parlante.models.torch_eyes import EyeBatch
 from parlante.models.torch_kernels import Kernels
 from parlante.models.torch_mouth import MouthBatch
 from parlante.models.torch_pixels import Pictures, spread
-from parlante.models.torch_plan import BatchPlan, Part
+from parlante.models.torch_plan import BatchPlan, Part, Warp
 from parlante.models.torch_raster import front_of
 from parlante.models.torch_regions import DrawnBatch
 
@@ -32,7 +32,7 @@ def draw_batch(
         plan: The batch.
         shape: B, S, S.
     """
-    maps = _flow(kernels, plan, shape)
+    maps = _flow(kernels, plan.warp, shape)
     rgba = _sampled(kernels, texels, plan, maps, shape)
     place = torch.arange(shape[1] * shape[2], device=texels.device)
     behind = texels[plan.background.start[:, None] + place].view(torch.uint8)
@@ -42,6 +42,7 @@ def draw_batch(
     _lay_patches(kernels, texels, plan.corners, maps, frames)
     _draw_mouths(kernels, texels, plan.mouths, frames)
     _lay_patches(kernels, texels, plan.own_mouths, maps, frames)
+    _put_spectacles_on(kernels, texels, plan, rgba, frames, shape)
     return DrawnBatch(
         pixels=frames.view(*shape, 3),
         x=maps[0].view(shape),
@@ -50,12 +51,12 @@ def draw_batch(
     )
 
 
-def _flow(kernels: Kernels, plan: BatchPlan, shape: tuple[int, int, int]) -> Maps:
-    """Source position of every pixel on its canvas: float32 [B * S * S] each."""
+def _flow(kernels: Kernels, warp: Warp, shape: tuple[int, int, int]) -> Maps:
+    """Source position of every pixel on its picture: float32 [B * S * S] each."""
     size = shape[1]
-    planes = kernels.planes_of(plan.target, plan.source, plan.triangles, size)
+    planes = kernels.planes_of(warp.target, warp.source, warp.triangles, size)
     triangle, row = spread(planes.num_rows, int(planes.num_rows.sum()))
-    start, count = kernels.spans_of(planes, plan.triangle_frame, triangle, row, size)
+    start, count = kernels.spans_of(planes, warp.frame, triangle, row, size)
     span, rank = spread(count, int(count.sum()))
     front = front_of(start[span] + rank, triangle[span], shape[0] * size * size)
     x, y = kernels.flow_at(planes.flow, front, size)
@@ -108,6 +109,27 @@ def _draw_mouths(kernels: Kernels, texels: Tensor, part: Part | None, frames: Te
     if part is None:
         return
     place = part.pixels.place
-    numbers, colours = part.numbers[:, :-9], part.numbers[:, -9:].view(-1, 3, 3)
+    numbers, colours = part.numbers[:, :-12], part.numbers[:, -12:].view(-1, 4, 3)
     mouths = MouthBatch(numbers, colours, part.curves, *part.pictures)
     frames[place] = kernels.shade_mouths(texels, mouths, part.pixels, frames[place])
+
+
+def _put_spectacles_on(
+    kernels: Kernels,
+    texels: Tensor,
+    plan: BatchPlan,
+    rgba: Tensor,
+    frames: Tensor,
+    shape: tuple[int, int, int],
+) -> None:
+    part = plan.spectacles
+    if part is None or plan.worn is None:
+        return
+    place = part.pixels.place
+    x, y = _flow(kernels, plan.worn, shape)
+    own = part.pictures[0].of(part.pixels.owner)
+    seen = kernels.sample_cubic(texels, own, x[place], y[place])
+    is_clear = torch.zeros(1, dtype=torch.bool, device=texels.device)
+    frames[place] = kernels.blend_over(seen[None], frames[place][None], is_clear)[0]
+    matte = rgba.view(-1, 4)
+    matte[place, 3] = torch.maximum(matte[place, 3], seen[:, 3])

@@ -16,14 +16,17 @@ from parlante.models.mouth import CURVE_SAMPLES, MouthLayers, MouthShape
 from parlante.models.mouth_shading import (
     ARCH_DEPTH,
     BACK_DARK,
+    DRAWN_EDGE,
     FLESH_LIGHT,
     LOWER_EDGE,
     LOWER_TEETH,
     MAX_ARCH_X,
+    POINTED,
     ROUNDED_DARK,
     ROUNDED_LOWER,
     SHADOW,
     SHADOW_IOD,
+    STROKE_END_IOD,
     THIN_FROM,
     THIN_IOD,
     TIP_OF_WIDTH,
@@ -54,8 +57,8 @@ class MouthBatch(NamedTuple):
     """What mouths are drawn from.
 
     Attributes:
-        numbers: float32 [E, 24], of `mouth_numbers`.
-        colours: float32 [E, 3, 3], RGB of cavity, tongue and line.
+        numbers: float32 [E, 27], of `mouth_numbers`.
+        colours: float32 [E, 4, 3], RGB of cavity, tongue, line and ink.
         curves: float32 [E, 2, 96], upper and lower outline, px.
         upper: Textures of the upper teeth.
         lower: Of the lower teeth.
@@ -76,7 +79,8 @@ def mouth_numbers(
     return (
         *shape.frame.tolist(), *head.reshape(-1).tolist(), float(jaw[0]), float(jaw[1]),
         tongue_out, shape.presence, shape.opened, shape.bridged, shape.narrow, determinant,
-        mouth.grain, mouth.black, mouth.edge_px,
+        mouth.grain, mouth.black, mouth.edge_px, float(mouth.is_flat), mouth.ink_strength,
+        mouth.stroke_iod,
     )  # fmt: skip
 
 
@@ -95,8 +99,10 @@ def shade_mouths(texels: Tensor, mouths: MouthBatch, pixels: Pixels, base: Tenso
     (
         first_x, first_y, ax, ay, width, h00, h01, h02, h03, h10, h11, h12, h13, jaw_x, jaw_y,
         tongue_out, presence, opened, bridged, narrow, determinant, grain, black, edge_px,
+        flat, ink_strength, stroke_iod,
     ) = mouths.numbers[pixels.owner].unbind(1)  # fmt: skip
-    cavity, tongue, line = mouths.colours[pixels.owner].unbind(1)
+    cavity, tongue, line, ink = mouths.colours[pixels.owner].unbind(1)
+    relief = 1.0 - flat  # drawings have none
     px_per_iod = determinant.clamp(min=1e-6).sqrt()
     dx, dy = pixels.x - first_x, pixels.y - first_y
     along, across = dx * ax + dy * ay, dy * ax - dx * ay
@@ -104,14 +110,18 @@ def shade_mouths(texels: Tensor, mouths: MouthBatch, pixels: Pixels, base: Tenso
     inside_upper, inside_lower = _inside(mouths.curves, pixels.owner, along, across, width)
     end = torch.minimum(along, width - along) / px_per_iod
     near = torch.maximum(-inside_upper, -inside_lower).clamp(min=0.0) / px_per_iod
-    shade = SHADOW * presence * torch.exp(-((near / SHADOW_IOD) ** 2)) * smooth(end / 0.10)
+    shade = relief * SHADOW * presence * torch.exp(-((near / SHADOW_IOD) ** 2)) * smooth(end / 0.10)
     shade = torch.where(is_drawn & (shade > _LEAST_SHADE), shade, 0.0)[:, None]
     shaded = (base * (1.0 - shade) + 0.5).floor()
     cover = (inside_upper / edge_px + 0.5).clamp(0.0, 1.0)
     cover = cover * (inside_lower / edge_px + 0.5).clamp(0.0, 1.0)
     tip = end * px_per_iod / (TIP_OF_WIDTH * width)
-    cover = cover * presence * (1.0 - bridged * (1.0 - smooth(tip)))
+    cover = cover * presence * (1.0 - relief * bridged * (1.0 - smooth(tip)))
     cover = torch.where(is_drawn, cover, 0.0)[:, None]
+    away = torch.minimum(inside_upper.abs(), inside_lower.abs())
+    half = 0.5 * stroke_iod * px_per_iod * (POINTED + end / STROKE_END_IOD).clamp(max=1.0)
+    stroke = (half - away + 0.5).clamp(0.0, 1.0) * ink_strength * presence
+    stroke = torch.where(is_drawn, stroke, 0.0)[:, None]
     # Invert the projection of the arch: depth depends on x, few steps are enough.
     x = y = z = torch.zeros_like(along)
     for _ in range(3):
@@ -121,7 +131,9 @@ def shade_mouths(texels: Tensor, mouths: MouthBatch, pixels: Pixels, base: Tenso
     side = (2.0 * along / width - 1.0).abs().clamp(max=1.0)
     depth_upper, depth_lower = inside_upper / px_per_iod, inside_lower / px_per_iod
     floor = jaw_y + LOWER_EDGE
-    on_tongue, tongue_light, shine = _tongue(x, y, floor, tongue_out)
+    flesh_edge = 1.0 - flat * (1.0 - DRAWN_EDGE)
+    on_tongue, tongue_light, shine = _tongue(x, y, floor, tongue_out, flesh_edge)
+    tongue_light, shine = tongue_light + flat * (1.0 - tongue_light), relief * shine
     upper_teeth = _texture(texels, mouths.upper.of(pixels.owner), x, y - UPPER_EDGE - TEXTURE_TOP)
     lower_teeth = _texture(
         texels, mouths.lower.of(pixels.owner), x - jaw_x, y - floor + TEXTURE_BOTTOM
@@ -132,20 +144,24 @@ def shade_mouths(texels: Tensor, mouths: MouthBatch, pixels: Pixels, base: Tenso
     lit = 1.0 - ROUNDED_DARK * narrow
     lower_light = LOWER_TEETH * over_lower_lip * lit * (1.0 - ROUNDED_LOWER * narrow)
     depth = BACK_DARK + (1.25 - BACK_DARK) * smooth(depth_upper / 0.28)
+    under_upper_lip, over_lower_lip, corners, lit, lower_light, depth = (
+        light + flat * (1.0 - light)
+        for light in (under_upper_lip, over_lower_lip, corners, lit, lower_light, depth)
+    )
     value = cavity * (depth * lit)[:, None]
     flesh = tongue * (tongue_light * over_lower_lip * lit)[:, None]
     value = value + on_tongue[:, None] * (flesh - value) + shine[:, None] * tongue
     value = _with_teeth(value, lower_teeth, lower_light, cavity)
     value = _with_teeth(value, upper_teeth, under_upper_lip * lit, cavity)
     thin = smooth((side - THIN_FROM) / (1.0 - THIN_FROM))
-    thin = thin * (1.0 - smooth((depth_upper + depth_lower) / THIN_IOD))
+    thin = relief * thin * (1.0 - smooth((depth_upper + depth_lower) / THIN_IOD))
     value = torch.lerp(value * corners[:, None], line, thin[:, None])
     value = torch.lerp(line, value, opened[:, None])
     value = black[:, None] + value * (1.0 - black[:, None] / 255.0)
     at_x, at_y = (h03 + 0.5).floor(), (h13 + 0.5).floor()
     noise = grain * _speckle((pixels.x - at_x).long(), (pixels.y - at_y).long())
     value = (value + noise[:, None]).clamp(0.0, 255.0)
-    return to_levels(shaded + cover * (value - shaded))
+    return to_levels(torch.lerp(shaded + cover * (value - shaded), ink, stroke))
 
 
 def _inside(
@@ -165,11 +181,11 @@ def _inside(
 
 
 def _tongue(
-    x: Tensor, y: Tensor, floor: Tensor, tongue_out: Tensor
+    x: Tensor, y: Tensor, floor: Tensor, tongue_out: Tensor, edge: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Where the tongue is, its light, and the shine on it."""
     top = TONGUE_RISE * floor + 0.03 - 0.06 * tongue_out + 1.2 * x * x
-    on_tongue = smooth((y - top) / 0.05) * smooth((0.27 - x.abs()) / 0.10)
+    on_tongue = smooth((y - top) / (0.05 * edge)) * smooth((0.27 - x.abs()) / 0.10)
     height = (y - top) / (floor - top).clamp(min=0.05)
     light = TONGUE_BACK + (TONGUE_TIP - TONGUE_BACK) * smooth(height / 0.70)
     light = light - 0.16 * smooth(height - 0.55)
@@ -241,5 +257,5 @@ def blend_patches(
 
 
 def mouth_colours(mouth: MouthLayers) -> Float32Array:
-    """RGB of cavity, tongue and line, float32 [3, 3]."""
-    return np.array([mouth.cavity, mouth.tongue, mouth.line], np.float32)
+    """RGB of cavity, tongue, line and ink, float32 [4, 3]."""
+    return np.array([mouth.cavity, mouth.tongue, mouth.line, mouth.ink], np.float32)

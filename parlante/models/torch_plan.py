@@ -26,6 +26,7 @@ from parlante.models.frame_geometry import (
 )
 from parlante.models.mouth import mouth_shape
 from parlante.models.mouth_patches import MouthPatch, patch_box
+from parlante.models.spectacle_layer import spectacle_box
 from parlante.models.torch_avatar import Arena, Picture, TorchAvatar
 from parlante.models.torch_eyes import eye_curves, eye_numbers
 from parlante.models.torch_mouth import mouth_colours, mouth_numbers
@@ -39,6 +40,7 @@ _EYES: Final = (  # the subject's right and left
     (Picture.IMAGE, Picture.LEFT_SKIN, Picture.LEFT_WHITE, Picture.LEFT_IRIS, Picture.LEFT_RIM),
 )
 _NO_CURVES: Final[Float32Array] = np.zeros((0, 0), np.float32)
+_NO_POINTS: Final[Float32Array] = np.zeros((0, 2), np.float32)
 
 
 class Part(NamedTuple):
@@ -57,14 +59,28 @@ class Part(NamedTuple):
     curves: Tensor
 
 
+class Warp(NamedTuple):
+    """What brings pixels of pictures to where they are in the frames.
+
+    Attributes:
+        target: float32 [V, 2], px of the frames.
+        source: float32 [V, 2], px of the pictures.
+        triangles: int64 [M, 3].
+        frame: int64 [M], of each triangle.
+    """
+
+    target: Tensor
+    source: Tensor
+    triangles: Tensor
+    frame: Tensor
+
+
 class BatchPlan(NamedTuple):
     """A batch on the device; parts that no frame has are None.
 
     Attributes:
-        target: float32 [V, 2], px of the frames.
-        source: float32 [V, 2], px of the canvases.
-        triangles: int64 [M, 3].
-        triangle_frame: int64 [M].
+        warp: Of the canvases.
+        worn: Of layers of spectacles.
         canvas: Of B frames.
         background: Of B frames.
         is_clear: bool [B].
@@ -73,12 +89,11 @@ class BatchPlan(NamedTuple):
         corners: Cheeks over the ends of photos' mouths.
         mouths: Insides of mouths.
         own_mouths: Mouths as photos have them.
+        spectacles: Where there are any.
     """
 
-    target: Tensor
-    source: Tensor
-    triangles: Tensor
-    triangle_frame: Tensor
+    warp: Warp
+    worn: Warp | None
     canvas: Pictures
     background: Pictures
     is_clear: Tensor
@@ -87,6 +102,7 @@ class BatchPlan(NamedTuple):
     corners: Part | None
     mouths: Part | None
     own_mouths: Part | None
+    spectacles: Part | None
 
 
 @dataclass(slots=True)
@@ -154,6 +170,7 @@ class _Kinds(NamedTuple):
     corners: _Boxes
     mouths: _Boxes
     own_mouths: _Boxes
+    spectacles: _Boxes
 
 
 def plan_batch(
@@ -171,40 +188,59 @@ def plan_batch(
         device: Where to draw.
     """
     kinds = _Kinds(*(_Boxes() for _ in _Kinds._fields))
-    targets = []
+    targets, worn_targets = [], []
     for frame, (avatar, shape) in enumerate(zip(avatars, shapes, strict=True)):
         targets.append(np.concatenate([shape.posed, flap_targets(shape.posed)]))
+        layer = avatar.avatar.spectacles
+        worn_targets.append(_NO_POINTS if layer is None else shape.posed[layer.first :])
         _plan_frame(frame, avatar.avatar, shape, kinds)
     for kind in kinds:
         kind.make_plural()
     packer = Packer()
     tables = arena.pictures(avatars)
-    counts = np.array([len(avatar.triangles) for avatar in avatars], np.int64)
-    starts = np.cumsum([0, *(len(target) for target in targets[:-1])]).astype(np.int64)
-    packer.add(np.concatenate(targets).astype(np.float32))
+    num_triangles = [len(avatar.triangles) for avatar in avatars]
+    num_worn = [0 if avatar.worn is None else len(avatar.worn[1]) for avatar in avatars]
+    _pack_warp(packer, targets, num_triangles)
+    _pack_warp(packer, worn_targets, num_worn)
     packer.add(tables[:, [Picture.CANVAS, Picture.BACKGROUND]])
-    packer.add(counts)
-    packer.add(starts)
     packer.add(np.array([avatar.is_clear for avatar in avatars], np.int64))
     boxes = [box for kind in kinds for box in kind.boxes] or [np.zeros(4, np.int64)]
     packer.add(np.stack(boxes).astype(np.int64))
     packer.add(np.array([frame for kind in kinds for frame in kind.frames] or [0], np.int64))
     for kind in kinds:
         kind.pack(packer, tables)
-    target, back, count, start, clear, box, box_frame, *rest = packer.send(device)
-    index = torch.arange(len(avatars), device=device)
-    frame_of = index.repeat_interleave(count, output_size=int(counts.sum()))
-    triangles = torch.cat([avatar.triangles for avatar in avatars]) + start[frame_of][:, None]
+    sent = packer.send(device)
+    back, clear, box, box_frame, *rest = sent[6:]
+    warp = _warp_of(
+        sent[:3], [(avatar.source, avatar.triangles) for avatar in avatars], num_triangles
+    )
+    worn = None
+    if any(num_worn):
+        layers = [avatar.worn for avatar in avatars if avatar.worn is not None]
+        worn = _warp_of(sent[3:6], layers, num_worn)
     size_px = avatars[0].avatar.size_px
     canvas, background = (Pictures(*picture.unbind(1)) for picture in back.unbind(1))
     # Pixels of all kinds in one list, of which each has its part: one kernel instead of five.
     total = sum(kind.num_pixels for kind in kinds)
     pixels = _split(box_pixels(box, box_frame, total, size_px), kinds)
     parts = (kind.unpack(rest, own) for kind, own in zip(kinds, pixels, strict=True))
-    return BatchPlan(
-        target, torch.cat([avatar.source for avatar in avatars]), triangles, frame_of, canvas,
-        background, clear > 0, *parts,
-    )  # fmt: skip
+    return BatchPlan(warp, worn, canvas, background, clear > 0, *parts)
+
+
+def _pack_warp(packer: Packer, targets: list[Float32Array], counts: list[int]) -> None:
+    starts = np.cumsum([0, *(len(target) for target in targets[:-1])])
+    packer.add(np.concatenate(targets).astype(np.float32))
+    packer.add(np.array(counts, np.int64))
+    packer.add(starts.astype(np.int64))
+
+
+def _warp_of(sent: list[Tensor], parts: Sequence[tuple[Tensor, Tensor]], counts: list[int]) -> Warp:
+    """A warp from what was packed and the sources and triangles of those that have any."""
+    target, count, start = sent
+    index = torch.arange(len(counts), device=target.device)
+    frame = index.repeat_interleave(count, output_size=sum(counts))
+    triangles = torch.cat([part[1] for part in parts]) + start[frame][:, None]
+    return Warp(target, torch.cat([part[0] for part in parts]), triangles, frame)
 
 
 def _split(pixels: Pixels, kinds: _Kinds) -> list[Pixels]:
@@ -233,6 +269,9 @@ def _plan_frame(frame: int, avatar: PreparedAvatar, shape: FrameGeometry, kinds:
     ):
         placed = _patch_numbers(patch, share, avatar.canvas_offset)
         kind.add(frame, patch_box(patch, share, posed, size), (name,), placed)
+    if avatar.spectacles is not None:
+        worn = spectacle_box(avatar.spectacles, posed, size)
+        kinds.spectacles.add(frame, worn, (Picture.SPECTACLES,))
     if shape.own_mouth < 1.0:
         _plan_mouth(frame, avatar, shape, kinds.mouths)
 

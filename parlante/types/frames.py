@@ -140,7 +140,8 @@ class RenderConfig:
             own size for avatars framed `Framing.FULL`, which have no other.
         background: What is seen behind the person.
         frame_deadline_ms: A frame that is not made this long after its motion came is left out,
-            [0, 10000]; 0 = frames are never left out.
+            [0, 10000]; 0 = frames are never left out, and get the time that streams with a deadline
+            leave.
 
     Raises:
         InvalidInput: A value is out of range (CONTROL_OUT_OF_RANGE, BAD_FRAME_SIZE) or the
@@ -174,6 +175,11 @@ class RenderConfig:
                 reason="ENCODING_WITHOUT_ALPHA",
                 field="frame_encoding",
             )
+
+    @property
+    def in_background(self) -> bool:
+        """True when nobody waits for the frames in real time."""
+        return self.frame_deadline_ms == 0
 
     def frame_size_of(self, framing: Framing, width_px: int, height_px: int) -> tuple[int, int]:
         """Width and height of the frames of an avatar.

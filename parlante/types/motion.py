@@ -92,6 +92,7 @@ class MotionConfig:
             rate and the budget must be those of then, and so must the seed for the motion to be
             what it would have been; the controls hold from the first new frame.
         emit_checkpoints: Give a checkpoint with every block.
+        in_background: Nobody waits for the motion in real time: it gets what other streams leave.
     """
 
     sample_rate_hz: int = MODEL_SAMPLE_RATE_HZ
@@ -100,6 +101,7 @@ class MotionConfig:
     delay_budget_ms: int = DEFAULT_DELAY_BUDGET_MS
     resume_state: bytes = field(default=b"", repr=False)
     emit_checkpoints: bool = False
+    in_background: bool = False
 
     def __post_init__(self) -> None:
         if not MIN_SAMPLE_RATE_HZ <= self.sample_rate_hz <= MAX_SAMPLE_RATE_HZ:

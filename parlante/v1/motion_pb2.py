@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from parlante.v1 import common_pb2 as parlante_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18parlante/v1/motion.proto\x12\x0bparlante.v1\x1a\x18parlante/v1/common.proto\"\x99\x02\n\x12MotionStreamConfig\x12\x32\n\x0e\x61udio_encoding\x18\x01 \x01(\x0e\x32\x1a.parlante.v1.AudioEncoding\x12\x16\n\x0esample_rate_hz\x18\x02 \x01(\x05\x12\x0c\n\x04seed\x18\x03 \x01(\x03\x12\'\n\x08\x63ontrols\x18\x04 \x01(\x0b\x32\x15.parlante.v1.Controls\x12\x17\n\x0f\x64\x65lay_budget_ms\x18\x05 \x01(\x05\x12\x14\n\x0cresume_state\x18\x06 \x01(\x0c\x12\x18\n\x10\x65mit_checkpoints\x18\x07 \x01(\x08\x12\x17\n\x0f\x61\x63\x63\x65pt_handover\x18\x08 \x01(\x08\x12\x1e\n\x16\x61\x63\x63\x65pt_handover_notice\x18\t \x01(\x08\"1\n\x0bMotionAudio\x12\x14\n\x0cstart_sample\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"\xd7\x01\n\x13StreamMotionRequest\x12\x31\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1f.parlante.v1.MotionStreamConfigH\x00\x12)\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x18.parlante.v1.MotionAudioH\x00\x12(\n\x07\x63ontrol\x18\x03 \x01(\x0b\x32\x15.parlante.v1.ControlsH\x00\x12-\n\tlistening\x18\x04 \x01(\x0b\x32\x18.parlante.v1.MotionAudioH\x00\x42\t\n\x07message\"\x9d\x01\n\rMotionStarted\x12/\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1f.parlante.v1.MotionStreamConfig\x12\x14\n\x0cmotion_space\x18\x02 \x01(\t\x12\x10\n\x08\x63hannels\x18\x03 \x03(\t\x12\x1c\n\x14\x61lgorithmic_delay_ms\x18\x04 \x01(\x05\x12\x15\n\rbundle_digest\x18\x05 \x01(\t\"w\n\x0cMotionFrames\x12\x13\n\x0bstart_frame\x18\x01 \x01(\x03\x12\x13\n\x0b\x66rame_count\x18\x02 \x01(\x05\x12\x0e\n\x06values\x18\x03 \x03(\x02\x12\x12\n\ncheckpoint\x18\x04 \x01(\x0c\x12\x19\n\x11\x63heckpoint_sample\x18\x05 \x01(\x03\"\xa7\x01\n\x14StreamMotionResponse\x12-\n\x07started\x18\x01 \x01(\x0b\x32\x1a.parlante.v1.MotionStartedH\x00\x12*\n\x05\x62lock\x18\x02 \x01(\x0b\x32\x19.parlante.v1.MotionFramesH\x00\x12)\n\x08handover\x18\x03 \x01(\x0b\x32\x15.parlante.v1.HandoverH\x00\x42\t\n\x07message2h\n\rMotionService\x12W\n\x0cStreamMotion\x12 .parlante.v1.StreamMotionRequest\x1a!.parlante.v1.StreamMotionResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18parlante/v1/motion.proto\x12\x0bparlante.v1\x1a\x18parlante/v1/common.proto\"\xb0\x02\n\x12MotionStreamConfig\x12\x32\n\x0e\x61udio_encoding\x18\x01 \x01(\x0e\x32\x1a.parlante.v1.AudioEncoding\x12\x16\n\x0esample_rate_hz\x18\x02 \x01(\x05\x12\x0c\n\x04seed\x18\x03 \x01(\x03\x12\'\n\x08\x63ontrols\x18\x04 \x01(\x0b\x32\x15.parlante.v1.Controls\x12\x17\n\x0f\x64\x65lay_budget_ms\x18\x05 \x01(\x05\x12\x14\n\x0cresume_state\x18\x06 \x01(\x0c\x12\x18\n\x10\x65mit_checkpoints\x18\x07 \x01(\x08\x12\x17\n\x0f\x61\x63\x63\x65pt_handover\x18\x08 \x01(\x08\x12\x1e\n\x16\x61\x63\x63\x65pt_handover_notice\x18\t \x01(\x08\x12\x15\n\rin_background\x18\n \x01(\x08\"1\n\x0bMotionAudio\x12\x14\n\x0cstart_sample\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"\xd7\x01\n\x13StreamMotionRequest\x12\x31\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1f.parlante.v1.MotionStreamConfigH\x00\x12)\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x18.parlante.v1.MotionAudioH\x00\x12(\n\x07\x63ontrol\x18\x03 \x01(\x0b\x32\x15.parlante.v1.ControlsH\x00\x12-\n\tlistening\x18\x04 \x01(\x0b\x32\x18.parlante.v1.MotionAudioH\x00\x42\t\n\x07message\"\x9d\x01\n\rMotionStarted\x12/\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1f.parlante.v1.MotionStreamConfig\x12\x14\n\x0cmotion_space\x18\x02 \x01(\t\x12\x10\n\x08\x63hannels\x18\x03 \x03(\t\x12\x1c\n\x14\x61lgorithmic_delay_ms\x18\x04 \x01(\x05\x12\x15\n\rbundle_digest\x18\x05 \x01(\t\"w\n\x0cMotionFrames\x12\x13\n\x0bstart_frame\x18\x01 \x01(\x03\x12\x13\n\x0b\x66rame_count\x18\x02 \x01(\x05\x12\x0e\n\x06values\x18\x03 \x03(\x02\x12\x12\n\ncheckpoint\x18\x04 \x01(\x0c\x12\x19\n\x11\x63heckpoint_sample\x18\x05 \x01(\x03\"\xa7\x01\n\x14StreamMotionResponse\x12-\n\x07started\x18\x01 \x01(\x0b\x32\x1a.parlante.v1.MotionStartedH\x00\x12*\n\x05\x62lock\x18\x02 \x01(\x0b\x32\x19.parlante.v1.MotionFramesH\x00\x12)\n\x08handover\x18\x03 \x01(\x0b\x32\x15.parlante.v1.HandoverH\x00\x42\t\n\x07message2h\n\rMotionService\x12W\n\x0cStreamMotion\x12 .parlante.v1.StreamMotionRequest\x1a!.parlante.v1.StreamMotionResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,17 +33,17 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parlante.v1.motion_pb2', _g
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MOTIONSTREAMCONFIG']._serialized_start=68
-  _globals['_MOTIONSTREAMCONFIG']._serialized_end=349
-  _globals['_MOTIONAUDIO']._serialized_start=351
-  _globals['_MOTIONAUDIO']._serialized_end=400
-  _globals['_STREAMMOTIONREQUEST']._serialized_start=403
-  _globals['_STREAMMOTIONREQUEST']._serialized_end=618
-  _globals['_MOTIONSTARTED']._serialized_start=621
-  _globals['_MOTIONSTARTED']._serialized_end=778
-  _globals['_MOTIONFRAMES']._serialized_start=780
-  _globals['_MOTIONFRAMES']._serialized_end=899
-  _globals['_STREAMMOTIONRESPONSE']._serialized_start=902
-  _globals['_STREAMMOTIONRESPONSE']._serialized_end=1069
-  _globals['_MOTIONSERVICE']._serialized_start=1071
-  _globals['_MOTIONSERVICE']._serialized_end=1175
+  _globals['_MOTIONSTREAMCONFIG']._serialized_end=372
+  _globals['_MOTIONAUDIO']._serialized_start=374
+  _globals['_MOTIONAUDIO']._serialized_end=423
+  _globals['_STREAMMOTIONREQUEST']._serialized_start=426
+  _globals['_STREAMMOTIONREQUEST']._serialized_end=641
+  _globals['_MOTIONSTARTED']._serialized_start=644
+  _globals['_MOTIONSTARTED']._serialized_end=801
+  _globals['_MOTIONFRAMES']._serialized_start=803
+  _globals['_MOTIONFRAMES']._serialized_end=922
+  _globals['_STREAMMOTIONRESPONSE']._serialized_start=925
+  _globals['_STREAMMOTIONRESPONSE']._serialized_end=1092
+  _globals['_MOTIONSERVICE']._serialized_start=1094
+  _globals['_MOTIONSERVICE']._serialized_end=1198
 # @@protoc_insertion_point(module_scope)

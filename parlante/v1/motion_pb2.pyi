@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class MotionStreamConfig(_message.Message):
-    __slots__ = ("audio_encoding", "sample_rate_hz", "seed", "controls", "delay_budget_ms", "resume_state", "emit_checkpoints", "accept_handover", "accept_handover_notice")
+    __slots__ = ("audio_encoding", "sample_rate_hz", "seed", "controls", "delay_budget_ms", "resume_state", "emit_checkpoints", "accept_handover", "accept_handover_notice", "in_background")
     AUDIO_ENCODING_FIELD_NUMBER: _ClassVar[int]
     SAMPLE_RATE_HZ_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
@@ -18,6 +18,7 @@ class MotionStreamConfig(_message.Message):
     EMIT_CHECKPOINTS_FIELD_NUMBER: _ClassVar[int]
     ACCEPT_HANDOVER_FIELD_NUMBER: _ClassVar[int]
     ACCEPT_HANDOVER_NOTICE_FIELD_NUMBER: _ClassVar[int]
+    IN_BACKGROUND_FIELD_NUMBER: _ClassVar[int]
     audio_encoding: _common_pb2.AudioEncoding
     sample_rate_hz: int
     seed: int
@@ -27,7 +28,8 @@ class MotionStreamConfig(_message.Message):
     emit_checkpoints: bool
     accept_handover: bool
     accept_handover_notice: bool
-    def __init__(self, audio_encoding: _Optional[_Union[_common_pb2.AudioEncoding, str]] = ..., sample_rate_hz: _Optional[int] = ..., seed: _Optional[int] = ..., controls: _Optional[_Union[_common_pb2.Controls, _Mapping]] = ..., delay_budget_ms: _Optional[int] = ..., resume_state: _Optional[bytes] = ..., emit_checkpoints: _Optional[bool] = ..., accept_handover: _Optional[bool] = ..., accept_handover_notice: _Optional[bool] = ...) -> None: ...
+    in_background: bool
+    def __init__(self, audio_encoding: _Optional[_Union[_common_pb2.AudioEncoding, str]] = ..., sample_rate_hz: _Optional[int] = ..., seed: _Optional[int] = ..., controls: _Optional[_Union[_common_pb2.Controls, _Mapping]] = ..., delay_budget_ms: _Optional[int] = ..., resume_state: _Optional[bytes] = ..., emit_checkpoints: _Optional[bool] = ..., accept_handover: _Optional[bool] = ..., accept_handover_notice: _Optional[bool] = ..., in_background: _Optional[bool] = ...) -> None: ...
 
 class MotionAudio(_message.Message):
     __slots__ = ("start_sample", "data")

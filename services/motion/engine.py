@@ -1,7 +1,7 @@
 """The motion stage: live sound and controls -> motion, by the block-causal diffusion transformer.
 
 Implements the port `parlante.ports.Motion`. All computing is done by one thread per engine, off the
-event loop; streams take turns block by block.
+event loop; streams take turns block by block, those that somebody waits for first.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -23,6 +23,7 @@ from parlante.media.resample import Resampler
 from parlante.models.motion_dit import MotionDiT
 from parlante.models.motion_sampling import SamplerConfig
 from parlante.models.motion_weights import DEFAULT_WEIGHTS, bundle_digest_of, load_weights
+from parlante.shared_threads import SharedThreads
 from parlante.types import (
     FRAME_RATE_HZ,
     MAX_SAMPLE_RATE_HZ,
@@ -60,12 +61,12 @@ class MotionEngine:
         self.bundle_digest = bundle_digest
         self._closed = False
         # One intra-op thread: blocks are small, and services scale by process.
-        self._executor = ThreadPoolExecutor(
-            1, thread_name_prefix="motion", initializer=torch.set_num_threads, initargs=(1,)
+        self._threads = SharedThreads(
+            1, name="motion", initializer=torch.set_num_threads, initargs=(1,)
         )
         self._sampler = sampler
         self._triton_url = triton_url
-        self._network: Network = LocalNetwork(model, sampler, self._executor)
+        self._network: Network = LocalNetwork(model, sampler)
 
     @classmethod
     def load(
@@ -128,7 +129,7 @@ class MotionEngine:
         """Stop the computing thread; streams that still run end with `Unavailable`."""
         self._closed = True
         await self._network.aclose()
-        await asyncio.get_running_loop().run_in_executor(None, self._executor.shutdown)
+        await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
 
     async def stream(
         self, config: MotionConfig, inputs: AsyncIterator[MotionInput]
@@ -136,10 +137,11 @@ class MotionEngine:
         """Generate motion for a stream of sound; see `parlante.ports.Motion.stream`."""
         resampler = Resampler(config.sample_rate_hz)
         self._check_open()
+        thread = self._threads.lane(in_background=config.in_background)
         # On the engine's thread: several would round otherwise, and the memory that a checkpoint
         # stands for must be the same to the bit.
         state = await asyncio.get_running_loop().run_in_executor(
-            self._executor, self._open, config, resampler
+            thread, self._open, config, resampler
         )
         async with closing(inputs) as items:
             async for item in items:
@@ -153,10 +155,10 @@ class MotionEngine:
                         for piece in _pieces(item.samples, config.sample_rate_hz):
                             state = incoming.hear(state, piece, resampler)
                             while session.is_ready(state):
-                                block, state = await self._advance(state)
+                                block, state = await self._advance(state, thread)
                                 if block is not None:
                                     yield self._sealed(block, state, config)
-        async with closing(self._flush(state, resampler)) as rest:
+        async with closing(self._flush(state, resampler, thread)) as rest:
             async for block in rest:
                 yield block
 
@@ -165,7 +167,7 @@ class MotionEngine:
         from parlante.triton.motion_client import MotionClient
 
         server = MotionClient(self._triton_url, self.bundle_digest, self._model.config.past_frames)
-        return TritonNetwork(server, self._model, self._sampler, self._executor)
+        return TritonNetwork(server, self._model, self._sampler)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -201,21 +203,25 @@ class MotionEngine:
         )
         return replace(block, checkpoint=stored, checkpoint_sample=state.num_samples)
 
-    async def _flush(self, state: SessionState, resampler: Resampler) -> AsyncIterator[MotionBlock]:
+    async def _flush(
+        self, state: SessionState, resampler: Resampler, thread: Executor
+    ) -> AsyncIterator[MotionBlock]:
         """Make the frames that are still owed, with silence as what follows."""
         total = session.num_frames(state, resampler.rate_hz)
         silence = np.zeros(resampler.rate_hz // FRAME_RATE_HZ, np.int16)
         while session.num_made(state) < total:
             while not session.is_ready(state):
                 state = incoming.hear(state, silence, resampler, is_padding=True)
-            block, state = await self._advance(state)
+            block, state = await self._advance(state, thread)
             if block is not None:
                 owed = total - block.start_frame
                 yield replace(block, values=block.values[:owed])
 
-    async def _advance(self, state: SessionState) -> tuple[MotionBlock | None, SessionState]:
+    async def _advance(
+        self, state: SessionState, thread: Executor
+    ) -> tuple[MotionBlock | None, SessionState]:
         self._check_open()
-        block, state = await self._network.advance(state)
+        block, state = await self._network.advance(state, thread)
         if block is not None and not np.isfinite(block.values).all():
             raise InternalError("motion is not finite", reason="MOTION_NOT_FINITE")
         return block, state

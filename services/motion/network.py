@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Final, Protocol, TypeVar
+from functools import partial
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,6 @@ from services.motion.session import Draft, SessionState
 __all__ = ["BlockServer", "LocalNetwork", "Network", "TritonNetwork"]
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
 # Some blocks' worth: a live stream has that much in hand, and then goes on in this process.
 DRAW_TIMEOUT_S: Final = 0.3
@@ -42,8 +41,15 @@ class Network(Protocol):
         """Return once blocks can be made."""
         ...
 
-    async def advance(self, state: SessionState) -> tuple[MotionBlock | None, SessionState]:
-        """Make the next block of a stream; see `session.advance`."""
+    async def advance(
+        self, state: SessionState, thread: Executor
+    ) -> tuple[MotionBlock | None, SessionState]:
+        """Make the next block of a stream; see `session.advance`.
+
+        Args:
+            state: Of the stream.
+            thread: The way to the engine's thread that the stream's urgency takes.
+        """
         ...
 
     async def aclose(self) -> None:
@@ -54,19 +60,20 @@ class Network(Protocol):
 class LocalNetwork:
     """Makes blocks on the engine's thread, one after the other; repeats itself to the bit."""
 
-    def __init__(self, model: MotionDiT, sampler: SamplerConfig, executor: Executor) -> None:
+    def __init__(self, model: MotionDiT, sampler: SamplerConfig) -> None:
         self._model = model
         self._sampler = sampler
-        self._executor = executor
 
     async def start(self) -> None:
         """Nothing to wait for."""
 
-    async def advance(self, state: SessionState) -> tuple[MotionBlock | None, SessionState]:
+    async def advance(
+        self, state: SessionState, thread: Executor
+    ) -> tuple[MotionBlock | None, SessionState]:
         """Make the next block of a stream."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(
-            self._executor, session.advance, state, self._model, self._sampler
+            thread, session.advance, state, self._model, self._sampler
         )
 
     async def aclose(self) -> None:
@@ -108,20 +115,16 @@ class TritonNetwork:
         server: Closed with the network.
         model: For what is made of each stream by itself, and while the server is away.
         sampler: How blocks are drawn.
-        executor: The engine's thread.
 
     Attributes:
         is_healthy: True while blocks are sent to the server.
         num_local: Blocks made here.
     """
 
-    def __init__(
-        self, server: BlockServer, model: MotionDiT, sampler: SamplerConfig, executor: Executor
-    ) -> None:
+    def __init__(self, server: BlockServer, model: MotionDiT, sampler: SamplerConfig) -> None:
         self._server = server
         self._model = model
         self._sampler = sampler
-        self._executor = executor
         self._recovery: asyncio.Task[None] | None = None
         self._is_dead = False
         self.is_healthy = False
@@ -143,13 +146,19 @@ class TritonNetwork:
             )
             self._watch()
 
-    async def advance(self, state: SessionState) -> tuple[MotionBlock | None, SessionState]:
+    async def advance(
+        self, state: SessionState, thread: Executor
+    ) -> tuple[MotionBlock | None, SessionState]:
         """Make the next block of a stream."""
-        draft, state = await self._run(lambda: session.begin(state, self._model))
+        run = partial(asyncio.get_running_loop().run_in_executor, thread)
+        draft, state = await run(session.begin, state, self._model)
         if draft is None:
             return None, state
-        latents = await self._draw(draft, state)
-        return await self._run(lambda: session.finish(draft, latents, state, self._model))
+        latents = await self._drawn_there(draft, state)
+        if latents is None:
+            self.num_local += 1
+            latents = await run(session.draw_draft, draft, state, self._model, self._sampler)
+        return await run(session.finish, draft, latents, state, self._model)
 
     async def aclose(self) -> None:
         """Stop watching and close the connection."""
@@ -157,16 +166,19 @@ class TritonNetwork:
             await cancel_and_wait(self._recovery)
         await self._server.aclose()
 
-    async def _draw(self, draft: Draft, state: SessionState) -> npt.NDArray[np.float16]:
-        if self.is_healthy:
-            noise = noise_of(draft.place, self._sampler)
-            row = row_of(draft.speech, draft.controls, noise, state.latents)
-            try:
-                return await self._server.draw(row, timeout_s=DRAW_TIMEOUT_S)
-            except TritonFault as fault:
-                self._suspect(fault)
-        self.num_local += 1
-        return await self._run(lambda: session.draw_draft(draft, state, self._model, self._sampler))
+    async def _drawn_there(
+        self, draft: Draft, state: SessionState
+    ) -> npt.NDArray[np.float16] | None:
+        """Have the server draw a block; None when it cannot."""
+        if not self.is_healthy:
+            return None
+        noise = noise_of(draft.place, self._sampler)
+        row = row_of(draft.speech, draft.controls, noise, state.latents)
+        try:
+            return await self._server.draw(row, timeout_s=DRAW_TIMEOUT_S)
+        except TritonFault as fault:
+            self._suspect(fault)
+            return None
 
     def _suspect(self, fault: TritonFault) -> None:
         self._is_dead |= fault.kind is Fault.MODEL_DEAD
@@ -204,9 +216,6 @@ class TritonNetwork:
             await asyncio.sleep(PROBE_INTERVAL_S)
         self.is_healthy = True
         logger.info("motion is made by the server", extra={"server": self._server.address})
-
-    async def _run(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
 
 def _other_network(fault: TritonFault) -> FailedPrecondition:

@@ -39,7 +39,7 @@ from services.renderer.frame_decoder import (
 from services.renderer.frames_ahead import FramesAhead
 from services.renderer.triton_decoder import TritonDecoder
 from services.renderer.triton_instance import FrameServer
-from services.renderer.worker_pool import WorkerPool
+from services.renderer.worker_pool import WorkerLane, WorkerPool
 
 __all__ = ["RendererEngine", "clamp_motion", "look_of"]
 
@@ -145,7 +145,8 @@ class RendererEngine:
     ) -> AsyncIterator[RenderedFrame]:
         """Render one frame per row of motion, in order; see `Renderer.stream`."""
         async with closing(motion) as blocks, self._decoder.open(config) as decoder:
-            look = await self._pool.run(look_of, config)
+            threads = self._pool.lane(in_background=config.in_background)
+            look = await threads.run(look_of, config)
             avatar = await self._avatars.get(
                 f"{config.avatar_key} {look.key}", lambda: self._prepare(config, look)
             )
@@ -156,10 +157,10 @@ class RendererEngine:
                     async for frame_index, frame in decoded:
                         if frame_encoder is None and isinstance(frame, np.ndarray):
                             height, width = frame.shape[:2]  # the first frame tells the size
-                            frame_encoder = await self._pool.run(
+                            frame_encoder = await threads.run(
                                 make_frame_encoder, config, width_px=width, height_px=height
                             )
-                        yield await self._encode(frame, frame_index, frame_encoder)
+                        yield await _encode(frame, frame_index, frame_encoder, threads)
             finally:
                 if frame_encoder is not None:
                     frame_encoder.close()
@@ -177,32 +178,33 @@ class RendererEngine:
             config.frame_size_of(Framing.FULL, width, height)
         return await self._decoder.prepare(latents, look)
 
-    async def _encode(
-        self,
-        frame: Uint8Array | ServedPicture | None,
-        frame_index: int,
-        frame_encoder: FrameEncoder | None,
-    ) -> RenderedFrame:
-        if frame is None:
-            return RenderedFrame(frame_index=frame_index, data=b"", key_frame=False)
-        if isinstance(frame, ServedPicture):
-            return RenderedFrame(
-                frame_index=frame_index,
-                data=frame.data,
-                key_frame=True,
-                width_px=frame.width_px,
-                height_px=frame.height_px,
-            )
-        assert frame_encoder is not None
-        height, width = frame.shape[:2]
-        picture = await self._pool.run(frame_encoder.encode, frame)
+
+async def _encode(
+    frame: Uint8Array | ServedPicture | None,
+    frame_index: int,
+    frame_encoder: FrameEncoder | None,
+    threads: WorkerLane,
+) -> RenderedFrame:
+    if frame is None:
+        return RenderedFrame(frame_index=frame_index, data=b"", key_frame=False)
+    if isinstance(frame, ServedPicture):
         return RenderedFrame(
             frame_index=frame_index,
-            data=picture.data,
-            key_frame=picture.key_frame,
-            width_px=width,
-            height_px=height,
+            data=frame.data,
+            key_frame=True,
+            width_px=frame.width_px,
+            height_px=frame.height_px,
         )
+    assert frame_encoder is not None
+    height, width = frame.shape[:2]
+    picture = await threads.run(frame_encoder.encode, frame)
+    return RenderedFrame(
+        frame_index=frame_index,
+        data=picture.data,
+        key_frame=picture.key_frame,
+        width_px=width,
+        height_px=height,
+    )
 
 
 def look_of(config: RenderConfig) -> FrameLook:

@@ -14,7 +14,7 @@ from parlante.models.decoder import Decoder, PreparedAvatar
 from parlante.models.frame_look import FrameLook
 from parlante.types import AvatarLatents, Float32Array, RenderConfig, Uint8Array
 from services.renderer.avatar_cache import Sized
-from services.renderer.worker_pool import WorkerPool
+from services.renderer.worker_pool import WorkerLane, WorkerPool
 
 if TYPE_CHECKING:
     from parlante.models.face_retouch import FaceRetouch
@@ -121,26 +121,35 @@ class InProcessDecoder:
 
     async def warm_up(self) -> None:
         """Compile the pixel loops, or load them from their cache."""
-        await self._pool.run(self._decoder.warm_up)
-        await self._pool.run(warm_up_encoding)
+        await self._pool.live.run(self._decoder.warm_up)
+        await self._pool.live.run(warm_up_encoding)
 
     async def prepare(self, latents: AvatarLatents, look: FrameLook) -> PreparedAvatar:
-        """Make an avatar ready, off the event loop."""
-        return await self._pool.run(self._decoder.prepare, latents, look)
+        """Make an avatar ready, off the event loop; at once, as live streams may join the wait."""
+        return await self._pool.live.run(self._decoder.prepare, latents, look)
 
     @asynccontextmanager
-    async def open(self, config: RenderConfig) -> AsyncIterator[InProcessDecoder]:
-        """Give itself: streams share the threads, and whoever serves the engine counts them."""
-        yield self
+    async def open(self, config: RenderConfig) -> AsyncIterator[_InProcessStream]:
+        """Begin a stream; whoever serves the engine counts them."""
+        threads = self._pool.lane(in_background=config.in_background)
+        yield _InProcessStream(self._decoder, threads)
+
+    async def aclose(self) -> None:
+        """Nothing to free: scratch memory goes with the threads."""
+
+
+class _InProcessStream:
+    """One stream's frames."""
+
+    def __init__(self, decoder: Decoder, threads: WorkerLane) -> None:
+        self._decoder = decoder
+        self._threads = threads
 
     async def decode(
         self, avatar: PreparedAvatar, motion: Float32Array, deadline_s: float | None
     ) -> Uint8Array:
         """Render one frame, off the event loop."""
-        return await self._pool.run(self._render, avatar, motion, deadline_s)
-
-    async def aclose(self) -> None:
-        """Nothing to free: scratch memory goes with the threads."""
+        return await self._threads.run(self._render, avatar, motion, deadline_s)
 
     def _render(
         self, avatar: PreparedAvatar, motion: Float32Array, deadline_s: float | None

@@ -2,8 +2,9 @@
 
 Each stream has a queue. A batch takes the first frame of every stream, the most urgent stream
 first, then the second of every one, and so on: no stream gets a second frame into a batch before
-the others got their first. Nothing waits for a batch to fill: while servers are busy frames gather
-by themselves.
+the others got their first. Frames without a deadline fill what those with one leave, until they
+have waited for long. Nothing waits for a batch to fill: while servers are busy frames gather by
+themselves.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ logger = logging.getLogger(__name__)
 MAX_OUTAGE_S: Final = 30.0
 READY_TIMEOUT_S: Final = 120.0
 PREPARING_POLL_S: Final = 0.015
-# Frames without a deadline are taken as if they had this one: behind live ones, but not for ever.
+# So long frames without a deadline let all live ones go first.
 PATIENCE_S: Final = 1.0
 MAX_REFUSALS: Final = 3
 _RETRY_AFTER_MS: Final = 2000
@@ -68,6 +69,7 @@ class _Job:
     row: FrameRow
     parts: AvatarParts | None
     urgency_s: float
+    can_wait: bool  # until `urgency_s`
     number: int
     result: asyncio.Future[RowResult]
     home: TritonInstance | None = None  # where its avatar is being prepared
@@ -183,6 +185,7 @@ class FrameScheduler:
             row=row,
             parts=parts,
             urgency_s=now_s + PATIENCE_S if deadline_s is None else deadline_s,
+            can_wait=deadline_s is None,
             number=next(self._numbers),
             result=self._loop.create_future(),
         )
@@ -280,18 +283,18 @@ class FrameScheduler:
         return taken
 
     def _in_turn(self, instance: TritonInstance) -> Iterator[_Job]:
-        """Give what waits, round by round: the first of every stream, then the second."""
-        waiting: list[list[_Job]] = []
+        """Give what waits: first what cannot wait any longer."""
+        now_s = self._loop.time()
+        urgent: list[list[_Job]] = []
+        patient: list[list[_Job]] = []
         for queue in self._queues:
             while queue.jobs and queue.jobs[0].result.done():
                 queue.jobs.popleft()
             own = [job for job in queue.jobs if not job.result.done() and _may_run(job, instance)]
-            if own:
-                waiting.append(own)
-        longest = max(map(len, waiting), default=0)
-        for turn in range(longest):
-            heads = [own[turn] for own in waiting if turn < len(own)]
-            yield from sorted(heads, key=lambda job: job.urgency_s)
+            urgent.append([job for job in own if not job.can_wait or job.urgency_s <= now_s])
+            patient.append([job for job in own if job.can_wait and job.urgency_s > now_s])
+        yield from _round_by_round(urgent)
+        yield from _round_by_round(patient)
 
     async def _run(self, instance: TritonInstance, jobs: list[_Job]) -> None:
         self.num_batches += 1
@@ -363,6 +366,13 @@ class FrameScheduler:
         task: asyncio.Task[None] = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _round_by_round(streams: Sequence[Sequence[_Job]]) -> Iterator[_Job]:
+    """Give the first of every stream, the most urgent one first, then the second of every one."""
+    for turn in range(max(map(len, streams), default=0)):
+        heads = [own[turn] for own in streams if turn < len(own)]
+        yield from sorted(heads, key=lambda job: job.urgency_s)
 
 
 def _may_run(job: _Job, instance: TritonInstance) -> bool:

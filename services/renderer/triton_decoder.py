@@ -89,7 +89,7 @@ class TritonDecoder:
 
     async def warm_up(self) -> None:
         """Wait for a server and measure it; raises `Unavailable` if none comes."""
-        await self._pool.run(warm_up_encoding)
+        await self._pool.live.run(warm_up_encoding)
         await self.scheduler.start()
 
     async def prepare(self, latents: AvatarLatents, look: FrameLook) -> TritonAvatar:
@@ -97,7 +97,7 @@ class TritonDecoder:
         if latents.spec.space != AVATAR_SPACE:  # found here without sending it anywhere
             raise _wrong_space(latents)
         check_look(latents, look)
-        look_key = await self._pool.run(_key_of, look)
+        look_key = await self._pool.live.run(_key_of, look)
         _, backdrop_key = FrameLook.read(look_key)
         avatar = TritonAvatar(
             parts=AvatarParts(latents=latents, backdrop=look.picture, backdrop_key=backdrop_key),

@@ -1,40 +1,28 @@
-"""The renderer's threads: bounded, shared by all streams, served in order of arrival."""
+"""The renderer's threads: bounded, shared by all streams, live ones first, in order of arrival."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from typing import ParamSpec, TypeVar
 
 import cv2
 
 from parlante.errors import Unavailable
+from parlante.shared_threads import SharedThreads
 
-__all__ = ["WorkerPool"]
+__all__ = ["WorkerLane", "WorkerPool"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class WorkerPool:
-    """Runs pixel work off the event loop.
+class WorkerLane:
+    """The way to the threads for work of one urgency."""
 
-    Each stream has few jobs in flight, two frames that are drawn and one that is encoded, so the
-    queue never holds more jobs than three times the streams, and streams take turns.
-
-    Args:
-        num_threads: >= 1.
-    """
-
-    def __init__(self, num_threads: int) -> None:
-        self._executor = ThreadPoolExecutor(
-            num_threads,
-            thread_name_prefix="renderer",
-            # A frame is one thread's work; OpenCV's own threads would only fight over the cores.
-            initializer=cv2.setNumThreads,
-            initargs=(1,),
-        )
+    def __init__(self, threads: Executor) -> None:
+        self._threads = threads
         self._is_closed = False
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -48,7 +36,7 @@ class WorkerPool:
         """
         if self._is_closed:
             raise Unavailable("the renderer is shutting down; use another replica")
-        job = self._executor.submit(function, *args, **kwargs)
+        job = self._threads.submit(function, *args, **kwargs)
         future = asyncio.wrap_future(job)
         try:
             return await asyncio.shield(future)
@@ -59,7 +47,42 @@ class WorkerPool:
                     future.exception()  # marks it as retrieved
             raise
 
+    def close(self) -> None:
+        """Refuse further work."""
+        self._is_closed = True
+
+
+class WorkerPool:
+    """Runs pixel work off the event loop.
+
+    Each stream has few jobs in flight, two frames that are drawn and one that is encoded, so the
+    queue never holds more jobs than three times the streams, and streams take turns.
+
+    Args:
+        num_threads: >= 1.
+
+    Attributes:
+        live: For what somebody waits for in real time.
+        background: For what gets the time that is left.
+    """
+
+    def __init__(self, num_threads: int) -> None:
+        self._threads = SharedThreads(
+            num_threads,
+            name="renderer",
+            # A frame is one thread's work; OpenCV's own threads would only fight over the cores.
+            initializer=cv2.setNumThreads,
+            initargs=(1,),
+        )
+        self.live = WorkerLane(self._threads.live)
+        self.background = WorkerLane(self._threads.background)
+
+    def lane(self, *, in_background: bool) -> WorkerLane:
+        """Give `background` or `live`."""
+        return self.background if in_background else self.live
+
     async def aclose(self) -> None:
         """Wait for running jobs and end the threads."""
-        self._is_closed = True
-        await asyncio.get_running_loop().run_in_executor(None, self._executor.shutdown)
+        self.live.close()
+        self.background.close()
+        await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)

@@ -8,6 +8,7 @@ import re
 from typing import Final
 
 from gateway.config import GatewayConfig
+from gateway.servicer import SERVICE_NAME as GATEWAY_SERVICE
 from parlante.cli import ctl
 from parlante.rpc.server import ServerConfig
 from parlante.settings import load
@@ -116,6 +117,10 @@ def _check_arguments(items: list[Item]) -> None:
             assert ports["admin"] == config.admin_port
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
             assert container[probe]["grpc"]["port"] == config.health_port
+            # A cordon must not end a gateway, nor have a stage's callers leave it.
+            is_gate = (stage, probe) == ("gateway", "readinessProbe")
+            service = GATEWAY_SERVICE if is_gate else ""
+            assert container[probe]["grpc"].get("service", "") == service, (stage, probe)
     for name, template in templates.items():
         volumes = {volume["name"] for volume in template["spec"].get("volumes", ())}
         mounts = [m for one in containers(template) for m in one.get("volumeMounts", ())]

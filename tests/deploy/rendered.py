@@ -32,7 +32,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 KUBERNETES: Final = ROOT / "deploy/kubernetes"
 OVERLAYS: Final = sorted(path.name for path in (KUBERNETES / "overlays").iterdir())
 # Those that change what others bring come after them, as docs/kubernetes.md says.
-_LATE: Final = ["scale-guard", "mtls", "gateway-api-tls"]
+_LATE: Final = ["gpu", "scale-guard", "mtls", "gateway-api-tls"]
 _FOUND: Final = sorted(path.name for path in (KUBERNETES / "components").iterdir())
 COMPONENTS: Final = [*(name for name in _FOUND if name not in _LATE), *_LATE]
 _EXCLUSIVE: Final = ({"hpa", "keda"}, {"gpu", "triton"})

@@ -9,6 +9,9 @@ import pytest
 
 pytest.importorskip("kubernetes")
 
+from gateway.config import GatewayConfig
+from parlante.settings import load
+from services.renderer.config import RendererServiceConfig
 from tests.deploy.checks import CONFIGS, arguments_of, check
 from tests.deploy.network import Edge, edges
 from tests.deploy.rendered import COMPONENTS, OVERLAYS, combinations, combined, overlay, pods
@@ -146,3 +149,41 @@ def test_a_gpu_belongs_to_the_container_that_decodes(tmp_path: Path) -> None:
     }
     assert limits["triton"]["nvidia.com/gpu"] == "1"
     assert "nvidia.com/gpu" not in limits["stage"]
+
+
+def test_a_gateway_has_no_more_sessions_than_its_core_carries() -> None:
+    """64 of them would need three, and a Python process has one."""
+    (stage,) = pods(overlay("prod"))["parlante-gateway"]["spec"]["containers"]
+    num_sessions = load(GatewayConfig, stage["args"], env={}).max_sessions
+    cores = min(1.0, float(stage["resources"]["requests"]["cpu"]))
+    assert 0.05 * num_sessions <= cores  # docs/sizing.md
+
+
+def test_operators_see_gateways_that_are_cordoned() -> None:
+    """Those are not ready, and no endpoints of the Service that clients use."""
+    items = overlay("prod")
+    services = {
+        item["metadata"]["name"]: item["spec"] for item in items if item["kind"] == "Service"
+    }
+    assert services["parlante-gateway-admin"]["publishNotReadyAddresses"]
+    assert "publishNotReadyAddresses" not in services["parlante-gateway"]
+    (guard,) = pods(items)["parlante-scale-guard"]["spec"]["containers"]
+    stages = next(item["value"] for item in guard["env"] if item["name"] == "PARLANTECTL_STAGES")
+    assert "gateway=k8s:///parlante-gateway-admin:admin" in stages.split()
+
+
+@pytest.mark.parametrize("autoscaler", ["hpa", "keda"])
+def test_a_renderer_with_a_gpu_is_told_what_the_card_can_do(
+    tmp_path: Path, autoscaler: str
+) -> None:
+    """It kept the batches and the slots of a CPU."""
+    items = combined((autoscaler, "gpu"), tmp_path)
+    check(items, frozenset({autoscaler, "gpu"}))  # the autoscaler's aim, too
+    spec = pods(items)["parlante-renderer"]["spec"]
+    (stage,), (server,) = spec["containers"], spec["initContainers"]
+    config = load(RendererServiceConfig, stage["args"], env={})
+    env = {item["name"]: item["value"] for item in server["env"]}
+    assert (env["PARLANTE_DECODER_FUSE"], env["PARLANTE_DECODER_MAX_BATCH"]) == ("1", "32")
+    # As measured, a decoder process is for 16 sessions at most, of 0.1 cores each.
+    assert config.max_streams <= 16 * int(env["PARLANTE_DECODER_PROCESSES"])
+    assert float(server["resources"]["requests"]["cpu"]) >= 0.1 * config.max_streams

@@ -38,8 +38,8 @@ class FakeMotion:
     `gazeYaw` and `gazePitch` the controls in force, `headPitch` and `headRoll` the head pose in
     force, `headLogScale` minus the log of the head distance, and `headYaw` the seed / 10 000.
 
-    It says that its delay is `LONG_DELAY_MS` where the budget allows that, or else
-    `algorithmic_delay_ms`.
+    Its delay is `LONG_DELAY_MS` where the budget allows that, or else `algorithmic_delay_ms`; what
+    is beyond a block (of 80 ms at least) it waits for, and does not look at.
 
     Args:
         block_frames: Frames of a block; the last may be shorter.
@@ -104,6 +104,7 @@ class FakeMotion:
         audio = _Audio(config.sample_rate_hz, start)
         listening = _Listening(config.sample_rate_hz, start, heard)
         controls = config.controls
+        num_ahead = self.delay_ms(config) * FRAME_RATE_HZ // 1000 - max(2, self.block_frames)
         async for item in inputs:
             match item:
                 case ControlUpdate():
@@ -114,7 +115,7 @@ class FakeMotion:
                     self.listened.append(item)
                 case AudioChunk():
                     audio.append(item)
-                    while audio.num_whole_frames >= frame + self.block_frames:
+                    while audio.num_whole_frames >= frame + self.block_frames + max(0, num_ahead):
                         last = frame + self.block_frames
                         values = _rows(audio, listening, range(frame, last), controls, config.seed)
                         audio.forget_before(last)

@@ -75,6 +75,7 @@ def test_controls_round_trip(controls: Controls) -> None:
         delay_budget_ms=st.integers(120, 400),
         resume_state=st.binary(max_size=64),
         emit_checkpoints=st.booleans(),
+        in_background=st.booleans(),
     )
 )
 def test_motion_config_round_trip(config: MotionConfig) -> None:

@@ -25,6 +25,7 @@ from parlante.client import (
     ParlanteClient,
     Session,
     SessionItem,
+    line,
     talk,
 )
 from parlante.errors import (
@@ -332,6 +333,38 @@ async def test_live_credits_are_given_back_while_reading(client: ParlanteClient)
             if len(frames) == 12:
                 break
     assert frames[-1].dropped_frame_count == 0
+
+
+@pytest.mark.parametrize("pacing", Pacing)
+async def test_a_session_without_frames_lives_while_it_is_read(
+    monkeypatch: pytest.MonkeyPatch, pacing: Pacing
+) -> None:
+    """It sends no reports: servers ended it when nobody spoke for minutes."""
+    monkeypatch.setattr(line, "_KEEP_ALIVE_S", 0.2)
+    async with (
+        small_gateway(limits=SessionLimits(max_idle_s=1)) as gateway,
+        ParlanteClient(gateway.target) as client,
+        client.converse(portrait=portrait_bytes(), pacing=pacing, frames=False) as session,
+    ):
+        reading = asyncio.ensure_future(anext(session))
+        await asyncio.sleep(2.0)
+        assert not reading.done()
+        await session.send_audio(speech(0.04))
+        await session.finish()
+        assert isinstance(await reading, Event)
+
+
+async def test_a_session_that_nobody_reads_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(line, "_KEEP_ALIVE_S", 0.2)
+    async with (
+        small_gateway(limits=SessionLimits(max_idle_s=1)) as gateway,
+        ParlanteClient(gateway.target) as client,
+        client.converse(portrait=portrait_bytes(), frames=False) as session,
+    ):
+        await asyncio.sleep(2.0)
+        with pytest.raises(SessionAborted) as ended:
+            await anext(session)
+        assert ended.value.reason == "SESSION_IDLE"
 
 
 async def test_a_long_burst_of_live_audio_does_not_starve_the_frames() -> None:

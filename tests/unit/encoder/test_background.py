@@ -90,7 +90,7 @@ def test_background_keeps_a_shade_that_has_no_edge() -> None:
     background = fill_background(shaded, matte).astype(int)
     away = np.hypot(column - 128.0, row - 128.0) - 60.0
     beside = (away > 11.0) & (column > 128.0)
-    assert np.abs(background - shaded)[beside].max() <= 4
+    assert np.abs(background - shaded)[beside].max() <= 8
 
 
 def test_background_keeps_a_wall_of_bricks_whose_mortar_is_as_light_as_the_face(
@@ -146,3 +146,14 @@ def test_a_texture_is_seen_where_nothing_else_is(bricks: Bricks) -> None:
     assert dark.mean() < 0.01
     _, nowhere = go_on(rgb.astype(np.float32), np.zeros_like(known))
     assert nowhere.max() == 0.0
+
+
+def test_background_goes_on_upright_without_an_outline_of_the_head() -> None:
+    """A strip of light on the wall, which the head hides from its top on."""
+    rgb, matte = _plain_head(beyond=0)
+    strip = 60.0 * np.exp(-(((np.arange(256) - 150.0) / 18.0) ** 4))
+    wall = np.clip(rgb + strip[None, :, None], 0.0, 255.0).round().astype(np.uint8)
+    lit = np.where(matte[..., None] > 0.0, rgb, wall)
+    background = fill_background(lit, matte).astype(int).mean(axis=-1)
+    assert np.abs(np.diff(background[:140], axis=0)).max() < 16.0
+    assert background[100, 150] > 205.0

@@ -167,6 +167,14 @@ def test_what_does_not_serve_is_no_endpoint() -> None:
     assert endpoints_of(endpoint_slice("m-1", "10.0.0.1"), "other") == []
 
 
+def test_what_a_service_publishes_although_it_is_not_ready_is_an_endpoint() -> None:
+    """So gateways that are cordoned are found by operators."""
+    item = endpoint_slice("m-1", "10.0.0.1")
+    item["endpoints"][0]["conditions"] = {"ready": True, "serving": False, "terminating": False}
+    (found,) = endpoints_of(item, "grpc")
+    assert not found.draining
+
+
 def test_a_port_may_be_a_number_and_an_address_of_version_6() -> None:
     item = endpoint_slice("m-1", "fd00::1")
     (found,) = endpoints_of(item, "50052")

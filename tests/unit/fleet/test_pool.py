@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import numpy as np
 import pytest
 
+from gateway import wiring
 from gateway.config import GatewayConfig
-from gateway.wiring import remote
 from parlante.aio import cancel_and_wait
 from parlante.errors import InvalidInput, Overloaded, Unavailable
 from parlante.fleet.endpoints import Endpoint, EndpointSet
@@ -298,11 +299,26 @@ async def test_a_gateway_comes_up_though_the_fleet_is_full() -> None:
             encoder_address=target, motion_address=target, renderer_address=target
         )
         with only.slots.hold(), only.slots.hold():
-            async with asyncio.timeout(5.0), remote(config) as stages:
+            async with asyncio.timeout(5.0), wiring.remote(config) as stages:
                 await stages.warm_up()
                 with pytest.raises(Overloaded):
                     async with stages.admitted("anna", frames=True):
                         pass
+
+
+async def test_a_gateway_says_which_stage_it_waits_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Under `parlante serve`, which shows warnings only, it waited for ever without a word."""
+    monkeypatch.setattr(wiring, "_SILENT_S", 0.1)
+    nobody = "127.0.0.1:9"
+    config = GatewayConfig(encoder_address=nobody, motion_address=nobody, renderer_address=nobody)
+    async with wiring.remote(config) as stages:
+        with caplog.at_level(logging.WARNING), suppress(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await stages.warm_up()
+    told = [record.stage for record in caplog.records if "no replica" in record.message]
+    assert told == ["encoder"]
 
 
 async def test_a_stage_without_replicas_is_a_series_of_noughts(

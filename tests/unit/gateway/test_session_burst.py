@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from gateway.limits import SessionLimits
-from gateway.values import EndUtterance, EventType, Pacing, Speech, Steer
+from gateway.values import EndUtterance, EventType, Interrupt, Pacing, Speech, Steer
 from parlante.types import Controls
 from tests.fakes.motion import FakeMotion
 
 FINISHED = EventType.UTTERANCE_FINISHED
 BURST = {"pacing": Pacing.BURST}
+AHEAD = 3  # frames that the fake motion of a burst has heard of what follows
 
 
 async def speak(c: Any, samples: Any, chunk: int) -> None:
@@ -124,7 +125,9 @@ async def test_controls_may_come_as_often_as_audio(converse: Any, max_audio_ahea
         await c.half_close()
         await c.run_ms(5000)
         await c.task
-        assert yaw_of(c) == [index * 2 / 1000 for index in range(300)]
+        # What is last holds from where motion had not heard the end yet.
+        assert yaw_of(c)[:-AHEAD] == [index * 2 / 1000 for index in range(300 - AHEAD)]
+        assert yaw_of(c)[-1] == 0.598
 
 
 async def test_many_controls_at_one_place_come_to_the_last(converse: Any) -> None:
@@ -132,10 +135,24 @@ async def test_many_controls_at_one_place_come_to_the_last(converse: Any) -> Non
         await c.inputs.put(Speech(start_sample=0, samples=np.ones(160, np.int16)))
         for index in range(300):
             await c.inputs.put(Steer(controls=Controls(gaze_yaw_rad=(index + 1) / 1000)))
-        await c.inputs.put(Speech(start_sample=160, samples=np.ones(1120, np.int16)))
+        await c.inputs.put(Speech(start_sample=160, samples=np.ones(6240, np.int16)))
         await c.half_close()
         await c.task
-        assert yaw_of(c) == [0.0, 0.3]
+        assert yaw_of(c) == [0.0] + [0.3] * 9
+
+
+async def test_controls_hold_from_no_frame_before_their_place(converse: Any) -> None:
+    """Motion is made from audio ahead of it, which controls that lie behind must not overtake."""
+    async with converse(motion=FakeMotion(block_frames=2), return_motion=True, **BURST) as c:
+        await c.say(400)
+        await c.send(Steer(controls=Controls(gaze_yaw_rad=0.5)))
+        await c.say(80)
+        await c.send(Steer(controls=Controls(gaze_yaw_rad=0.25)))
+        await c.say(400)
+        await c.send(Steer(controls=Controls(gaze_yaw_rad=0.1)))  # for nothing
+        await c.half_close()
+        await c.task
+        assert yaw_of(c) == [0.0] * 10 + [0.5] * 2 + [0.25] * 10
 
 
 async def test_controls_far_ahead_of_the_audio_are_refused(converse: Any) -> None:
@@ -145,6 +162,35 @@ async def test_controls_far_ahead_of_the_audio_are_refused(converse: Any) -> Non
             at_us = (index + 1) * 1_000_000
             await c.inputs.put(Steer(controls=Controls(), apply_offset_us=at_us))
         assert (await c.error()).reason == "TOO_MANY_CONTROLS"
+
+
+def second_of(name: str, start_sample: int) -> Speech:
+    return Speech(start_sample=start_sample, samples=np.ones(16_000, np.int16), utterance_id=name)
+
+
+async def test_controls_before_an_interrupt_do_not_outlive_it(converse: Any) -> None:
+    """They waited for audio that was dropped, and took effect over those that were sent later."""
+    limits = SessionLimits(max_motion_lag_ms=40)
+    motion = FakeMotion(delay_s=0.01)  # so that audio waits when it is interrupted
+    async with converse(motion=motion, limits=limits, return_motion=True, **BURST) as c:
+        await c.send(second_of("a", 0), Steer(controls=Controls(gaze_yaw_rad=0.25)))
+        await c.send(Interrupt(), Steer(controls=Controls(gaze_yaw_rad=0.5)))
+        await c.send(second_of("b", 16_000), second_of("b", 32_000))
+        await c.half_close()
+        await c.run_ms(1000)
+        await c.task
+        num_before = yaw_of(c).count(0.0)
+        assert 0 < num_before < 25
+        assert yaw_of(c) == [0.0] * num_before + [0.5] * 50
+
+
+async def test_later_controls_win_where_the_audio_has_just_ended(converse: Any) -> None:
+    async with converse(return_motion=True, **BURST) as c:
+        await c.send(second_of("a", 0), Steer(controls=Controls(gaze_yaw_rad=0.25)))
+        await c.send(Steer(controls=Controls(gaze_yaw_rad=0.5)), second_of("a", 16_000))
+        await c.half_close()
+        await c.task
+        assert yaw_of(c) == [0.0] * 25 + [0.5] * 25
 
 
 async def test_half_close_without_audio_ends_at_once(converse: Any) -> None:

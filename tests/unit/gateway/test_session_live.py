@@ -285,6 +285,17 @@ async def test_burst_pacing_has_no_deadline_for_frames(converse: Any) -> None:
         assert talk.renderer.configs[0].frame_deadline_ms == 0
 
 
+@pytest.mark.parametrize("pacing", Pacing)
+async def test_only_what_a_burst_needs_is_made_in_the_background(
+    converse: Any, pacing: Pacing
+) -> None:
+    async with converse(pacing=pacing) as talk:
+        await talk.run_ms(200)
+        in_background = pacing is Pacing.BURST
+        assert talk.motion.configs[0].in_background is in_background
+        assert talk.renderer.configs[0].in_background is in_background
+
+
 async def test_half_close_waives_credits(converse: Any) -> None:
     async with converse(max_frames_in_flight=2) as c:
         await c.say(1000, "a")

@@ -1,8 +1,10 @@
 """The engine as a stream: order, counts, seeds, chunking, errors, latency."""
 
+import asyncio
 import dataclasses
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -281,3 +283,27 @@ async def test_the_clock_does_not_slip_after_ten_hours(tiny_model, babble, rate_
         frame_of.append(np.array(frames))
     assert len(frame_of[0]) > 8
     np.testing.assert_array_equal(frame_of[1] - 10 * 3600 * 25, frame_of[0])
+
+
+async def test_live_streams_get_their_blocks_first(tiny_engine, babble, feed, monkeypatch):
+    """A recording that is sent at once kept the thread from those who speak live."""
+    order = []
+    advance = session.advance
+
+    def noted(state, model, sampler):
+        order.append(state.seed)
+        return advance(state, model, sampler)
+
+    monkeypatch.setattr(session, "advance", noted)
+    samples, config = babble(0.4), MotionConfig(seed=1)
+    slow = dataclasses.replace(config, seed=2, in_background=True)
+    streams = [tiny_engine.stream(which, feed(samples, [])) for which in (slow, config)]
+    release = threading.Event()
+    tiny_engine._threads.live.submit(release.wait)
+    firsts = [asyncio.ensure_future(anext(stream)) for stream in streams]
+    await asyncio.sleep(0)  # both have asked for the thread
+    release.set()
+    await asyncio.gather(*firsts)
+    for stream in streams:
+        await stream.aclose()
+    assert order[0] == 1

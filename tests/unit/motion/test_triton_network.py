@@ -35,7 +35,7 @@ async def engine_on(
 ) -> AsyncIterator[tuple[MotionEngine, TritonNetwork]]:
     monkeypatch.setattr(network, "PROBE_INTERVAL_S", 0.01)
     engine = MotionEngine.load()
-    own = TritonNetwork(server, engine._model, SAMPLER, engine._executor)
+    own = TritonNetwork(server, engine._model, SAMPLER)
     engine._network = own
     try:
         await engine.warm_up()

@@ -87,3 +87,34 @@ def test_arms_hang_down_from_shoulders_that_leave_the_frame_at_its_sides():
     near, far = ((canvas[BOTTOM + below, :, 3] > 127).sum() for below in (30, 330))
     assert near > 512 + 80
     assert far < near + 140
+
+
+def _broad(colour: int = 120) -> tuple[np.ndarray, np.ndarray]:
+    """A person whose shoulders leave the frame at its sides, with a V of skin at the bottom."""
+    matte = np.zeros((512, 512), np.uint8)
+    outline = [[200, 300], [312, 300], [530, 420], [530, 520], [-20, 520], [-20, 420]]
+    cv2.fillPoly(matte, [np.array(outline)], 255)
+    image = np.full((512, 512, 3), colour, np.uint8)
+    image[:, 240:272] = (220, 160, 140)
+    return image, matte
+
+
+def test_a_collar_closes_below_the_frame():
+    canvas = make_canvas(*_broad())[BOTTOM:, PAD_SIDE_PX + 256, :3].astype(int)
+    assert canvas[4, 0] > 180
+    assert np.abs(canvas[120:] - 120).max() < 8
+
+
+def test_sleeves_are_told_from_the_chest_below_the_frame():
+    row = make_canvas(*_broad())[BOTTOM + 200]
+    cloth = row[row[:, 3] > 250, 0].astype(int)
+    left, middle, right = np.array_split(cloth, 3)
+    assert min(left[30:].min(), right[:-30].min()) < 100  # folds
+    assert middle.min() > 110
+    assert left[:8].min() < 110  # rounded off
+
+
+def test_an_outline_that_is_made_up_has_no_steps():
+    alpha = make_canvas(*_broad())[BOTTOM + 100 : BOTTOM + 300, :, 3]
+    partly = (alpha > 20) & (alpha < 235)
+    assert (partly[:, : alpha.shape[1] // 2].sum(axis=1) >= 2).all()

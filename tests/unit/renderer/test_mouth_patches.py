@@ -36,6 +36,25 @@ def test_the_shade_around_a_dark_corner_leaves_no_ring(draw):
         assert darker[beside].max() < 0.06 * plain.mean()
 
 
+def test_shade_around_a_corner_ends_along_the_lips_not_at_an_upright_edge(draw):
+    """Drawn together, the edge stood beside rounded lips as a whisker and cut their ends square."""
+    portrait = draw()
+    points, iod = portrait.landmarks, portrait.iod_px
+    face = np.full((512, 512, 3), (200, 165, 145), np.uint8)
+    for corner, _ in _CORNERS:
+        x, y = np.rint(points[corner, :2] * 16).astype(int)
+        cv2.circle(face, (x, y), int(0.06 * iod * 16), (150, 120, 100), -1, cv2.LINE_AA, 4)
+    outline = np.rint(points[list(fm.OUTER_LIPS), :2] * 16).astype(np.int32)
+    cv2.fillPoly(face, [outline], (170, 80, 80), cv2.LINE_AA, 4)
+    patch = plain_corners_of(face, points, skin_grain(face, points), 0.0)
+    for corner, side in _CORNERS:
+        inwards = points[corner, :2] - [side * 0.025 * iod, 0.0] - patch.origin
+        above, within = inwards - [0.0, 0.045 * iod], inwards - [side * 0.06 * iod, 0.0]
+        shade, lip = (patch.pixels[tuple(np.rint(at[::-1]).astype(int))] for at in (above, within))
+        assert shade[3] > 0.2 * 255
+        assert lip[3] < 0.1 * 255
+
+
 _CORNERS = tuple(zip(fm.MOUTH_CORNERS, (-1.0, 1.0), strict=True))
 
 

@@ -295,3 +295,43 @@ def test_a_damaged_background_is_named_as_such(data):
     with pytest.raises(InvalidInput, match="background must be") as caught:
         look_of(RenderConfig(avatar_key=LIGHT, background=background))
     assert caught.value.field == "background.picture"
+
+
+async def test_frames_with_a_deadline_are_drawn_first(source, monkeypatch):
+    """A recording that is sent at once kept the threads from those who speak live."""
+    drawn = []
+    render = Decoder.render
+
+    def noted(self, avatar, motion):
+        drawn.append(float(motion[MOTION_INDEX["jawOpen"]]))
+        return render(self, avatar, motion)
+
+    monkeypatch.setattr(Decoder, "render", noted)
+    engine = RendererEngine.create(source, num_threads=1)
+    live = dataclasses.replace(config(), frame_deadline_ms=10_000)
+    opened = zeros(2)
+    opened[:, MOTION_INDEX["jawOpen"]] = 0.5
+
+    async def sleeping(values, release):
+        yield MotionBlock(start_frame=0, values=values[:1])
+        await release.wait()
+        yield MotionBlock(start_frame=1, values=values[1:])
+
+    release, held = asyncio.Event(), threading.Event()
+    streams = [
+        engine.stream(which, sleeping(values, release))
+        for which, values in ((config(), zeros(2)), (live, opened))
+    ]
+    for stream in streams:
+        await anext(stream)  # prepared, and waiting for motion
+    drawn.clear()
+    engine._pool.live._threads.submit(held.wait)
+    nexts = [asyncio.ensure_future(anext(stream)) for stream in streams]
+    release.set()
+    for _ in range(20):
+        await asyncio.sleep(0)  # both frames wait for the thread
+    held.set()
+    await asyncio.gather(*nexts)
+    await asyncio.gather(*(stream.aclose() for stream in streams))
+    await engine.aclose()
+    assert drawn == [0.5, 0.0]

@@ -25,6 +25,7 @@ from parlante.models.torch_raster import UNCOVERED_X, flow_at, front_of, planes_
 from parlante.models.warp import raster_flow
 from parlante.types import AvatarLatents, BackgroundKind, Float32Array, Uint8Array
 from tests.fakes.faces import face_latents, fine_latents, full_latents
+from tests.unit.renderer.test_drawing import lines_of
 
 SMALL = FrameLook(size_px=256)
 # Sums are rounded in another order, so that a level may be the next one here and there.
@@ -113,6 +114,19 @@ def test_a_faded_and_blurred_picture_is_as_the_loops_draw_it(
     assert avatar.mouth.black > 50.0
     assert avatar.mouth.edge_px > 4.0
     assert_equal(device_decoder.render([sent], [row])[0], decoder.render(avatar, row))
+
+
+def test_a_drawing_is_as_the_loops_draw_it(
+    decoder: Decoder, device_decoder: TorchDecoder, draw, latents_of, motion: MakeMotion
+) -> None:
+    drawing = lines_of(draw(gap=0.1))
+    latents = latents_of(drawing, key="8" * 64)
+    rows = [motion(jawOpen=0.5, headYaw=0.1), motion(mouthPucker=0.6, jawOpen=0.1)]
+    avatar, sent = decoder.prepare(latents), device_decoder.prepare(latents)
+    assert avatar.mouth.is_flat
+    assert avatar.mouth.ink_strength > 0.9
+    for own, row in zip(device_decoder.render([sent, sent], rows), rows, strict=True):
+        assert_equal(own, decoder.render(avatar, row))
 
 
 def test_a_smile_that_is_lost_is_as_the_loops_draw_it(

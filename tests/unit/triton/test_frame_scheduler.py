@@ -24,7 +24,7 @@ from parlante.triton.layout import (
     backdrop_key_of,
 )
 from parlante.types import AvatarLatents, BackgroundKind
-from services.renderer import triton_instance
+from services.renderer import frame_scheduler, triton_instance
 from services.renderer.frame_scheduler import AvatarParts, FrameQueue, FrameScheduler
 from tests.fakes.faces import face_latents
 from tests.fakes.triton import FakeTritonServer
@@ -117,6 +117,30 @@ async def test_the_most_urgent_stream_is_first() -> None:
         urgent = ask(scheduler, scheduler.open(), B, within_s=0.2)
         await asyncio.gather(*work, urgent)
     assert B in server.batches[0]
+
+
+async def test_frames_without_a_deadline_fill_what_live_ones_leave() -> None:
+    """First frames of many recordings went before the second frame of a live stream."""
+    server = FakeTritonServer(frame_s=0.005)
+    async with scheduling(server) as scheduler:
+        live = scheduler.open()
+        burst = [ask(scheduler, scheduler.open(), A) for _ in range(MAX_ROWS * 3)]
+        frames = [ask(scheduler, live, B, n, within_s=5.0) for n in range(3)]
+        await asyncio.gather(*burst, *frames)
+    assert server.batches[0].count(B) == 3
+
+
+async def test_frames_without_a_deadline_do_not_wait_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(frame_scheduler, "PATIENCE_S", 0.0)
+    server = FakeTritonServer(frame_s=0.005)
+    async with scheduling(server) as scheduler:
+        burst = ask(scheduler, scheduler.open(), A)
+        live = scheduler.open()
+        frames = [ask(scheduler, live, B, n, within_s=5.0) for n in range(MAX_ROWS * 3)]
+        await asyncio.gather(burst, *frames)
+    assert A in server.batches[0]
 
 
 async def test_a_late_frame_expires_and_the_stream_goes_on() -> None:

@@ -1,0 +1,312 @@
+"""Spectacles as a layer of their own: a stiff thing before the face, which only the head turns.
+
+Their strokes are taken out of the portrait, so that brows, lids and skin move behind them, and are
+drawn over the frame again with a matte. They stand on a smooth surface before the face, and not on
+its sockets, nose and cheeks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from scipy.interpolate import LinearNDInterpolator
+
+from parlante.models import face_mesh as fm
+from parlante.models.decoder_mesh import WarpMesh
+from parlante.models.face_mesh import Int32Array
+from parlante.models.face_rig import FaceRig, face_axes
+from parlante.models.skin_grain import skin_grain, tile_grain
+from parlante.models.smooth_step import smooth_steps
+from parlante.models.spectacles import OVERLAP_PX, Spectacles, Strip
+from parlante.models.warp import blend_over, raster_flow
+from parlante.types import Float32Array, Uint8Array
+
+__all__ = ["SpectacleLayer", "draw_spectacles", "put_on", "spectacle_box", "take_off"]
+
+Float64Array = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+UNCOVERED: Final = -16.0  # source position of pixels that the layer does not reach, px
+# Beside the edges of a stroke its blur goes on, IOD; inside them its colour is whole, px.
+BLUR_IOD: Final = 0.028
+INSIDE_PX: Final = -0.75
+MARGIN_PX: Final = 8
+FILL_RADIUS_PX: Final = 5.0
+LEAST_CONTRAST: Final = 10.0  # levels, by which a matte can be told
+GLEAM: Final = (10.0, 30.0)  # levels beside the skin that are none and all of a gleam
+GLEAM_PX: Final = 1.5  # how far beside a stroke one may be
+SEEN_MORE: Final = 0.5  # matte from which a pixel tells their colour
+# Where the frame stands, IOD: before the nose, its lower edge nearer to the cheeks, and a little
+# bent around the face.
+BEFORE_NOSE: Final = 0.02
+TILT: Final = 0.14
+WRAP: Final = 0.15
+NOSE_RIDGE: Final = (168, 6)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SpectacleLayer:
+    """A pair of spectacles, cut out of a portrait.
+
+    Attributes:
+        pixels: uint8 [h, w, 4], colours, not premultiplied, and matte.
+        source: float32 [K, 2], points of the bands that carry it, px of `pixels`.
+        triangles: int32 [T, 3], of these points, clockwise.
+        first: Which vertex of the mesh is the first of them; the others follow.
+    """
+
+    pixels: Uint8Array
+    source: Float32Array
+    triangles: Int32Array
+    first: int
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the larger arrays."""
+        return self.pixels.nbytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Bands:
+    """Triangles along the strokes of spectacles.
+
+    Attributes:
+        points: float32 [K, 2], px.
+        triangles: int32 [T, 3], clockwise.
+        arm_share: float32 [K], how far along an arm each is, 0 = before it, 1 = at its end.
+        arm_end: float32 [K, 2], where that arm goes into hair or behind the face, px.
+    """
+
+    points: Float32Array
+    triangles: Int32Array
+    arm_share: Float32Array
+    arm_end: Float32Array
+
+    @classmethod
+    def of(cls, spectacles: Spectacles, grown_px: float) -> Bands:
+        """Make bands that are so much wider than the strokes, on either side."""
+        arms = [arm for arm in spectacles.arms if arm is not None]
+        front = [strip for strip in (spectacles.bridge, *spectacles.rims) if strip is not None]
+        points, triangles, shares, ends, start = [], [], [], [], 0
+        for strip, is_arm in (*((arm, True) for arm in arms), *((strip, False) for strip in front)):
+            num = len(strip.first)
+            wide = strip.grown(grown_px)
+            points += [wide.first, wide.second]
+            shares += [_arm_shares(strip, grown_px) if is_arm else np.zeros(num)] * 2
+            ends += [0.5 * (strip.first[-1:] + strip.second[-1:])] * (2 * num)
+            a = start + np.arange(num - 1)
+            b = a + num
+            triangles += [np.stack([a, a + 1, b + 1], 1), np.stack([a, b + 1, b], 1)]
+            start += 2 * num
+        placed = np.concatenate(points).astype(np.float32)
+        return cls(
+            points=placed,
+            triangles=_clockwise(placed, np.concatenate(triangles)),
+            arm_share=np.concatenate(shares).astype(np.float32),
+            arm_end=np.concatenate(ends).astype(np.float32),
+        )
+
+    def covers(self, origin: tuple[int, int], size: tuple[int, int]) -> BoolArray:
+        """Pixels of a box, at (x, y) and of (width, height), that they cover."""
+        map_x, map_y = (np.full(size[::-1], UNCOVERED, np.float32) for _ in range(2))
+        raster_flow(
+            self.points - np.array(origin, np.float32), self.points, self.triangles, map_x, map_y
+        )
+        return np.asarray(map_x > UNCOVERED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CutOut:
+    """Spectacles and portrait, parted.
+
+    Attributes:
+        bare: uint8 [S, S, 3], RGB, the portrait without them.
+        pixels: As of `SpectacleLayer`.
+        origin: Position of `pixels` in the portrait, px.
+        bands: px of the portrait.
+    """
+
+    bare: Uint8Array
+    pixels: Uint8Array
+    origin: tuple[int, int]
+    bands: Bands
+
+
+def take_off(spectacles: Spectacles, image: Uint8Array, landmarks: Float32Array) -> CutOut:
+    """Take spectacles out of a portrait.
+
+    Args:
+        spectacles: px of the portrait.
+        image: uint8 [S, S, 3], RGB.
+        landmarks: float32 [478, 3], px.
+    """
+    bands = Bands.of(spectacles, BLUR_IOD * fm.inter_ocular_px(landmarks))
+    size = np.array(image.shape[1::-1])
+    low = np.clip(np.floor(bands.points.min(0)) - MARGIN_PX, 0, size).astype(int)
+    high = np.clip(np.ceil(bands.points.max(0)) + MARGIN_PX, 0, size).astype(int)
+    origin, extent = (int(low[0]), int(low[1])), (int(high[0] - low[0]), int(high[1] - low[1]))
+    box = (slice(low[1], high[1]), slice(low[0], high[0]))
+    photo = np.ascontiguousarray(image[box])
+    covered = bands.covers(origin, extent)
+    skin = cv2.inpaint(photo, covered.astype(np.uint8), FILL_RADIUS_PX, cv2.INPAINT_TELEA)
+    bare = image.copy()
+    bare[box] = skin
+    grain = tile_grain(skin_grain(bare, landmarks), skin.shape[:2])
+    painted = np.clip(np.rint(skin + grain), 0, 255).astype(np.uint8)
+    bare[box] = np.where(covered[..., None], painted, skin)
+    core = Bands.of(spectacles, INSIDE_PX).covers(origin, extent) & covered
+    pixels = _cut_out(photo, bare[box], core, covered)
+    return CutOut(bare=bare, pixels=pixels, origin=origin, bands=bands)
+
+
+def _cut_out(
+    photo: Uint8Array, skin: Uint8Array, core: BoolArray, covered: BoolArray
+) -> Uint8Array:
+    """Colours and matte that are the photo again over the skin: uint8 [h, w, 4].
+
+    Args:
+        photo: uint8 [h, w, 3].
+        skin: uint8 [h, w, 3], the same without spectacles.
+        core: Where there is nothing but spectacles.
+        covered: Where they are, with their blur.
+    """
+    own, far = _spread(photo, core)
+    behind = skin.astype(np.float32)
+    way, seen = own - behind, photo - behind
+    square = (way * way).sum(-1)
+    alpha = (seen * way).sum(-1) / np.maximum(square, 1.0)
+    alpha[square < 3.0 * LEAST_CONTRAST**2] = 0.0
+    # A gleam beside a stroke has another colour than it has, but is none of the skin's either.
+    other = np.sqrt((seen * seen).mean(-1))
+    gleam = smooth_steps((other - GLEAM[0]) / (GLEAM[1] - GLEAM[0]))
+    alpha = np.maximum(alpha, gleam * np.clip(GLEAM_PX + 1.0 - far, 0.0, 1.0))
+    alpha = np.where(core, 1.0, np.where(covered, np.clip(alpha, 0.0, 1.0), 0.0))
+    share = alpha[..., None]
+    colour = behind + seen / np.maximum(share, SEEN_MORE)
+    rgba = np.dstack([colour, 255.0 * alpha])
+    return np.asarray(np.clip(np.rint(rgba), 0, 255), np.uint8)
+
+
+def _spread(photo: Uint8Array, core: BoolArray) -> tuple[Float32Array, Float32Array]:
+    """The colour of the nearest pixel of a core, float32 [h, w, 3], and its distance, px."""
+    outside = (~core).astype(np.uint8)
+    distance, label = cv2.distanceTransformWithLabels(
+        outside, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    colours = np.zeros((int(label.max()) + 1, 3), np.float32)
+    colours[label[core]] = photo[core]
+    return np.asarray(colours[label], np.float32), np.asarray(distance, np.float32)
+
+
+def put_on(cut: CutOut, mesh: WarpMesh, rig: FaceRig) -> tuple[SpectacleLayer, WarpMesh, FaceRig]:
+    """Make the layer, and the mesh and the rig that have its points as their last vertices."""
+    bands, num = cut.bands, len(cut.bands.points)
+    ones = np.ones(num, np.float32)
+    placed = np.c_[bands.points, _depth(bands, mesh)].astype(np.float32)
+    worn = replace(
+        mesh,
+        vertices=np.concatenate([mesh.vertices, placed]),
+        head_weight=np.concatenate([mesh.head_weight, ones]),
+        shift_weight=np.concatenate([mesh.shift_weight, ones]),
+        is_far=np.concatenate([mesh.is_far, np.ones(num, bool)]),
+    )
+    layer = SpectacleLayer(
+        pixels=cut.pixels,
+        source=bands.points - np.array(cut.origin, np.float32),
+        triangles=bands.triangles,
+        first=len(mesh.vertices),
+    )
+    return layer, worn, rig.with_still(num)
+
+
+def _depth(bands: Bands, mesh: WarpMesh) -> Float64Array:
+    """Depth of the points of bands, float64 [K], px."""
+    axes = face_axes(mesh).astype(np.float64)
+    scale = float(np.linalg.norm(axes[0]))
+    axes /= scale
+
+    def in_face(points: npt.NDArray[np.floating]) -> Float64Array:
+        return np.asarray((points - mesh.centre) @ axes.T / scale)
+
+    nose = in_face(mesh.vertices[list(NOSE_RIDGE)].mean(0))
+    place = np.c_[bands.points, np.full(len(bands.points), mesh.centre[2])].astype(np.float64)
+    for _ in range(5):  # along the line of sight to the surface
+        u, v, w = in_face(place).T
+        wanted = nose[2] - BEFORE_NOSE + TILT * (v - nose[1]) + WRAP * u**2
+        slope = axes[2, 2] - TILT * axes[1, 2] - 2.0 * WRAP * u * axes[0, 2]
+        place[:, 2] += scale * (wanted - w) / np.maximum(slope, 0.3)
+    surface = LinearNDInterpolator(mesh.vertices[:, :2], mesh.vertices[:, 2])
+    ends = surface(bands.arm_end)
+    return np.asarray(place[:, 2] + bands.arm_share * (ends - place[:, 2]))
+
+
+def spectacle_box(
+    layer: SpectacleLayer, posed: Float32Array, size: tuple[int, int]
+) -> npt.NDArray[np.int64] | None:
+    """What the layer may change of a frame.
+
+    Args:
+        layer: The layer.
+        posed: float32 [N, 2], vertices of the mesh on screen.
+        size: Width and height of the frame, px.
+
+    Returns:
+        int64 [4], left, top, right and bottom, px; None if that is nothing.
+    """
+    points = posed[layer.first :]
+    low = np.maximum(np.floor(points.min(0)).astype(np.int64), 0)
+    high = np.minimum(np.ceil(points.max(0)).astype(np.int64) + 1, size)
+    return None if (high <= low).any() else np.concatenate([low, high])
+
+
+def draw_spectacles(
+    layer: SpectacleLayer, posed: Float32Array, out: Uint8Array, matte: Uint8Array
+) -> None:
+    """Draw the layer over a frame.
+
+    Args:
+        layer: The layer.
+        posed: float32 [N, 2], vertices of the mesh on screen.
+        out: uint8 [S, S, 3], changed in place.
+        matte: uint8 [S, S], of the person, changed in place.
+    """
+    box = spectacle_box(layer, posed, (out.shape[1], out.shape[0]))
+    if box is None:
+        return
+    left, top, right, bottom = box.tolist()
+    map_x, map_y = (np.full((bottom - top, right - left), UNCOVERED, np.float32) for _ in range(2))
+    target = posed[layer.first :] - np.array([left, top], np.float32)
+    raster_flow(target, layer.source, layer.triangles, map_x, map_y)
+    seen = cv2.remap(layer.pixels, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT)
+    part = np.ascontiguousarray(out[top:bottom, left:right])
+    blend_over(seen, part, part)
+    out[top:bottom, left:right] = part
+    over = matte[top:bottom, left:right]
+    np.maximum(over, seen[..., 3], out=over)
+
+
+def _arm_shares(arm: Strip, grown_px: float) -> Float64Array:
+    """How far along an arm its points are, float64 [K].
+
+    It begins where the rim's band ends, or it would break there, and is even, so that an arm that
+    turns away folds all at once.
+    """
+    middle = 0.5 * (arm.first + arm.second)
+    step = float(np.linalg.norm(middle[-1] - middle[0])) / max(len(middle) - 1, 1)
+    begin = OVERLAP_PX + 1 + grown_px / max(step, 1e-3)
+    last = len(arm.first) - 1
+    if last - begin < 1.0:
+        return np.zeros(last + 1)
+    return np.clip((np.arange(last + 1) - begin) / (last - begin), 0.0, 1.0)
+
+
+def _clockwise(points: Float32Array, triangles: npt.NDArray[np.int64]) -> Int32Array:
+    a, b, c = (points[triangles[:, k]] for k in range(3))
+    area = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
+    out = triangles.copy()
+    out[area < 0.0] = out[area < 0.0][:, ::-1]
+    return np.ascontiguousarray(out, np.int32)
