@@ -96,6 +96,44 @@ def find_seam(image: Uint8Array, landmarks: Float32Array) -> Float32Array | None
         float32 [11, 2], px, points of the seam for those of `INNER_UPPER_LIP`; None if there is no
         such stroke, or more than one, as around an open mouth.
     """
+    upper_lip = landmarks[list(fm.INNER_UPPER_LIP), :2]
+    look = _look_between_lips(image, landmarks)
+    seam = _single_strokes(look)
+    known = np.isfinite(seam)
+    middle = slice(SEAM_COLUMNS // 4, -(SEAM_COLUMNS // 4))
+    if known[middle].mean() < SURE_SHARE:
+        return None
+    calm = ndimage.median_filter(np.interp(look.x, look.x[known], seam[known]), 5, mode="nearest")
+    calm = ndimage.gaussian_filter1d(calm, 1.5, mode="nearest")
+    # A tracked corner may lie beyond the line's end.
+    is_line = known | ((look.blot > SEAM_DARK) & look.is_between).any(1)
+    first, last = look.x[[0, -1]]
+    most = MOST_INWARDS * (last - first)
+    ends = np.clip(look.x[is_line][[0, -1]], [first, last - most], [first + most, last])
+    places = np.interp(upper_lip[:, 0], [first, last], ends)
+    return np.stack([places, np.interp(places, look.x, calm)], -1).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Look:
+    """Columns K through the lips, sampled at S heights.
+
+    Attributes:
+        x: float64 [K], px.
+        y: float64 [K, S], px.
+        stroke: Darkness of strokes, float32 [K, S].
+        blot: The same of wider ones: where lines meet at the corners they are a blot.
+        is_between: bool [K, S], within the tracked opening, or near it where it is narrow.
+    """
+
+    x: Float64Array
+    y: Float64Array
+    stroke: Float32Array
+    blot: Float32Array
+    is_between: Mask
+
+
+def _look_between_lips(image: Uint8Array, landmarks: Float32Array) -> _Look:
     iod = fm.inter_ocular_px(landmarks)
     inner = [landmarks[list(row), :2] for row in (fm.INNER_UPPER_LIP, fm.INNER_LOWER_LIP)]
     outer = [landmarks[list(row), :2] for row in (fm.OUTER_UPPER_LIP, fm.OUTER_LOWER_LIP)]
@@ -106,8 +144,7 @@ def find_seam(image: Uint8Array, landmarks: Float32Array) -> Float32Array | None
     y = np.linspace(0.0, 1.0, SEAM_SAMPLES) * (bottom - top)[:, None] + top[:, None]
     at_x = np.broadcast_to((x - x0)[:, None], y.shape).astype(np.float32)
     at_y = (y - y0).astype(np.float32)
-    # Where lines meet at the corners they are a blot, wider than a stroke.
-    seen, blot = (
+    stroke, blot = (
         cv2.remap(_darkness(light, width * iod), at_x, at_y, cv2.INTER_LINEAR)
         for width in (STROKE_IOD, BLOT_IOD)
     )
@@ -115,29 +152,22 @@ def find_seam(image: Uint8Array, landmarks: Float32Array) -> Float32Array | None
     is_wide = gap > NARROW_IOD * iod
     first = np.where(is_wide, upper + WITHIN[0] * gap, upper - BESIDE_IOD * iod)
     last = np.where(is_wide, upper + WITHIN[1] * gap, lower + BESIDE_IOD * iod)
-    seam = np.full(SEAM_COLUMNS, np.nan)
-    for column in range(SEAM_COLUMNS):
-        is_dark, _ = ndimage.label(seen[column] > SEAM_DARK)
-        middles = [
-            np.average(y[column, run], weights=seen[column, run])
-            for run in (is_dark == index for index in range(1, is_dark.max() + 1))
-        ]
-        inside = [at for at in middles if first[column] <= at <= last[column]]
+    is_between = (y >= first[:, None]) & (y <= last[:, None])
+    return _Look(x=x, y=y, stroke=stroke, blot=blot, is_between=is_between)
+
+
+def _single_strokes(look: _Look) -> Float64Array:
+    """Height of the one stroke between the lips in each column [K]; NaN with none, or several."""
+    seam = np.full(len(look.x), np.nan)
+    for column, (y, stroke) in enumerate(zip(look.y, look.stroke, strict=True)):
+        is_dark, count = ndimage.label(stroke > SEAM_DARK)
+        runs = (is_dark == index for index in range(1, count + 1))
+        middles = [np.average(y[run], weights=stroke[run]) for run in runs]
+        within = y[look.is_between[column]]
+        inside = [at for at in middles if len(within) and within[0] <= at <= within[-1]]
         if len(inside) == 1:
             seam[column] = inside[0]
-    known = np.isfinite(seam)
-    middle = slice(SEAM_COLUMNS // 4, -(SEAM_COLUMNS // 4))
-    if known[middle].mean() < SURE_SHARE:
-        return None
-    calm = ndimage.median_filter(np.interp(x, x[known], seam[known]), 5, mode="nearest")
-    calm = ndimage.gaussian_filter1d(calm, 1.5, mode="nearest")
-    # A tracked corner may lie beyond the line's end.
-    is_beside = (y >= first[:, None]) & (y <= last[:, None])
-    is_line = known | ((blot > SEAM_DARK) & is_beside).any(1)
-    most = MOST_INWARDS * (x[-1] - x[0])
-    ends = np.clip(x[is_line][[0, -1]], [x[0], x[-1] - most], [x[0] + most, x[-1]])
-    places = np.interp(inner[0][:, 0], x[[0, -1]], ends)
-    return np.stack([places, np.interp(places, x, calm)], -1).astype(np.float32)
+    return seam
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
