@@ -337,6 +337,8 @@ def _pick(*names: str) -> Callable[[Float32Array], FloatArray]:
     return functools.partial(channels, names=_sided(names))
 
 
+# Corners of the mouth rise with spread vowels as well, which is speech and stays.
+EXPRESSION: Final = tuple(name for name in FACE if name != "mouthSmile")
 STEPS: Final = (
     Step("gaze", "yaw 0 to 25", gaze_controls(25, 0), camera_gaze_deg),
     Step("gaze, head part", "yaw 0 to 25", gaze_controls(25, 0), _pick("headYaw")),
@@ -350,7 +352,7 @@ STEPS: Final = (
         _pick(*HEAD_NAMES),
     ),
     Step("head_motion", "1 to 0", Controls(head_motion=0.0), _pick(*HEAD_NAMES), True),
-    Step("expression", "1 to 0", Controls(expression=0.0), _pick(*FACE), True),
+    Step("expression", "1 to 0", Controls(expression=0.0), _pick(*EXPRESSION), True),
     Step("driving", "full to pose_only", Controls(driving=Driving.POSE_ONLY), _pick(*MOUTH), True),
     Step(
         "driving",
