@@ -9,6 +9,7 @@ import numpy as np
 
 from parlante.models import face_mesh
 from parlante.models.inpaint import fill_background
+from parlante.models.nearest import nearest_known
 from parlante.types import Float32Array, Uint8Array
 
 __all__ = ["close_borders", "soft_inside"]
@@ -47,7 +48,7 @@ def close_borders(
     # Next to the border the segmentation was misled by the continued edges.
     kernel = np.ones((2 * MISLED_PX + 1, 2 * MISLED_PX + 1), np.uint8)
     trusted = cv2.erode(shown, kernel, borderValue=255)
-    continued = _continue_matte(matte, trusted) * _plausible_person(points, matte.shape)
+    continued = nearest_known(matte, trusted > 0)[0] * _plausible_person(points, matte.shape)
     trust = soft_inside(trusted)
     closed = np.asarray(matte * trust + continued * (1.0 - trust), np.float32)
     visible = np.maximum(closed, soft_inside(shown))[..., None]
@@ -59,16 +60,6 @@ def soft_inside(mask: Uint8Array) -> Float32Array:
     """A mask of 255 as float32, 0 outside, rising to 1 within a few pixels of its edge."""
     soft = cv2.GaussianBlur((mask > 0).astype(np.float32), (0, 0), SEAM_BLUR_PX)
     return np.asarray(np.where(mask > 0, soft, 0.0), np.float32)
-
-
-def _continue_matte(matte: Float32Array, shown: Uint8Array) -> Float32Array:
-    """The matte of the nearest pixel of a mask of 255."""
-    _, labels = cv2.distanceTransformWithLabels(
-        255 - shown, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    values = np.zeros(int(labels.max()) + 1, np.float32)
-    values[labels[shown > 0]] = matte[shown > 0]
-    return np.asarray(values[labels], np.float32)
 
 
 def _plausible_person(points: Float32Array, shape: tuple[int, ...]) -> Float32Array:

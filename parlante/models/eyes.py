@@ -19,6 +19,7 @@ from parlante.models import face_mesh as fm
 from parlante.models.eye_shading import NO_RIM, RIM_IOD, shade_eye
 from parlante.models.eye_state import CURVE_SAMPLES, EyeState, rim_curve
 from parlante.models.lid_skin import EyeOpening, lid_skin
+from parlante.models.screen_box import box_around
 from parlante.models.skin_grain import tile_grain
 from parlante.types import MOTION_INDEX, Float32Array, Uint8Array
 
@@ -28,6 +29,7 @@ RIM_BLUR: Final = 0.4  # along the eye, in radii of the iris
 IRIS_RIM_ENDS: Final = 1.3  # in radii of the iris
 RIM_DEPTH_IOD: Final = 0.003
 RIM_FADES: Final = 0.85  # from this share of the rim on; the photo is known from there
+BOX_MARGIN_PX: Final = 3
 MIN_IRIS_IOD: Final = 0.048
 MAX_IRIS_IOD: Final = 0.080
 
@@ -155,10 +157,7 @@ def eye_box(
     Returns:
         int64 [4], left, top, right and bottom, px; None if that is nothing.
     """
-    points = posed[eye.bounds]
-    low = np.maximum(np.floor(points.min(0)).astype(int) - 3, 0)
-    high = np.minimum(np.ceil(points.max(0)).astype(int) + 4, size)
-    return None if (high <= low).any() else np.concatenate([low, high])
+    return box_around(posed[eye.bounds], BOX_MARGIN_PX, size)
 
 
 # --- preparation -------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from parlante.models.busy_background import LIGHTNESS, busy_beside, go_on
 from parlante.models.film_grain import COARSE_FROM, FilmGrain
+from parlante.models.nearest import nearest_known
 from parlante.models.push_pull import push_pull
 from parlante.models.room_fill import fill_room
 from parlante.models.strands import before_calm, find_strands
@@ -272,17 +273,13 @@ def _continue_rim(picture: Float32Array, known: Float32Array) -> Float32Array:
     # Single pixels of a noisy picture would be drawn out into coloured streaks.
     calm = cv2.GaussianBlur(colours, (0, 0), RIM_CALM_PX / 2.0)
     calm /= np.maximum(cv2.GaussianBlur(share, (0, 0), RIM_CALM_PX / 2.0), 1e-4)[..., None]
-    clean_half = (cv2.resize(clean, half, interpolation=cv2.INTER_AREA) > 0.99).astype(np.float32)
-    distance, labels = cv2.distanceTransformWithLabels(
-        (clean_half == 0).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    rim = np.zeros((int(labels.max()) + 1, 3), np.float32)
-    rim[labels[clean_half > 0]] = calm[clean_half > 0]
-    nearest = rim[labels]
+    is_clean = cv2.resize(clean, half, interpolation=cv2.INTER_AREA) > 0.99
+    clean_half = is_clean.astype(np.float32)
+    nearest, distance = nearest_known(calm, is_clean)
     carried = cv2.GaussianBlur(nearest, (0, 0), RIM_BLUR_PX / 2.0)
     share = np.exp(-distance / np.float32(RIM_REACH_PX / 2.0))[..., None]
     smooth = push_pull(calm, clean_half)
-    mixed = np.where(clean_half[..., None] > 0, calm, smooth + share * (carried - smooth))
+    mixed = np.where(is_clean[..., None], calm, smooth + share * (carried - smooth))
     mixed = fill_room(calm, clean_half, mixed, nearest, 0.5)
     full = cv2.resize(mixed, (width, height), interpolation=cv2.INTER_LINEAR)
     return np.asarray(np.where(clean[..., None] > 0, picture, full), np.float32)

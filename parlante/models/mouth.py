@@ -29,6 +29,7 @@ from parlante.models.mouth_shading import EDGE_PX, shade_mouth
 from parlante.models.photo_teeth import find_teeth
 from parlante.models.picture_blur import blur_of
 from parlante.models.picture_light import black_of, without_black
+from parlante.models.screen_box import box_around
 from parlante.models.smooth_step import smooth_step
 from parlante.models.teeth import (
     LOWER_TOOTH_WIDTHS,
@@ -286,9 +287,8 @@ def mouth_shape(
     if mouth.is_closed and gap_px < 0.05:
         return None
     margin = 4 + math.ceil(0.5 * mouth.stroke_iod * px_per_iod)
-    low = np.maximum(np.floor(lips.min(0)).astype(int) - margin, 0)
-    high = np.minimum(np.ceil(lips.max(0)).astype(int) + margin + 1, size)
-    if (high <= low).any():
+    box = box_around(lips, margin, size)
+    if box is None:
         return None
     gap_iod = gap_px / px_per_iod
     presence = smooth_step((gap_iod - UNSEEN_GAP) / _nearer(FADE_IN_GAP, labiodental))
@@ -301,7 +301,7 @@ def mouth_shape(
         presence=presence if mouth.is_closed else 1.0,
         opened=smooth_step(gap_iod / _nearer(SLIT_IOD, labiodental)),
         narrow=min(max(narrow / ROUNDED_NARROW, 0.0), 1.0),
-        box=np.concatenate([low, high]),
+        box=box,
     )
 
 

@@ -19,6 +19,8 @@ from parlante.models import face_mesh as fm
 from parlante.models.decoder_mesh import WarpMesh
 from parlante.models.face_mesh import Int32Array
 from parlante.models.face_rig import FaceRig, face_axes
+from parlante.models.nearest import nearest_known
+from parlante.models.screen_box import box_around
 from parlante.models.skin_grain import skin_grain, tile_grain
 from parlante.models.smooth_step import smooth_steps
 from parlante.models.spectacles import OVERLAP_PX, Spectacles, Strip
@@ -174,7 +176,7 @@ def _cut_out(
         core: Where there is nothing but spectacles.
         covered: Where they are, with their blur.
     """
-    own, far = _spread(photo, core)
+    own, far = nearest_known(photo, core)
     behind = skin.astype(np.float32)
     way, seen = own - behind, photo - behind
     square = (way * way).sum(-1)
@@ -189,17 +191,6 @@ def _cut_out(
     colour = behind + seen / np.maximum(share, SEEN_MORE)
     rgba = np.dstack([colour, 255.0 * alpha])
     return np.asarray(np.clip(np.rint(rgba), 0, 255), np.uint8)
-
-
-def _spread(photo: Uint8Array, core: BoolArray) -> tuple[Float32Array, Float32Array]:
-    """The colour of the nearest pixel of a core, float32 [h, w, 3], and its distance, px."""
-    outside = (~core).astype(np.uint8)
-    distance, label = cv2.distanceTransformWithLabels(
-        outside, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    colours = np.zeros((int(label.max()) + 1, 3), np.float32)
-    colours[label[core]] = photo[core]
-    return np.asarray(colours[label], np.float32), np.asarray(distance, np.float32)
 
 
 def put_on(cut: CutOut, mesh: WarpMesh, rig: FaceRig) -> tuple[SpectacleLayer, WarpMesh, FaceRig]:
@@ -257,10 +248,7 @@ def spectacle_box(
     Returns:
         int64 [4], left, top, right and bottom, px; None if that is nothing.
     """
-    points = posed[layer.first :]
-    low = np.maximum(np.floor(points.min(0)).astype(np.int64), 0)
-    high = np.minimum(np.ceil(points.max(0)).astype(np.int64) + 1, size)
-    return None if (high <= low).any() else np.concatenate([low, high])
+    return box_around(posed[layer.first :], 0, size)
 
 
 def draw_spectacles(

@@ -96,10 +96,7 @@ def _crops(
         clip = int(rng.integers(clips.start, clips.stop))
         take = int(rng.integers(corpus.latents.shape[1]))
         start = int(rng.integers(pre_roll + 1, last + 1))
-        ahead = LOOK_AHEAD_HOPS[look]
-        first_hop = (start - pre_roll) * HOPS_PER_FRAME + ahead
-        last_hop = (start + num_frames) * HOPS_PER_FRAME + ahead
-        mels.append(corpus.log_mel[clip, first_hop:last_hop])
+        mels.append(corpus.log_mel[clip, crop_hops(start, pre_roll, num_frames, look)])
         latents.append(corpus.latents[clip, take, start : start + num_frames])
         controls.append(corpus.conditions[clip, take, start : start + num_frames])
         visemes.append(corpus.visemes[clip, start : start + num_frames])
@@ -110,6 +107,21 @@ def _crops(
         np.stack(controls).astype(np.float32),
         np.stack(visemes).astype(np.int64),
         looks.astype(np.int64),
+    )
+
+
+def crop_hops(start: int, pre_roll: int, num_frames: int, look: int) -> slice:
+    """Give the hops of a clip that a crop hears.
+
+    Args:
+        start: First frame of the crop.
+        pre_roll: Frames that are heard before it.
+        num_frames: T of the crop.
+        look: Index into `LOOK_AHEAD_HOPS`.
+    """
+    ahead = LOOK_AHEAD_HOPS[look]
+    return slice(
+        (start - pre_roll) * HOPS_PER_FRAME + ahead, (start + num_frames) * HOPS_PER_FRAME + ahead
     )
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -14,6 +14,7 @@ import numpy as np
 from parlante.training.espeak import Espeak, Voice
 from parlante.training.neural_voices import NeuralVoices
 from parlante.training.recorded_voices import HELD_OUT_VOICES, TRAINING_VOICES, RecordedVoices
+from parlante.training.run_config import bad_config
 from parlante.training.speech import Speech
 from parlante.training.sung_speech import sing
 from parlante.training.texts import pick_language, pick_text
@@ -86,6 +87,19 @@ _POPULATIONS: Final[dict[str, Callable[[], Speakers]]] = {
     "held_out": lambda: RecordedVoices(HELD_OUT_VOICES),
 }
 POPULATIONS: Final = tuple(_POPULATIONS)
+
+
+def check_populations(name: str, clips: Mapping[str, int]) -> None:
+    """Refuse a field of a config that has clips by population, if one cannot be made.
+
+    Raises:
+        InvalidInput: A population is unknown, or has less than one clip.
+    """
+    for population, count in clips.items():
+        if population not in _POPULATIONS:
+            raise bad_config(name, f"of {POPULATIONS}", population)
+        if count < 1:
+            raise bad_config(name, "clips by population, at least 1 of each", count)
 
 
 def open_speakers(population: str) -> Speakers:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from parlante.models.audio_features import HOPS_PER_FRAME, LOOK_AHEAD_HOPS
+from parlante.models.audio_features import LOOK_AHEAD_HOPS
 from parlante.training.augment import hear_twice
 from parlante.training.batches import (
     COLD_PRE_ROLL_FRAMES,
@@ -25,6 +25,7 @@ from parlante.training.batches import (
     MAX_AHEAD_FRAMES,
     PRE_ROLL_FRAMES,
     crop_features,
+    crop_hops,
 )
 from parlante.training.corpus import log_mel
 from parlante.training.rooms.config import RoomsConfig
@@ -128,10 +129,7 @@ def _crops(
         start = int(rng.integers(pre_roll + 1, _CROP_FRAMES - config.num_frames))
         in_a_room = rng.random() < config.room_share
         room = 1 + int(rng.integers(config.num_rooms)) if in_a_room else 0
-        hops = slice(
-            (start - pre_roll) * HOPS_PER_FRAME + LOOK_AHEAD_HOPS[look],
-            (start + config.num_frames) * HOPS_PER_FRAME + LOOK_AHEAD_HOPS[look],
-        )
+        hops = crop_hops(start, pre_roll, config.num_frames, look)
         well, badly = (heard[clip, place, hops].astype(np.float32) for place in (0, room))
         spare = not in_a_room and rng.random() < config.spared_share
         for kept, energies in zip(

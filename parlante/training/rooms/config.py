@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from parlante.training.run_config import bad_config, read_config
-from parlante.training.speakers import POPULATIONS
+from parlante.training.speakers import check_populations
 
 __all__ = ["RoomsConfig", "read_rooms_config"]
 
@@ -61,11 +61,7 @@ class RoomsConfig:
             raise bad_config("num_frames", "in [2, 400]", self.num_frames)
         if not self.spoken:
             raise bad_config("spoken", "clips by population, of one at the least", self.spoken)
-        for population, count in self.spoken.items():
-            if population not in POPULATIONS:
-                raise bad_config("spoken", f"of {POPULATIONS}", population)
-            if count < 1:
-                raise bad_config("spoken", "clips by population, at least 1 of each", count)
+        check_populations("spoken", self.spoken)
         if sum(self.spoken.values()) < 2:
             raise bad_config("spoken", "two clips at the least, one is held out", self.spoken)
         for name in ("room_share", "spared_share"):

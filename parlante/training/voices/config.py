@@ -8,7 +8,7 @@ from typing import Any
 
 from parlante.models.voice_net import VoiceNetConfig
 from parlante.training.run_config import bad_config, read_config
-from parlante.training.speakers import POPULATIONS
+from parlante.training.speakers import check_populations
 
 __all__ = ["VoicesConfig", "read_voices_config"]
 
@@ -59,12 +59,8 @@ class VoicesConfig:
                 raise bad_config(name, "at least 1", getattr(self, name))
         if not self.spoken:
             raise bad_config("spoken", "clips by population, of one at the least", self.spoken)
-        for name in ("spoken", "sung"):
-            for population, count in getattr(self, name).items():
-                if population not in POPULATIONS:
-                    raise bad_config(name, f"of {POPULATIONS}", population)
-                if count < 1:
-                    raise bad_config(name, "clips by population, at least 1 of each", count)
+        check_populations("spoken", self.spoken)
+        check_populations("sung", self.sung)
         if self.num_sampled + self.num_electronic < 1:
             raise bad_config("num_sampled", "at least 1 with num_electronic", self.num_sampled)
         if not 20 <= self.num_frames <= 800:
