@@ -3,7 +3,8 @@
 The reader of sound knows speech. Of a note that is held it hears how it begins, and then takes what
 does not change any more for a pause; high voices it takes for one from the beginning. `voice_net`
 hears better whether there is a voice, so where it is sure of one and it is loud, the reader has to
-say which sound it is.
+say which sound it is. What has no pitch is no note: noise in the pauses of somebody who speaks
+opened the mouth in half of them.
 
 Axis letters: T frames, N hops, F features, M mel bands.
 """
@@ -28,7 +29,11 @@ LOUD: Final = (-1.5, -0.5)
 
 
 def voiced(
-    features: Float32Array, usual: Float64Array, sure: Float32Array, ahead: int
+    features: Float32Array,
+    usual: Float64Array,
+    sure: Float32Array,
+    voicing: Float32Array,
+    ahead: int,
 ) -> Float32Array:
     """How surely each frame sounds with a voice.
 
@@ -37,6 +42,7 @@ def voiced(
             the last frame does.
         usual: [M] of `audio_features.usual_spectrum`.
         sure: [T] of `voices.follow`.
+        voicing: [T] of `melody.voicing`.
         ahead: Samples at 16 kHz.
 
     Returns:
@@ -44,7 +50,7 @@ def voiced(
     """
     levels = logsumexp(NATS * features[:, :NUM_MELS] + usual, axis=1) - logsumexp(usual)
     loudness = frame_means(levels, len(sure), ahead)
-    return np.asarray(_share(sure, *VOICE) * _share(loudness, *LOUD), np.float32)
+    return np.asarray(_share(sure, *VOICE) * _share(loudness, *LOUD) * voicing, np.float32)
 
 
 def _share(value: npt.NDArray[np.floating], low: float, high: float) -> Float32Array:

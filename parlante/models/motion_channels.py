@@ -26,11 +26,14 @@ from parlante.models.motion_space import (
 )
 from parlante.models.pose_state import (
     LID_COURSE,
+    LIVELY_ACCENT,
+    LIVELY_HEAD,
     PoseState,
     accent_now,
     anchor_target,
     beat_now,
     intensity_of,
+    lively_target,
     next_nod,
     nod_now,
     step,
@@ -105,6 +108,9 @@ SMILE_FROM: Final = 0.2
 SMILE_GAIN: Final = 0.8
 SMILE_JAW: Final = 0.3
 SPREAD_BY_SMILE: Final = 0.7
+# What the liveliest voice adds to a face, and what one takes away that hardly moves.
+LIVELY_FACE: Final = {"mouthSmile": 0.24, "cheekSquint": 0.2, "browOuterUp": 0.06}
+SUBDUED_FACE: Final = {"mouthSmile": -0.12, "browOuterUp": -0.04}
 # Corners of people's mouths rise by 0.4 of what the mouth widens by (the tracked modes of 20 clips,
 # smiles among them); a stretch alone draws them down, and looks sour.
 SPREAD_LIFT: Final = 0.45
@@ -128,6 +134,7 @@ def to_channels(
     chances: Float32Array | None = None,
     attention: Float32Array | None = None,
     stressed: Float32Array | None = None,
+    lively: float = 0.0,
 ) -> tuple[Float32Array, PoseState]:
     """Map latents to the public motion channels.
 
@@ -139,6 +146,7 @@ def to_channels(
             blinks of dry eyes; None is none of them.
         attention: float32 [T, 2], what is heard of the user, as `listening.listen` gives it.
         stressed: float32 [T] of `stress.stresses`; None is 1 everywhere.
+        lively: Of `melody.liveliness`, [-1, 1].
 
     Returns:
         float32 [T, 60] in the order of `MOTION_CHANNELS`, and the next state.
@@ -148,11 +156,12 @@ def to_channels(
     natural[:, GAZE_SLICE] = asked + WANDER_SHARE * (natural[:, GAZE_SLICE] - asked)
     target = anchor_target(controls)
     intensity_target = intensity_of(controls)
+    lively_now = lively_target(lively, controls)
     out = np.zeros((len(latents), MOTION_DIM))
     for row, frame in enumerate(natural):
         chance = 1.0 if chances is None else float(chances[row])
         stress = 1.0 if stressed is None else float(stressed[row])
-        state = step(state, frame, target, intensity_target, chance, stress)
+        state = step(state, frame, target, intensity_target, chance, stress, lively_now)
         if attention is not None:
             state = replace(state, nod=next_nod(state.nod, attention[row], frame, chance))
         _write_pose(out[row], state)
@@ -165,7 +174,8 @@ def _write_pose(row: np.ndarray, state: PoseState) -> None:
     deviation = state.deviation - state.drift
     deviation[1] += nod_now(state.nod) + beat_now(state.accent)
     deviation[2] *= ROLL_GAIN
-    pose = state.anchor + state.intensity[0] * deviation
+    reach = state.intensity[0] * (1.0 + LIVELY_HEAD * state.lively[0])
+    pose = state.anchor + reach * deviation
     size = math.exp(pose[5])  # shifts are seen at the face's size
     row[: len(POSE_CHANNELS)] = pose
     row[3:5] *= size
@@ -193,11 +203,12 @@ def _write_face(row: np.ndarray, frame: np.ndarray, state: PoseState) -> np.ndar
     row[MOTION_INDEX["mouthRollUpper"]] = _weight(CONTACT_ROLL * contact * mouth)
     for name, gain in MOOD_GAINS.items():
         weights[name] *= gain
+    _enliven(weights, float(state.lively[1]))
     _smile(weights)
     sour = sum(max(0.0, weights[name]) for name in SOUR)
     lift = SPREAD_LIFT * weights["mouthStretch"] * (1.0 - min(1.0, sour)) * mouth
     weights["mouthStretch"] *= SPREAD_KEPT
-    accent = accent_now(state.accent)
+    accent = accent_now(state.accent) * (1.0 + LIVELY_ACCENT * float(state.lively[0]))
     weights["browInnerUp"] += max(0.0, accent)
     weights["browOuterUp"] += 0.85 * max(0.0, accent)
     weights["eyeWide"] += 0.2 * max(0.0, accent)
@@ -229,6 +240,12 @@ def _steady(weights: dict[str, float], before: np.ndarray) -> np.ndarray:
     shown = np.minimum(STEADY_GAIN * mean, _MOST)
     weights.update(zip(SHAPES, map(float, shown), strict=True))
     return np.concatenate([*earlier[1:], shapes])
+
+
+def _enliven(weights: dict[str, float], mood: float) -> None:
+    """Show how lively the voice is that speaks, -1 to 1; in place."""
+    for name, weight in (LIVELY_FACE if mood > 0.0 else SUBDUED_FACE).items():
+        weights[name] = max(min(0.0, weights[name]), weights[name] + abs(mood) * weight)
 
 
 def _smile(weights: dict[str, float]) -> None:

@@ -60,6 +60,11 @@ LID_PAUSE_FRAMES: Final = 11  # from the start of a blink to the earliest next
 MAX_LID_PHASE: Final = 1000
 DRY_AFTER_FRAMES: Final = 60
 DRY_CHANCE: Final = 0.04  # per frame from then on
+# How a voice speaks (`melody.liveliness`) shows: what the liveliest adds to the head's motion and
+# to accents, and how soon, per frame.
+LIVELY_HEAD: Final = 0.3
+LIVELY_ACCENT: Final = 0.5
+LIVELY_SHARE: Final = 1.0 - math.exp(-1.0 / (0.5 * FRAME_RATE_HZ))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +89,8 @@ class PoseState:
         fixation: float64 [2], where the eyes want to be, rad relative to the camera.
         gaze: float64 [2], where they are.
         lips: float64 [6], lip shapes of the two frames before, `motion_space.SHAPES` each.
+        lively: float64 [2], how lively the voice is as smoothed so far, [-1, 1]: of the movement,
+            and of the mood, which an emotion that is asked for takes the place of.
     """
 
     push: np.ndarray = field(default_factory=lambda: np.zeros(6))
@@ -99,6 +106,7 @@ class PoseState:
     fixation: np.ndarray = field(default_factory=lambda: np.zeros(2))
     gaze: np.ndarray = field(default_factory=lambda: np.zeros(2))
     lips: np.ndarray = field(default_factory=lambda: np.zeros(6))
+    lively: np.ndarray = field(default_factory=lambda: np.zeros(2))
 
     @classmethod
     def settled(cls, controls: Controls) -> PoseState:
@@ -132,6 +140,12 @@ def intensity_of(controls: Controls) -> np.ndarray:
     return np.array([head, face * controls.expression, face, controls.blink_rate])
 
 
+def lively_target(lively: float, controls: Controls) -> np.ndarray:
+    """What `PoseState.lively` tends to, for a voice of this liveliness."""
+    asked = min(1.0, sum(controls.emotion.values()))
+    return np.array([lively, lively * (1.0 - asked)])
+
+
 def step(
     state: PoseState,
     frame: np.ndarray,
@@ -139,6 +153,7 @@ def step(
     intensity: np.ndarray,
     chance: float,
     stress: float = 1.0,
+    lively: np.ndarray | None = None,
 ) -> PoseState:
     """Advance head and lids by one frame [D], in natural units.
 
@@ -149,6 +164,7 @@ def step(
         intensity: As `intensity_of` gives it.
         chance: Uniform in [0, 1), what decides what is left to chance; 1 lets none of it happen.
         stress: How much the voice stresses the frame, see `stress.stresses`.
+        lively: As `lively_target` gives it; None is as usual.
     """
     wish = frame[GAZE_SLICE]
     moves = math.hypot(*(wish - state.fixation)) > FIXATION_RAD
@@ -156,6 +172,8 @@ def step(
     wants = frame[LATENT_INDEX["blink"]] > BLINK_FROM or _is_dry(state, chance)
     lid_phase, lid_debt = _lids(state, wants=wants, chance=chance)
     rate, dt = ANCHOR_RATE_HZ, 1.0 / FRAME_RATE_HZ
+    shown = state.lively + LIVELY_SHARE * ((0.0 if lively is None else lively) - state.lively)
+    stress *= 1.0 + LIVELY_ACCENT * float(shown[0])
     push = state.push + HEAD_AGILITY * (PUSH_SHARE * frame[HEAD_SLICE] - state.push)
     # Exact step of a critically damped spring: never overshoots, never jumps.
     gap = state.anchor - target
@@ -175,6 +193,7 @@ def step(
         nod=state.nod,
         accent=_accent(state.accent, float(frame[LATENT_INDEX["jawOpen"]]), chance, stress),
         lips=state.lips,
+        lively=shown,
     )
 
 

@@ -23,6 +23,7 @@ from parlante.media.resample import Resampler, ResamplerState
 from parlante.models.audio_features import LOOK_AHEAD_HOPS, NUM_FEATURES, NUM_MELS, NormaliserState
 from parlante.models.layers.causal_conv import CONTEXT_HOPS
 from parlante.models.listening import ListenerState
+from parlante.models.melody import NUM_TONES
 from parlante.models.motion_dit import MotionDiT
 from parlante.models.motion_space import CONDITION_DIM, LATENT_DIM
 from parlante.models.pose_state import PoseState
@@ -37,7 +38,7 @@ _MAGIC: Final = b"PMS1"
 _MAX_RAW_BYTES: Final = 256 * 1024
 _POSE_SIZES: Final = {
     **{"push": 6, "deviation": 6, "drift": 6, "anchor": 6, "anchor_velocity": 6, "intensity": 4},
-    **{"fixation": 2, "gaze": 2, "accent": 3, "nod": 3, "lips": 6},
+    **{"fixation": 2, "gaze": 2, "accent": 3, "nod": 3, "lips": 6, "lively": 2},
 }
 _MAX_NUMBER: Final = 1e6
 
@@ -72,6 +73,8 @@ def dump(state: SessionState, *, bundle_digest: str, rate_hz: int) -> bytes:
         "latents": state.latents,
         "heard": state.heard,
         "voice_memory": state.voice_memory,
+        "tones": state.tones,
+        "melody": state.melody,
         **({"sound": state.sound} if len(state.sound) else {}),
         **pose,
     }
@@ -205,6 +208,8 @@ def _build(
             heard_samples=whole("heard_samples", 0, long_ago),
             sure=sure,
             voice_memory=take("voice_memory", np.float16, session.num_remembered(model)),
+            tones=take("tones", np.int8, NUM_TONES, 2),
+            melody=take("melody", np.float64, 3),
         )
 
 

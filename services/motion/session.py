@@ -37,6 +37,18 @@ from parlante.models.layers.causal_conv import CONTEXT_HOPS, FRAME_CONTEXT, HOP_
 from parlante.models.lip_foresight import foresee
 from parlante.models.lip_timing import linger, sounds_near
 from parlante.models.listening import ListenerState, listen
+from parlante.models.melody import (
+    NUM_TONES,
+    Melody,
+    Tones,
+    emphasis,
+    follow_melody,
+    liveliness,
+    no_tones,
+    tones_of,
+    usual_melody,
+    voicing,
+)
 from parlante.models.motion_channels import to_channels
 from parlante.models.motion_dit import BLOCK_FRAMES, Cache, MotionDiT
 from parlante.models.motion_sampling import SamplerConfig
@@ -84,6 +96,8 @@ class SessionState:
         block_index: Next block; negative ones only warm up the features.
         normaliser: Running level and spectrum.
         features: int8 [CONTEXT_HOPS, F], the encoder's past as `quantise` keeps it.
+        tones: int8 [NUM_TONES, 2], the voice's pitch until now, see `melody`.
+        melody: float64 [3], how lively it speaks.
         half_encoded: float32 [1, A, FRAME_CONTEXT], the same, half-way through the encoder.
         controls: In force.
         glided: float32 [CONDITION_DIM], conditions as smoothed so far.
@@ -117,6 +131,8 @@ class SessionState:
     heard_samples: int = 0
     sure: float = SURE
     voice_memory: npt.NDArray[np.float16] = field(default_factory=lambda: np.zeros(0, np.float16))
+    tones: Tones = field(default_factory=no_tones)
+    melody: Melody = field(default_factory=usual_melody)
 
 
 @torch.inference_mode()
@@ -235,7 +251,8 @@ class Draft:
         controls: [1, T, CONDITION_DIM].
         sounding: bool [T], in which frames there is sound close by.
         sure: float32 [T], how sure it is that a voice is heard.
-        stressed: float32 [T] of `stresses`.
+        stressed: float32 [T], how much the voice stresses each frame.
+        lively: How lively it speaks, [-1, 1].
     """
 
     place: Place
@@ -244,6 +261,7 @@ class Draft:
     sounding: npt.NDArray[np.bool_]
     sure: Float32Array
     stressed: Float32Array
+    lively: float
 
 
 def advance(
@@ -271,11 +289,16 @@ def begin(state: SessionState, model: MotionDiT) -> tuple[Draft | None, SessionS
     controls, state = _conditions(state)
     features, ahead = dequantise(state.features), look_ahead_samples(state.look)
     if model.voice_net is not None:
-        share = voiced(features, usual_spectrum(state.normaliser)[0], sure, ahead)
+        pitched = voicing(state.tones, BLOCK_FRAMES, ahead)
+        share = voiced(features, usual_spectrum(state.normaliser)[0], sure, pitched, ahead)
         speech = model.without_silence(speech, torch.from_numpy(share))
     sounding = sounds_near(features, BLOCK_FRAMES, ahead)
     stressed = stresses(features, BLOCK_FRAMES, ahead)
-    return Draft(Place(state.seed, index), speech, controls, sounding, sure, stressed), state
+    stressed = stressed * emphasis(state.tones, state.melody, BLOCK_FRAMES, ahead)
+    lively = liveliness(state.melody)
+    return Draft(
+        Place(state.seed, index), speech, controls, sounding, sure, stressed, lively
+    ), state
 
 
 @torch.inference_mode()
@@ -297,7 +320,9 @@ def finish(
     shaped = foresee(wide, draft.speech, model)
     drawn = rest_without_voice(linger(shaped, before, draft.sounding), draft.sure)
     chance = chances(draft.place)
-    values, pose = to_channels(drawn, state.controls, state.pose, chance, attention, draft.stressed)
+    values, pose = to_channels(
+        drawn, state.controls, state.pose, chance, attention, draft.stressed, draft.lively
+    )
     block = MotionBlock(start_frame=draft.place.block_index * BLOCK_FRAMES, values=values)
     past = np.concatenate([state.latents, latents])[-model.config.past_frames :]
     cache = model.remember(torch.from_numpy(wide)[None], state.cache)
@@ -309,7 +334,10 @@ def _hear(state: SessionState, model: MotionDiT) -> tuple[Float32Array, SessionS
     audio = state.audio[:SPAN_SAMPLES].astype(np.float32) / np.float32(32768.0)
     fresh, normaliser = normalise(mel_energies(audio)[None], state.normaliser)
     features = np.concatenate([state.features[BLOCK_HOPS:], quantise(fresh[0])])
-    state = replace(state, features=features, normaliser=normaliser)
+    new = tones_of(audio)
+    tones = np.concatenate([state.tones, new])[-NUM_TONES:]
+    melody = follow_melody(state.melody, tones, len(new))
+    state = replace(state, features=features, normaliser=normaliser, tones=tones, melody=melody)
     if model.voice_net is None:
         return np.full(BLOCK_FRAMES, SURE, np.float32), state
     chances, memory = _voices(state, model.voice_net)

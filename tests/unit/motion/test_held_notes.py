@@ -27,19 +27,21 @@ def sure_of(value: float) -> np.ndarray:
 
 
 def test_a_loud_sure_voice_is_voiced_and_nothing_else_is() -> None:
-    def share(nats: float, sure: float) -> np.ndarray:
-        return voiced(features_of(nats), USUAL, sure_of(sure), look_ahead_samples(0))
+    def share(nats: float, sure: float, pitched: float = 1.0) -> np.ndarray:
+        voicing, ahead = sure_of(pitched), look_ahead_samples(0)
+        return voiced(features_of(nats), USUAL, sure_of(sure), voicing, ahead)
 
     np.testing.assert_allclose(share(LOUD[1], VOICE[1]), 1.0, atol=1e-5)
     np.testing.assert_allclose(share(LOUD[0], 1.0), 0.0, atol=1e-5)
     np.testing.assert_allclose(share(1.0, VOICE[0]), 0.0, atol=1e-5)
     np.testing.assert_allclose(share(sum(LOUD) / 2, 1.0), 0.5, atol=1e-5)
+    np.testing.assert_allclose(share(1.0, 1.0, pitched=0.0), 0.0, atol=1e-5)
 
 
 def test_a_high_voice_of_few_harmonics_is_loud() -> None:
     features = features_of(-7.0)
     features[:, 8:NUM_MELS:8] = 0.8
-    found = voiced(features, USUAL, sure_of(1.0), look_ahead_samples(0))
+    found = voiced(features, USUAL, sure_of(1.0), sure_of(1.0), look_ahead_samples(0))
     np.testing.assert_allclose(found, 1.0, atol=1e-5)
 
 
@@ -50,7 +52,7 @@ def test_loudness_is_that_of_the_frame_itself(look: int) -> None:
     # The last frame of the block ends `ahead` samples before the features do.
     end = HOPS - ahead // hop
     features[end - 3 : end - 1] = 3.0
-    found = voiced(features, USUAL, sure_of(1.0), ahead)
+    found = voiced(features, USUAL, sure_of(1.0), sure_of(1.0), ahead)
     assert found[-1] == pytest.approx(1.0)
     assert found[:-1].max(initial=0.0) == 0.0
 
