@@ -1,5 +1,7 @@
 """Crops of voices, each heard twice: close by, and across a room, through noise or a telephone.
 
+Noise and rooms are heard once for all, as part of the sound; telephones are drawn with each crop.
+
 Axis letters: C clips, R rooms, N mel hops, M mel bands, B batch, T frames, F features.
 """
 
@@ -7,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -29,13 +33,15 @@ from parlante.training.batches import (
 )
 from parlante.training.corpus import log_mel
 from parlante.training.rooms.config import RoomsConfig
+from parlante.training.rooms.noises import add_noise, draw_noise, through_microphone
 from parlante.training.rooms.responses import draw_response, in_room
 from parlante.training.takes import CLIP_FRAMES, load_or_record
 from parlante.types import Float32Array
 
 __all__ = ["Heard", "Pairs", "collect", "draw_pairs"]
 
-_VERSION: Final = 1  # of rooms; part of the cache key
+_VERSION: Final = 2  # of rooms and noises; part of the cache key
+_BACKGROUND_VOICES: Final = 8  # clips before, whose speakers talk in the background
 _CROP_FRAMES: Final = CLIP_FRAMES - MAX_AHEAD_FRAMES
 
 Heard = npt.NDArray[np.float16]  # [C, 1 + R, N, M], log of energy above the floor; close by first
@@ -66,18 +72,19 @@ def collect(config: RoomsConfig, cache: Path) -> Heard:
     Raises:
         EngineMissing: A voice is not installed.
     """
-    told = (_VERSION, sorted(config.spoken.items()), config.takes_seed, config.num_rooms)
+    told = (
+        *(_VERSION, sorted(config.spoken.items()), config.takes_seed),
+        *(config.num_rooms, config.noisy_share, config.close_share),
+    )
     path = cache / f"rooms-{hashlib.sha256(repr(told).encode()).hexdigest()[:16]}.npy"
     if not path.exists():
-        clips = [
-            _hear(
-                take.audio, config.num_rooms, np.random.default_rng((config.takes_seed, 9, index))
-            )
-            for population, count in config.spoken.items()
-            for index, take in enumerate(
-                load_or_record(population, count, config.takes_seed, cache)
-            )
-        ]
+        clips, others = [], deque[Float32Array](maxlen=_BACKGROUND_VOICES)
+        for population, count in config.spoken.items():
+            takes = load_or_record(population, count, config.takes_seed, cache)
+            for index, take in enumerate(takes):
+                rng = np.random.default_rng((config.takes_seed, 9, index))
+                clips.append(_hear(take.audio, others, config, rng))
+                others.append(take.audio)
         part = path.with_suffix(f".{os.getpid()}.part.npy")
         np.save(part, np.stack(clips))
         part.rename(path)
@@ -85,10 +92,31 @@ def collect(config: RoomsConfig, cache: Path) -> Heard:
     return heard
 
 
-def _hear(audio: Float32Array, num_rooms: int, rng: np.random.Generator) -> Heard:
+def _hear(
+    audio: Float32Array,
+    others: Sequence[Float32Array],
+    config: RoomsConfig,
+    rng: np.random.Generator,
+) -> Heard:
     """One clip [1 + R, N, M]."""
-    rooms = [in_room(audio, draw_response(rng)) for _ in range(num_rooms)]
-    return np.stack([log_mel(sound) for sound in (audio, *rooms)]).astype(np.float16)
+    ways = [_disturb(audio, others, config, rng) for _ in range(config.num_rooms)]
+    return np.stack([log_mel(sound) for sound in (audio, *ways)]).astype(np.float16)
+
+
+def _disturb(
+    audio: Float32Array,
+    others: Sequence[Float32Array],
+    config: RoomsConfig,
+    rng: np.random.Generator,
+) -> Float32Array:
+    """Hear a clip across a room, through noise, or both."""
+    is_noisy = rng.random() < config.noisy_share
+    if not (is_noisy and rng.random() < config.close_share):
+        audio = in_room(audio, draw_response(rng))
+    if not is_noisy:
+        return audio
+    noise = draw_noise(len(audio), others, rng)
+    return through_microphone(add_noise(audio, noise, rng), rng)
 
 
 def draw_pairs(

@@ -1,4 +1,4 @@
-"""The config of a run that teaches the reading of sound to hear across rooms."""
+"""The config of a run that teaches the reading of sound to hear across rooms and through noise."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ class RoomsConfig:
     Attributes:
         spoken: Clips of 32 s of each population that speaks.
         takes_seed: Of what is said, and of the rooms.
-        num_rooms: In which each clip is heard, beside close by.
-        room_share: Of crops that are heard in a room, above 0 to 1.
+        num_rooms: In which each clip is heard, beside close by and without noise.
+        noisy_share: Of these that have noise, and now and then a poor microphone.
+        close_share: Of the noisy ones that are close by and no room.
+        room_share: Of crops that are heard in one of these, 0 to 1.
         spared_share: Of the others, which are heard as well as the teacher hears them.
         num_steps: Optimiser steps.
         batch_size: Crops of a step.
@@ -38,10 +40,12 @@ class RoomsConfig:
 
     spoken: dict[str, int] = field(default_factory=lambda: {"espeak": 200})
     takes_seed: int = 41
-    num_rooms: int = 3
-    room_share: float = 0.7
+    num_rooms: int = 5
+    noisy_share: float = 0.65
+    close_share: float = 0.5
+    room_share: float = 0.8
     spared_share: float = 0.6
-    num_steps: int = 1500
+    num_steps: int = 2000
     batch_size: int = 16
     num_frames: int = 96
     learning_rate: float = 1.2e-3
@@ -64,7 +68,7 @@ class RoomsConfig:
         check_populations("spoken", self.spoken)
         if sum(self.spoken.values()) < 2:
             raise bad_config("spoken", "two clips at the least, one is held out", self.spoken)
-        for name in ("room_share", "spared_share"):
+        for name in ("noisy_share", "close_share", "room_share", "spared_share"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise bad_config(name, "in [0, 1]", getattr(self, name))
 

@@ -16,6 +16,7 @@ from parlante.training.augment import hear_twice
 from parlante.training.rooms import batches, run
 from parlante.training.rooms.batches import collect, draw_pairs
 from parlante.training.rooms.config import RoomsConfig, read_rooms_config
+from parlante.training.rooms.noises import add_noise, draw_noise, through_microphone
 from parlante.training.rooms.responses import draw_response, in_room
 from parlante.training.rooms.run import DEFAULT_CONFIG, differences, train_rooms
 from parlante.training.takes import CLIP_SAMPLES, Take
@@ -81,6 +82,34 @@ def test_a_room_delays_nothing_and_fills_the_pause_after_a_sound() -> None:
     np.testing.assert_allclose(heard[:4000], 0.0, atol=1e-4)
     np.testing.assert_allclose(heard[4000:4030], 0.5, atol=1e-4)
     assert np.abs(heard[7000:]).max() > 1e-3
+
+
+def test_noise_is_as_far_below_the_voice_while_it_speaks_and_goes_on_in_its_pauses() -> None:
+    take = spoken(1).audio
+    pause = np.convolve(take == 0.0, np.ones(3200), "same") > 3199
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        noise = draw_noise(len(take), [spoken(2).audio] if seed % 2 else [], rng)
+        assert noise.dtype == np.float32
+        assert np.isfinite(noise).all()
+        assert noise.std() == pytest.approx(1.0, abs=1e-3)
+        added = add_noise(take, noise, rng) - take
+        below_db = 20 * np.log10(take[take != 0.0].std() / added.std())
+        assert 3.5 < below_db < 34.5
+        assert added[pause].std() > 0.1 * added.std()
+
+
+def test_a_poor_microphone_clips_or_is_quiet_and_coarse_now_and_then() -> None:
+    sound = np.linspace(-1.5, 1.5, 2001, dtype=np.float32)
+    peaks, levels = [], []
+    for seed in range(100):
+        out = through_microphone(sound, np.random.default_rng(seed))
+        assert out.dtype == np.float32
+        peaks.append(float(np.mean(np.abs(out) == np.abs(out).max())))
+        levels.append(float(np.abs(out).max()))
+    assert 2 <= sum(share > 0.1 for share in peaks) <= 25
+    assert 8 <= sum(level < 0.52 for level in levels) <= 45
+    assert max(levels) <= 1.0
 
 
 def test_who_is_spared_hears_what_the_teacher_hears() -> None:
@@ -155,6 +184,8 @@ def test_the_packaged_config_is_one_and_bad_ones_are_refused(tmp_path) -> None:
     bad = tmp_path / "bad.json"
     for fields, name in (
         ({"room_share": 1.2}, "room_share"),
+        ({"noisy_share": -0.1}, "noisy_share"),
+        ({"close_share": 1.1}, "close_share"),
         ({"spoken": {"nobody": 3}}, "spoken"),
         ({"spoken": {"espeak": 1}}, "spoken"),
         ({"batch_size": 3}, "batch_size"),
