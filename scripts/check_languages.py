@@ -1,7 +1,7 @@
 """Say how lips follow real voices in five languages, in the motion's channels.
 
 Usage: python scripts/check_languages.py [--weights MOTION.safetensors] [--seconds 150] [--seeds 2]
-    [--languages en ru] [--room 0.5 3]
+    [--languages en ru] [--room 0.5 3] [--noise 10] [--crowd 15]
 
 The voices are four people's, who recorded the prompts of a telephone exchange in English, Spanish,
 French, Italian and Russian (CC-BY-SA 3.0; no training hears them). They come with their words:
@@ -12,7 +12,8 @@ weights are judged by the same times. Rows: P, B and M that shut and how many wo
 phonemes ask for, with its lag (+ = late); and the share of frames in pauses, from 0.24 s after
 speech on, in which the mouth is shut. With `--room` the voices are heard in a room whose echoes die
 away by 60 dB in so many seconds, so many dB below the voice itself: a microphone a metre away in an
-office has `0.5 3`, one in a hall `1.2 0`. The last line is JSON.
+office has `0.5 3`, one in a hall `1.2 0`. With `--noise` there is white noise so many dB below the
+voice, with `--crowd` the other four people talk. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -183,6 +184,27 @@ def played_in(audio: Float32Array, decay_s: float, direct_db: float) -> Float32A
     return heard * np.float32(min(1.0, 0.95 / float(np.abs(heard).max())))
 
 
+def with_noise(audio: Float32Array, noise: Float32Array, below_db: float) -> Float32Array:
+    """Add noise, repeated or cut, so many dB below the voice with its pauses; without clipping."""
+    noise = np.resize(noise, len(audio))
+    power = float((audio.astype(np.float64) ** 2).mean() / (noise.astype(np.float64) ** 2).mean())
+    heard = audio + noise * np.float32(np.sqrt(power) * 10 ** (-below_db / 20))
+    return np.asarray(heard * min(1.0, 0.95 / float(np.abs(heard).max())), np.float32)
+
+
+def crowd(without: str, num_samples: int, reader: MotionDiT) -> Float32Array:
+    """The people of all other languages at once, equally loud."""
+    voices = [
+        joined(prompts(code, num_samples / MODEL_SAMPLE_RATE_HZ, reader))[0]
+        for code in LANGUAGES
+        if code != without
+    ]
+    return sum(
+        (np.resize(voice / voice.std(), num_samples) for voice in voices),
+        np.zeros(num_samples, np.float32),
+    )
+
+
 def pauses_shut(values: Float32Array, phones: list[Phone]) -> float | None:
     """Share of frames in pauses in which the mouth of motion [T, 60] is shut; None without any."""
     paused = np.ones(len(values), bool)
@@ -239,6 +261,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--languages", nargs="+", choices=LANGUAGES, default=list(LANGUAGES))
     parser.add_argument("--room", nargs=2, type=float, metavar=("DECAY_S", "DIRECT_DB"))
+    parser.add_argument("--noise", type=float, metavar="BELOW_DB")
+    parser.add_argument("--crowd", type=float, metavar="BELOW_DB")
     args = parser.parse_args()
     torch.set_num_threads(1)
     reader, _ = load_weights(DEFAULT_WEIGHTS)
@@ -248,6 +272,11 @@ def main() -> None:
         audio, phones = joined(prompts(code, args.seconds, reader))
         if args.room is not None:
             audio = played_in(audio, *args.room)
+        if args.noise is not None:
+            noise = np.random.default_rng(1).standard_normal(len(audio)).astype(np.float32)
+            audio = with_noise(audio, noise, args.noise)
+        if args.crowd is not None:
+            audio = with_noise(audio, crowd(code, len(audio), reader), args.crowd)
         rows = list(judge_language(engine, audio, phones, args.seeds))
         table[code] = {
             name: round(float(np.mean([row[name] or 0.0 for row in rows])), 3) for name in rows[0]

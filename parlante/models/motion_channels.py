@@ -32,6 +32,7 @@ from parlante.models.pose_state import (
     accent_now,
     anchor_target,
     beat_now,
+    enlivened,
     intensity_of,
     lively_target,
     next_nod,
@@ -174,7 +175,7 @@ def _write_pose(row: np.ndarray, state: PoseState) -> None:
     deviation = state.deviation - state.drift
     deviation[1] += nod_now(state.nod) + beat_now(state.accent)
     deviation[2] *= ROLL_GAIN
-    reach = state.intensity[0] * (1.0 + LIVELY_HEAD * state.lively[0])
+    reach = state.intensity[0] * enlivened(float(state.lively[0]), LIVELY_HEAD)
     pose = state.anchor + reach * deviation
     size = math.exp(pose[5])  # shifts are seen at the face's size
     row[: len(POSE_CHANNELS)] = pose
@@ -208,7 +209,7 @@ def _write_face(row: np.ndarray, frame: np.ndarray, state: PoseState) -> np.ndar
     sour = sum(max(0.0, weights[name]) for name in SOUR)
     lift = SPREAD_LIFT * weights["mouthStretch"] * (1.0 - min(1.0, sour)) * mouth
     weights["mouthStretch"] *= SPREAD_KEPT
-    accent = accent_now(state.accent) * (1.0 + LIVELY_ACCENT * float(state.lively[0]))
+    accent = accent_now(state.accent) * enlivened(float(state.lively[0]), LIVELY_ACCENT)
     weights["browInnerUp"] += max(0.0, accent)
     weights["browOuterUp"] += 0.85 * max(0.0, accent)
     weights["eyeWide"] += 0.2 * max(0.0, accent)

@@ -96,3 +96,13 @@ def test_a_room_adds_echoes_behind_the_voice(script: ModuleType) -> None:
     assert 10 * np.log10(after / later) == pytest.approx(30.0, abs=2.0)
     np.testing.assert_array_equal(script.played_in(sound, 0.6, 0.0), heard)
     assert np.abs(script.played_in(20 * sound, 0.6, 0.0)).max() <= 0.951
+
+
+def test_noise_is_as_far_below_the_voice_as_is_said_and_never_clips(script: ModuleType) -> None:
+    rng = np.random.default_rng(0)
+    voice = (0.1 * np.sin(np.arange(16000) / 20)).astype(np.float32)
+    noise = rng.standard_normal(3000).astype(np.float32)
+    heard = script.with_noise(voice, noise, 10.0)
+    left = heard - voice
+    assert 10 * np.log10((voice**2).mean() / (left**2).mean()) == pytest.approx(10.0, abs=0.1)
+    assert np.abs(script.with_noise(voice, noise, -30.0)).max() <= 0.951
