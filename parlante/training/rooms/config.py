@@ -40,12 +40,12 @@ class RoomsConfig:
 
     spoken: dict[str, int] = field(default_factory=lambda: {"espeak": 200})
     takes_seed: int = 41
-    num_rooms: int = 3
-    noisy_share: float = 0.0
+    num_rooms: int = 5
+    noisy_share: float = 0.65
     close_share: float = 0.5
-    room_share: float = 0.7
+    room_share: float = 0.8
     spared_share: float = 0.6
-    num_steps: int = 1500
+    num_steps: int = 2000
     batch_size: int = 16
     num_frames: int = 96
     learning_rate: float = 1.2e-3
