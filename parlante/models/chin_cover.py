@@ -72,9 +72,9 @@ LEAST_CONTOUR: Final = 6
 # What is kept with it: below the jaw, around where it crosses it, as far as a jaw moves the neck.
 NUM_ARCS: Final = 200  # of the face's outline
 FOLLOWED_ARCS: Final = 4
-KEPT_ARCS: Final = (8, 16)
+KEPT_ARCS: Final = (20, 32)
 KEPT_IOD: Final = (0.6, 0.85)
-OWN_COLOUR: Final = 0.25  # logarithm
+OWN_COLOUR: Final = 0.3  # logarithm
 OVER_LIPS_IOD: Final = 0.2
 LEAST_HOLE: Final = 0.02  # IOD^2
 
@@ -315,11 +315,13 @@ def _kept(face: _Face, part: BoolArray) -> Float32Array:
 
 def _whole(face: _Face, part: BoolArray, kept: BoolArray) -> BoolArray:
     """The whole of a thing, with what of it lies over the lips and below the jaw."""
-    near, far = nearest_known(face.logarithm, part)
+    outside = face.is_foreign & (face.inside < RIM_IOD)
+    below = outside & _arcs_near(face, part, FOLLOWED_ARCS) & kept
+    near, far = nearest_known(face.logarithm, _joined(part | below, part))
     is_own = np.abs(face.logarithm - near).max(-1) < OWN_COLOUR
     over_lips = face.is_lip & face.is_foreign & is_own & (far < OVER_LIPS_IOD * PX)
-    outside = face.is_foreign & (face.inside < RIM_IOD) & kept
-    whole = _joined(part | over_lips | outside, part)
+    # Hair and walls beside it have other colours than it has.
+    whole = _joined(part | below | over_lips | (outside & kept & is_own), part)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(
         (~whole).astype(np.uint8), connectivity=4
     )

@@ -30,16 +30,15 @@ BoolArray = npt.NDArray[np.bool_]
 
 # From the contour that was found: how far in the thing is alone, and how far out its blur goes.
 CORE_IOD: Final = 0.02
-BLUR_IOD: Final = 0.03
+BLUR_IOD: Final = 0.04
 SMOOTH: Final = 0.5  # of a pixel of the mask, by which its contour is smoothed
 AROUND_IOD: Final = 0.35  # of what lies behind, that tells what it looks like
 LIPS_IOD: Final = 0.05
 SEAM_IOD: Final = 0.02  # between face and neck
-NECK_SHADE: Final = 0.75  # of the face's light, where no neck is seen
-LEAST_SEEN: Final = 0.01  # of the box, of a neck
 SURE_PERSON: Final = 242  # of 255
 BORDER_PX: Final = (6.0, 14.0)  # of 512: what is drawn out beyond the photo is left to it
 CELL_IOD: Final = 0.1  # of the grid that carries it
+NEAR_CELLS: Final = 5  # from which it takes the nearest depth
 FLAT_CELLS: Final = 2.5  # by which the relief beneath it is smoothed
 
 
@@ -83,13 +82,14 @@ def take_out(
     photo, contour, weight = (np.ascontiguousarray(a[box]) for a in (image, contour, weight))
     covered, core = contour > -BLUR_IOD, contour > CORE_IOD
     points = landmarks - np.array([left, top, 0.0], np.float32)
-    behind = _behind(photo, covered, matte[box] >= SURE_PERSON, points, iod)
+    behind = _behind(photo, covered, points, iod)
     grain = tile_grain(skin_grain(image, landmarks), photo.shape[:2])
     painted = np.clip(np.rint(behind + grain), 0, 255).astype(np.uint8)
     # Where it is not kept wholly the photo stays as it is beneath it.
     is_taken = covered & (weight == 1.0)
     skin = np.where(is_taken[..., None], painted, photo)
-    pixels = cut_matte(photo, np.where(covered[..., None], painted, photo), core, covered)
+    whole = np.where(covered[..., None], painted, photo)
+    pixels = cut_matte(photo, whole, core, covered, (CORE_IOD + BLUR_IOD) * iod)
     pixels[..., 3] = np.rint(pixels[..., 3] * weight)
     pixels[..., :3] = np.where((weight == 1.0)[..., None], pixels[..., :3], photo)
     bare = image.copy()
@@ -126,7 +126,7 @@ def _on_portrait(
 
 
 def _behind(
-    photo: Uint8Array, covered: BoolArray, person: BoolArray, points: Float32Array, iod: float
+    photo: Uint8Array, covered: BoolArray, points: Float32Array, iod: float
 ) -> Float32Array:
     """Face and neck with what is covered painted: float32 [h, w, 3]."""
     shape = covered.shape
@@ -138,11 +138,9 @@ def _behind(
     picture = photo.astype(np.float32)
     is_skin = (face > 0) & ~covered & (lips == 0)
     skin = push_pull(picture, is_skin.astype(np.float32))
-    is_neck = (face == 0) & ~covered & person
-    if is_neck.mean() < LEAST_SEEN:
-        neck = NECK_SHADE * skin
-    else:
-        neck = push_pull(picture, is_neck.astype(np.float32))
+    # Neck, and what is beside it: strips of it are uncovered when the head turns.
+    is_beyond = (face == 0) & ~covered
+    neck = push_pull(picture, is_beyond.astype(np.float32)) if is_beyond.any() else skin
     share = cv2.GaussianBlur(face.astype(np.float32), (0, 0), SEAM_IOD * iod)[..., None]
     painted = neck + share * (skin - neck)
     return np.where(covered[..., None], painted, picture)
@@ -160,6 +158,8 @@ def put_before(cut: CoverCut, mesh: WarpMesh, rig: FaceRig) -> tuple[StiffLayer,
     known = np.c_[mesh.vertices[:, 2], mesh.head_weight, mesh.shift_weight]
     found = LinearNDInterpolator(mesh.vertices[:, :2], known)(x, y).astype(np.float32)
     # Without the face's own relief: what is stiff does not bend over chin and throat.
+    # What is held before a chin is as near as it is, also below it, and does not bend over it.
+    found[..., 0] = cv2.erode(found[..., 0], np.ones((NEAR_CELLS, NEAR_CELLS), np.uint8))
     depth, head, shift = (cv2.GaussianBlur(found[..., k], (0, 0), FLAT_CELLS) for k in range(3))
     corner = np.arange(x.size).reshape(x.shape)
     cells = (corner[:-1, :-1], corner[:-1, 1:], corner[1:, 1:], corner[1:, :-1])

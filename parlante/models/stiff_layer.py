@@ -38,7 +38,7 @@ BoolArray = npt.NDArray[np.bool_]
 UNCOVERED: Final = -16.0  # source position of pixels that the layer does not reach, px
 LEAST_CONTRAST: Final = 10.0  # levels, by which a matte can be told
 GLEAM: Final = (10.0, 30.0)  # levels beside the skin that are none and all of a gleam
-GLEAM_PX: Final = 1.5  # how far beside a stroke one may be
+GLEAM_PX: Final = 1.5  # how far beside a stroke one is
 SEEN_MORE: Final = 0.5  # matte from which a pixel tells their colour
 
 
@@ -130,7 +130,11 @@ def with_bearers(
 
 
 def cut_matte(
-    photo: Uint8Array, skin: Uint8Array, core: BoolArray, covered: BoolArray
+    photo: Uint8Array,
+    skin: Uint8Array,
+    core: BoolArray,
+    covered: BoolArray,
+    gleam_px: float = GLEAM_PX,
 ) -> Uint8Array:
     """Colours and matte that are the photo again over the skin: uint8 [h, w, 4].
 
@@ -139,6 +143,7 @@ def cut_matte(
         skin: uint8 [h, w, 3], the same without the thing.
         core: Where there is nothing but the thing.
         covered: Where it is, with its blur.
+        gleam_px: How far beside the core it may have other colours than its own.
     """
     own, far = nearest_known(photo, core)
     behind = skin.astype(np.float32)
@@ -149,7 +154,7 @@ def cut_matte(
     # A gleam beside a stroke has another colour than it has, but is none of the skin's either.
     other = np.sqrt((seen * seen).mean(-1))
     gleam = smooth_steps((other - GLEAM[0]) / (GLEAM[1] - GLEAM[0]))
-    alpha = np.maximum(alpha, gleam * np.clip(GLEAM_PX + 1.0 - far, 0.0, 1.0))
+    alpha = np.maximum(alpha, gleam * np.clip(gleam_px + 1.0 - far, 0.0, 1.0))
     alpha = np.where(core, 1.0, np.where(covered, np.clip(alpha, 0.0, 1.0), 0.0))
     share = alpha[..., None]
     colour = behind + seen / np.maximum(share, SEEN_MORE)

@@ -79,7 +79,7 @@ def test_a_thing_is_found_where_it_is(portrait, draw, colour):
     cv2.fillPoly(oval, [np.rint(outline).astype(np.int32)], 1)
     in_face, truth = oval > 0, share > 0.5
     both = (seen & truth & in_face).sum()
-    assert both / (truth & in_face).sum() > 0.9
+    assert both / (truth & in_face).sum() > 0.85
     assert both / (seen & in_face).sum() > 0.85
 
 
