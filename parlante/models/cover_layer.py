@@ -18,6 +18,7 @@ from parlante.models import face_mesh as fm
 from parlante.models.chin_cover import ChinCover
 from parlante.models.decoder_mesh import WarpMesh
 from parlante.models.face_rig import FaceRig
+from parlante.models.portrait_layers import Layers
 from parlante.models.push_pull import push_pull
 from parlante.models.skin_grain import skin_grain, tile_grain
 from parlante.models.smooth_step import smooth_steps
@@ -35,7 +36,9 @@ SMOOTH: Final = 0.5  # of a pixel of the mask, by which its contour is smoothed
 AROUND_IOD: Final = 0.35  # of what lies behind, that tells what it looks like
 LIPS_IOD: Final = 0.05
 SEAM_IOD: Final = 0.02  # between face and neck
-SURE_PERSON: Final = 242  # of 255
+HALF, SURE_PERSON = 127, 242  # of a matte
+THIN_IOD: Final = 0.03
+WHOLLY: Final = 0.99
 BORDER_PX: Final = (6.0, 14.0)  # of 512: what is drawn out beyond the photo is left to it
 CELL_IOD: Final = 0.1  # of the grid that carries it
 NEAR_CELLS: Final = 5  # from which it takes the nearest depth
@@ -57,43 +60,44 @@ class CoverCut:
     origin: tuple[int, int]
 
 
-def take_out(
-    cover: ChinCover, image: Uint8Array, matte: Uint8Array, landmarks: Float32Array
-) -> CoverCut | None:
+def take_out(cover: ChinCover, layers: Layers, landmarks: Float32Array) -> CoverCut | None:
     """Take a thing before the chin out of a portrait.
 
     Args:
         cover: The thing, px of the portrait.
-        image: uint8 [S, S, 3], RGB.
-        matte: uint8 [S, S], 255 = person.
+        layers: Of the portrait.
         landmarks: float32 [478, 3], px.
 
     Returns:
         Both, or None where nothing of it is before the person.
     """
     iod = fm.inter_ocular_px(landmarks)
-    contour, weight = _on_portrait(cover, matte, iod)
-    row, column = np.nonzero((contour > -BLUR_IOD) & (weight > 0.0))
+    contour, kept = _on_portrait(cover, layers.matte, iod)
+    row, column = np.nonzero((contour > -BLUR_IOD) & (kept > 0.0))
     if len(row) == 0:
         return None
     margin = round(AROUND_IOD * iod)
     top, left = max(int(row.min()) - margin, 0), max(int(column.min()) - margin, 0)
     box = (slice(top, int(row.max()) + margin), slice(left, int(column.max()) + margin))
-    photo, contour, weight = (np.ascontiguousarray(a[box]) for a in (image, contour, weight))
+    photo, matte, room, contour, kept = (
+        np.ascontiguousarray(layer[box])
+        for layer in (layers.image, layers.matte, layers.background, contour, kept)
+    )
     covered, core = contour > -BLUR_IOD, contour > CORE_IOD
     points = landmarks - np.array([left, top, 0.0], np.float32)
     behind = _behind(photo, covered, points, iod)
-    grain = tile_grain(skin_grain(image, landmarks), photo.shape[:2])
-    painted = np.clip(np.rint(behind + grain), 0, 255).astype(np.uint8)
+    behind += tile_grain(skin_grain(layers.image, landmarks), photo.shape[:2])
+    # At the person's outline the room is behind.
+    person = smooth_steps((matte.astype(np.float32) - HALF) / (SURE_PERSON - HALF))[..., None]
+    behind = np.clip(np.rint(room + person * (behind - room)), 0, 255).astype(np.uint8)
+    painted = np.where(covered[..., None], behind, photo)
+    pixels = cut_matte(photo, painted, core, covered, (CORE_IOD + BLUR_IOD) * iod)
     # Where it is not kept wholly the photo stays as it is beneath it.
-    is_taken = covered & (weight == 1.0)
-    skin = np.where(is_taken[..., None], painted, photo)
-    whole = np.where(covered[..., None], painted, photo)
-    pixels = cut_matte(photo, whole, core, covered, (CORE_IOD + BLUR_IOD) * iod)
-    pixels[..., 3] = np.rint(pixels[..., 3] * weight)
-    pixels[..., :3] = np.where((weight == 1.0)[..., None], pixels[..., :3], photo)
-    bare = image.copy()
-    bare[box] = skin
+    is_taken = (kept == 1.0)[..., None]
+    pixels[..., 3] = np.rint(pixels[..., 3] * kept)
+    pixels[..., :3] = np.where(is_taken, pixels[..., :3], photo)
+    bare = layers.image.copy()
+    bare[box] = np.where(is_taken, painted, photo)
     return CoverCut(bare=bare, pixels=pixels, origin=(left, top))
 
 
@@ -112,17 +116,19 @@ def _on_portrait(
         )
 
     mask = cv2.GaussianBlur(bring(cover.covers.astype(np.float32)), (0, 0), SMOOTH * zoom)
-    inside = (mask > 0.5).astype(np.uint8)
+    inside = ((mask > 0.5) & (matte > HALF)).astype(np.uint8)
+    # What is before the room does not move, and leaves a rim along the person.
+    thin = 2 * round(THIN_IOD * iod) + 1
+    inside = cv2.morphologyEx(inside, cv2.MORPH_OPEN, np.ones((thin, thin), np.uint8))
     contour = cv2.distanceTransform(inside, cv2.DIST_L2, 5)
     contour -= cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5)
     place = np.arange(size, dtype=np.float32) * np.float32(FRAME_SIZE_PX / size)
     nearest = np.minimum(place, place[::-1])
     near, far = BORDER_PX
     off_border = smooth_steps((np.minimum(nearest, nearest[:, None]) - near) / (far - near))
-    weight = np.clip(bring(cover.kept), 0.0, 1.0) * off_border
-    weight[weight > 0.99] = 1.0
-    person = smooth_steps((matte.astype(np.float32) - 128.0) / (SURE_PERSON - 128.0))
-    return np.asarray(contour / iod, np.float32), np.asarray(weight * person, np.float32)
+    kept = np.clip(bring(cover.kept), 0.0, 1.0) * off_border
+    kept[kept > WHOLLY] = 1.0
+    return np.asarray(contour / iod, np.float32), np.asarray(kept, np.float32)
 
 
 def _behind(

@@ -203,7 +203,7 @@ class Decoder:
         landmarks = landmarks * np.float32(zoom)
         held = worn = None
         if cover is not None:
-            held = take_out(cover.scaled(zoom), layers.image, layers.matte, landmarks)
+            held = take_out(cover.scaled(zoom), layers, landmarks)
         if held is not None:
             layers = replace(layers, image=held.bare)
         if spectacles is not None:
