@@ -32,7 +32,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 PX: Final = 80.0
 BEFORE_IOD: Final = (1.2, 0.0)
-EXTENT_IOD: Final = (2.4, 2.4)
+EXTENT_IOD: Final = (2.4, 2.6)
 BLUR_PX: Final = 1.0
 DARK: Final = 20.0  # levels that are added before a logarithm: hues of what is darker are noise
 
@@ -59,7 +59,7 @@ MOST_ABOVE: Final = 0.02
 BEYOND_IOD: Final = (0.1, 0.16, 0.22, 0.28)
 LEAST_BEYOND: Final = 0.5
 MOST_EDGE: Final = 0.6
-LEAST_REACH_IOD: Final = 0.5
+LEAST_REACH_IOD: Final = 0.75
 
 # Its contour in the face: levels of a step, and how much of it happens within a few pixels.
 PROFILE_PX: Final = 8
@@ -310,7 +310,8 @@ def _kept(face: _Face, part: BoolArray) -> Float32Array:
     )
     near, far = KEPT_IOD
     below = 1.0 - smooth_steps((-face.inside - near) / (far - near))
-    return np.where(face.inside > 0.0, np.float32(1.0), smooth_steps(beside) * below)
+    share = smooth_steps(np.asarray(beside)) * below
+    return np.where(face.inside > 0.0, np.float32(1.0), share)
 
 
 def _whole(face: _Face, part: BoolArray, kept: BoolArray) -> BoolArray:

@@ -79,10 +79,11 @@ def take_out(cover: ChinCover, layers: Layers, landmarks: Float32Array) -> Cover
     margin = round(AROUND_IOD * iod)
     top, left = max(int(row.min()) - margin, 0), max(int(column.min()) - margin, 0)
     box = (slice(top, int(row.max()) + margin), slice(left, int(column.max()) + margin))
-    photo, matte, room, contour, kept = (
+    photo, matte, room = (
         np.ascontiguousarray(layer[box])
-        for layer in (layers.image, layers.matte, layers.background, contour, kept)
+        for layer in (layers.image, layers.matte, layers.background)
     )
+    contour, kept = contour[box], kept[box]
     covered, core = contour > -BLUR_IOD, contour > CORE_IOD
     points = landmarks - np.array([left, top, 0.0], np.float32)
     behind = _behind(photo, covered, points, iod)
