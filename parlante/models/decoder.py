@@ -16,6 +16,8 @@ import numpy as np
 
 from parlante.errors import FailedPrecondition, InvalidInput
 from parlante.models import face_mesh as fm
+from parlante.models.chin_cover import find_chin_cover
+from parlante.models.cover_layer import put_before, take_out
 from parlante.models.decoder_canvas import (
     PAD_SIDE_PX,
     PAD_TOP_PX,
@@ -63,8 +65,9 @@ from parlante.models.mouth_patches import (
 )
 from parlante.models.portrait_layers import Layers, cut_out, keep_still, unmix
 from parlante.models.skin_grain import skin_grain
-from parlante.models.spectacle_layer import SpectacleLayer, draw_spectacles, put_on, take_off
+from parlante.models.spectacle_layer import put_on, take_off
 from parlante.models.spectacles import find_spectacles
+from parlante.models.stiff_layer import StiffLayer, draw_stiff
 from parlante.models.warp import blend_over, raster_flow
 from parlante.types import (
     AVATAR_SPACE,
@@ -106,7 +109,8 @@ class PreparedAvatar:
         stage: The whole picture, if that is shown.
         hold: float32 [N], share of its motion that each vertex makes, None = all of it.
         appearance: What the face network made of the portrait; None without one.
-        spectacles: Those of the portrait, of which `image` and `canvas` are bare; None without.
+        stiff: Spectacles and things before the chin, of which `image` and `canvas` are bare; None
+            without.
     """
 
     key: str
@@ -127,7 +131,7 @@ class PreparedAvatar:
     stage: Stage | None = None
     hold: Float32Array | None = None
     appearance: FaceAppearance | None = None
-    spectacles: SpectacleLayer | None = None
+    stiff: StiffLayer | None = None
 
     @property
     def num_bytes(self) -> int:
@@ -137,7 +141,7 @@ class PreparedAvatar:
         fields = (rig.fields, rig.lower_columns, rig.upper_columns)
         held = 0 if self.appearance is None else self.appearance.num_bytes
         held += 0 if self.stage is None else self.stage.num_bytes
-        held += 0 if self.spectacles is None else self.spectacles.num_bytes
+        held += 0 if self.stiff is None else self.stiff.num_bytes
         return held + sum(a.nbytes for a in (*arrays, *fields))
 
     @property
@@ -191,12 +195,17 @@ class Decoder:
         is_drawn = is_drawing(image, landmarks)
         landmarks = refine_lips(image, landmarks, find_seam(image, landmarks) if is_drawn else None)
         spectacles = find_spectacles(image, landmarks)
+        cover = None if is_drawn else find_chin_cover(image, landmarks)
         base = Layers(image=image, matte=matte, background=background)
         layers, stage = lay_out(latents, base, look)
         zoom = layers.image.shape[0] / FRAME_SIZE_PX
         mesh = scale_mesh(build_mesh(landmarks, matte), zoom)
         landmarks = landmarks * np.float32(zoom)
-        worn = None
+        held = worn = None
+        if cover is not None:
+            held = take_out(cover.scaled(zoom), layers, landmarks)
+        if held is not None:
+            layers = replace(layers, image=held.bare)
         if spectacles is not None:
             worn = take_off(spectacles.scaled(zoom), layers.image, landmarks)
             layers = replace(layers, image=worn.bare)
@@ -226,6 +235,9 @@ class Decoder:
         layer = None
         if worn is not None:
             layer, mesh, rig = put_on(worn, mesh, rig)
+        if held is not None:
+            over, mesh, rig = put_before(held, mesh, rig)
+            layer = over if layer is None else layer.with_next(over)
         source, triangles = with_flaps(mesh)
         avatar = PreparedAvatar(
             key=latents.key,
@@ -244,7 +256,7 @@ class Decoder:
             canvas_offset=offset,
             is_clear=look.background is BackgroundKind.TRANSPARENT,
             stage=stage,
-            spectacles=layer,
+            stiff=layer,
             hold=None if stage is None else stage.hold(mesh.vertices),
         )
         if self._retouch is None or avatar.size_px != FRAME_SIZE_PX:
@@ -339,8 +351,8 @@ class Decoder:
         for eye, state in zip(avatar.eyes, geometry.eyes, strict=True):
             render_eye(eye, avatar.image, state, posed, maps, avatar.canvas_offset, out)
         self._draw_mouth(avatar, geometry, maps, out)
-        if avatar.spectacles is not None:
-            draw_spectacles(avatar.spectacles, posed, out, scratch.rgba[..., 3])
+        if avatar.stiff is not None:
+            draw_stiff(avatar.stiff, posed, out, scratch.rgba[..., 3])
         return DrawnFrame(pixels=out, maps=maps, matte=scratch.rgba[..., 3])
 
     def _draw_mouth(

@@ -30,6 +30,7 @@ __all__ = [
     "find_loop",
     "find_pair",
     "strongest_path",
+    "upright",
     "upright_eyes",
 ]
 
@@ -132,16 +133,40 @@ class Loop:
 
 def upright_eyes(image: Uint8Array, landmarks: Float32Array) -> tuple[Float32Array, Float64Array]:
     """The eyes, level and of one size: float32 [H, W, 3], and the way back, float64 [2, 3]."""
+    aside, around = REACH_IOD
+    return upright(image, landmarks, PX, (aside, around), (2 * aside, 2 * around))
+
+
+def upright(
+    image: Uint8Array,
+    landmarks: Float32Array,
+    iod_px: float,
+    before: tuple[float, float],
+    extent: tuple[float, float],
+) -> tuple[Float32Array, Float64Array]:
+    """A part of a face, level and of one size.
+
+    Args:
+        image: uint8 [H, W, 3], RGB.
+        landmarks: float32 [>= 468, >= 2], px.
+        iod_px: How large it is to be, px to an IOD.
+        before: How much of it lies left of and above the middle between the eyes, IOD.
+        extent: Its width and height, IOD.
+
+    Returns:
+        The part, float32 [h, w, 3], and the affine map from its pixels to the image's, float64
+        [2, 3].
+    """
     iod = fm.inter_ocular_px(landmarks)
     right, left = landmarks[list(fm.OUTER_EYE_CORNERS), :2].astype(np.float64)
     along = (left - right) / iod
-    axes = np.stack([along, [-along[1], along[0]]], 1) * (iod / PX)
-    reach = np.array(REACH_IOD) * PX
+    axes = np.stack([along, [-along[1], along[0]]], 1) * (iod / iod_px)
+    reach = np.array(before) * iod_px
     back = np.column_stack([axes, 0.5 * (left + right) - axes @ reach])
-    size = (int(2 * reach[0]), int(2 * reach[1]))
+    size = (int(extent[0] * iod_px), int(extent[1] * iod_px))
     source = image.astype(np.float32)
-    if iod > PX:  # finer than it is needed
-        source = cv2.GaussianBlur(source, (0, 0), 0.4 * iod / PX)
+    if iod > iod_px:  # finer than it is needed
+        source = cv2.GaussianBlur(source, (0, 0), 0.4 * iod / iod_px)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     picture = cv2.warpAffine(source, back, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(picture, np.float32), back

@@ -7,7 +7,7 @@ its sockets, nose and cheeks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import cv2
@@ -19,57 +19,35 @@ from parlante.models import face_mesh as fm
 from parlante.models.decoder_mesh import WarpMesh
 from parlante.models.face_mesh import Int32Array
 from parlante.models.face_rig import FaceRig, face_axes
-from parlante.models.nearest import nearest_known
-from parlante.models.screen_box import box_around
 from parlante.models.skin_grain import skin_grain, tile_grain
-from parlante.models.smooth_step import smooth_steps
 from parlante.models.spectacles import OVERLAP_PX, Spectacles, Strip
-from parlante.models.warp import blend_over, raster_flow
+from parlante.models.stiff_layer import (
+    UNCOVERED,
+    Bearers,
+    StiffLayer,
+    clockwise,
+    cut_matte,
+    with_bearers,
+)
+from parlante.models.warp import raster_flow
 from parlante.types import Float32Array, Uint8Array
 
-__all__ = ["SpectacleLayer", "draw_spectacles", "put_on", "spectacle_box", "take_off"]
+__all__ = ["put_on", "take_off"]
 
 Float64Array = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
-UNCOVERED: Final = -16.0  # source position of pixels that the layer does not reach, px
 # Beside the edges of a stroke its blur goes on, IOD; inside them its colour is whole, px.
 BLUR_IOD: Final = 0.028
 INSIDE_PX: Final = -0.75
 MARGIN_PX: Final = 8
 FILL_RADIUS_PX: Final = 5.0
-LEAST_CONTRAST: Final = 10.0  # levels, by which a matte can be told
-GLEAM: Final = (10.0, 30.0)  # levels beside the skin that are none and all of a gleam
-GLEAM_PX: Final = 1.5  # how far beside a stroke one may be
-SEEN_MORE: Final = 0.5  # matte from which a pixel tells their colour
 # Where the frame stands, IOD: before the nose, its lower edge nearer to the cheeks, and a little
 # bent around the face.
 BEFORE_NOSE: Final = 0.02
 TILT: Final = 0.14
 WRAP: Final = 0.15
 NOSE_RIDGE: Final = (168, 6)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class SpectacleLayer:
-    """A pair of spectacles, cut out of a portrait.
-
-    Attributes:
-        pixels: uint8 [h, w, 4], colours, not premultiplied, and matte.
-        source: float32 [K, 2], points of the bands that carry it, px of `pixels`.
-        triangles: int32 [T, 3], of these points, clockwise.
-        first: Which vertex of the mesh is the first of them; the others follow.
-    """
-
-    pixels: Uint8Array
-    source: Float32Array
-    triangles: Int32Array
-    first: int
-
-    @property
-    def num_bytes(self) -> int:
-        """Memory of the larger arrays."""
-        return self.pixels.nbytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -107,7 +85,7 @@ class Bands:
         placed = np.concatenate(points).astype(np.float32)
         return cls(
             points=placed,
-            triangles=_clockwise(placed, np.concatenate(triangles)),
+            triangles=clockwise(placed, np.concatenate(triangles)),
             arm_share=np.concatenate(shares).astype(np.float32),
             arm_end=np.concatenate(ends).astype(np.float32),
         )
@@ -127,7 +105,7 @@ class CutOut:
 
     Attributes:
         bare: uint8 [S, S, 3], RGB, the portrait without them.
-        pixels: As of `SpectacleLayer`.
+        pixels: As of `StiffLayer`.
         origin: Position of `pixels` in the portrait, px.
         bands: px of the portrait.
     """
@@ -161,57 +139,21 @@ def take_off(spectacles: Spectacles, image: Uint8Array, landmarks: Float32Array)
     painted = np.clip(np.rint(skin + grain), 0, 255).astype(np.uint8)
     bare[box] = np.where(covered[..., None], painted, skin)
     core = Bands.of(spectacles, INSIDE_PX).covers(origin, extent) & covered
-    pixels = _cut_out(photo, bare[box], core, covered)
+    pixels = cut_matte(photo, bare[box], core, covered)
     return CutOut(bare=bare, pixels=pixels, origin=origin, bands=bands)
 
 
-def _cut_out(
-    photo: Uint8Array, skin: Uint8Array, core: BoolArray, covered: BoolArray
-) -> Uint8Array:
-    """Colours and matte that are the photo again over the skin: uint8 [h, w, 4].
-
-    Args:
-        photo: uint8 [h, w, 3].
-        skin: uint8 [h, w, 3], the same without spectacles.
-        core: Where there is nothing but spectacles.
-        covered: Where they are, with their blur.
-    """
-    own, far = nearest_known(photo, core)
-    behind = skin.astype(np.float32)
-    way, seen = own - behind, photo - behind
-    square = (way * way).sum(-1)
-    alpha = (seen * way).sum(-1) / np.maximum(square, 1.0)
-    alpha[square < 3.0 * LEAST_CONTRAST**2] = 0.0
-    # A gleam beside a stroke has another colour than it has, but is none of the skin's either.
-    other = np.sqrt((seen * seen).mean(-1))
-    gleam = smooth_steps((other - GLEAM[0]) / (GLEAM[1] - GLEAM[0]))
-    alpha = np.maximum(alpha, gleam * np.clip(GLEAM_PX + 1.0 - far, 0.0, 1.0))
-    alpha = np.where(core, 1.0, np.where(covered, np.clip(alpha, 0.0, 1.0), 0.0))
-    share = alpha[..., None]
-    colour = behind + seen / np.maximum(share, SEEN_MORE)
-    rgba = np.dstack([colour, 255.0 * alpha])
-    return np.asarray(np.clip(np.rint(rgba), 0, 255), np.uint8)
-
-
-def put_on(cut: CutOut, mesh: WarpMesh, rig: FaceRig) -> tuple[SpectacleLayer, WarpMesh, FaceRig]:
+def put_on(cut: CutOut, mesh: WarpMesh, rig: FaceRig) -> tuple[StiffLayer, WarpMesh, FaceRig]:
     """Make the layer, and the mesh and the rig that have its points as their last vertices."""
-    bands, num = cut.bands, len(cut.bands.points)
-    ones = np.ones(num, np.float32)
-    placed = np.c_[bands.points, _depth(bands, mesh)].astype(np.float32)
-    worn = replace(
-        mesh,
-        vertices=np.concatenate([mesh.vertices, placed]),
-        head_weight=np.concatenate([mesh.head_weight, ones]),
-        shift_weight=np.concatenate([mesh.shift_weight, ones]),
-        is_far=np.concatenate([mesh.is_far, np.ones(num, bool)]),
-    )
-    layer = SpectacleLayer(
-        pixels=cut.pixels,
-        source=bands.points - np.array(cut.origin, np.float32),
+    bands = cut.bands
+    ones = np.ones(len(bands.points), np.float32)
+    bearers = Bearers(
+        points=np.c_[bands.points, _depth(bands, mesh)].astype(np.float32),
+        head_weight=ones,
+        shift_weight=ones,
         triangles=bands.triangles,
-        first=len(mesh.vertices),
     )
-    return layer, worn, rig.with_still(num)
+    return with_bearers(cut.pixels, cut.origin, bearers, mesh, rig)
 
 
 def _depth(bands: Bands, mesh: WarpMesh) -> Float64Array:
@@ -235,48 +177,6 @@ def _depth(bands: Bands, mesh: WarpMesh) -> Float64Array:
     return np.asarray(place[:, 2] + bands.arm_share * (ends - place[:, 2]))
 
 
-def spectacle_box(
-    layer: SpectacleLayer, posed: Float32Array, size: tuple[int, int]
-) -> npt.NDArray[np.int64] | None:
-    """What the layer may change of a frame.
-
-    Args:
-        layer: The layer.
-        posed: float32 [N, 2], vertices of the mesh on screen.
-        size: Width and height of the frame, px.
-
-    Returns:
-        int64 [4], left, top, right and bottom, px; None if that is nothing.
-    """
-    return box_around(posed[layer.first :], 0, size)
-
-
-def draw_spectacles(
-    layer: SpectacleLayer, posed: Float32Array, out: Uint8Array, matte: Uint8Array
-) -> None:
-    """Draw the layer over a frame.
-
-    Args:
-        layer: The layer.
-        posed: float32 [N, 2], vertices of the mesh on screen.
-        out: uint8 [S, S, 3], changed in place.
-        matte: uint8 [S, S], of the person, changed in place.
-    """
-    box = spectacle_box(layer, posed, (out.shape[1], out.shape[0]))
-    if box is None:
-        return
-    left, top, right, bottom = box.tolist()
-    map_x, map_y = (np.full((bottom - top, right - left), UNCOVERED, np.float32) for _ in range(2))
-    target = posed[layer.first :] - np.array([left, top], np.float32)
-    raster_flow(target, layer.source, layer.triangles, map_x, map_y)
-    seen = cv2.remap(layer.pixels, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT)
-    part = np.ascontiguousarray(out[top:bottom, left:right])
-    blend_over(seen, part, part)
-    out[top:bottom, left:right] = part
-    over = matte[top:bottom, left:right]
-    np.maximum(over, seen[..., 3], out=over)
-
-
 def _arm_shares(arm: Strip, grown_px: float) -> Float64Array:
     """How far along an arm its points are, float64 [K].
 
@@ -290,11 +190,3 @@ def _arm_shares(arm: Strip, grown_px: float) -> Float64Array:
     if last - begin < 1.0:
         return np.zeros(last + 1)
     return np.clip((np.arange(last + 1) - begin) / (last - begin), 0.0, 1.0)
-
-
-def _clockwise(points: Float32Array, triangles: npt.NDArray[np.int64]) -> Int32Array:
-    a, b, c = (points[triangles[:, k]] for k in range(3))
-    area = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
-    out = triangles.copy()
-    out[area < 0.0] = out[area < 0.0][:, ::-1]
-    return np.ascontiguousarray(out, np.int32)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from parlante.models.decoder import PreparedAvatar
 from parlante.models.face_net import FaceLook, Look
-from parlante.models.spectacle_layer import SpectacleLayer
+from parlante.models.stiff_layer import StiffLayer
 from parlante.types import Uint8Array
 
 __all__ = ["Arena", "Picture", "TorchAvatar", "send_avatar"]
@@ -41,7 +41,7 @@ class Picture(enum.IntEnum):
     LOWER_TEETH = 12
     OWN_MOUTH = 13
     PLAIN_CORNERS = 14
-    SPECTACLES = 15
+    STIFF = 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -54,7 +54,7 @@ class TorchAvatar:
         pictures: int64 [16, 3], first texel, width and height of each `Picture`.
         source: float32 [V, 2], as `PreparedAvatar.source`.
         triangles: int64 [M, 3].
-        worn: Source and triangles of the layer of spectacles, as those above; None without.
+        worn: Source and triangles of what is drawn stiff over the face; None without.
         look: What the face network made of the portrait; None without one.
     """
 
@@ -100,12 +100,12 @@ def send_avatar(avatar: PreparedAvatar, device: torch.device) -> TorchAvatar:
         pictures=np.array(table, np.int64),
         source=torch.from_numpy(avatar.source).to(device),
         triangles=torch.from_numpy(avatar.triangles).to(device, torch.int64),
-        worn=None if avatar.spectacles is None else _sent_layer(avatar.spectacles, device),
+        worn=None if avatar.stiff is None else _sent_layer(avatar.stiff, device),
         look=None if avatar.appearance is None else _sent_look(avatar.appearance.look, device),
     )
 
 
-def _sent_layer(layer: SpectacleLayer, device: torch.device) -> tuple[Tensor, Tensor]:
+def _sent_layer(layer: StiffLayer, device: torch.device) -> tuple[Tensor, Tensor]:
     triangles = torch.from_numpy(layer.triangles).to(device, torch.int64)
     return torch.from_numpy(layer.source).to(device), triangles
 
@@ -136,7 +136,7 @@ def _pictures_of(avatar: PreparedAvatar) -> dict[Picture, Uint8Array]:
         Picture.LOWER_TEETH: avatar.mouth.lower,
         Picture.OWN_MOUTH: avatar.own_mouth.pixels,
         Picture.PLAIN_CORNERS: avatar.plain_corners.pixels,
-        Picture.SPECTACLES: _NOTHING if avatar.spectacles is None else avatar.spectacles.pixels,
+        Picture.STIFF: _NOTHING if avatar.stiff is None else avatar.stiff.pixels,
     }
 
 

@@ -42,7 +42,7 @@ def draw_batch(
     _lay_patches(kernels, texels, plan.corners, maps, frames)
     _draw_mouths(kernels, texels, plan.mouths, frames)
     _lay_patches(kernels, texels, plan.own_mouths, maps, frames)
-    _put_spectacles_on(kernels, texels, plan, rgba, frames, shape)
+    _draw_stiff(kernels, texels, plan, rgba, frames, shape)
     return DrawnBatch(
         pixels=frames.view(*shape, 3),
         x=maps[0].view(shape),
@@ -114,7 +114,7 @@ def _draw_mouths(kernels: Kernels, texels: Tensor, part: Part | None, frames: Te
     frames[place] = kernels.shade_mouths(texels, mouths, part.pixels, frames[place])
 
 
-def _put_spectacles_on(
+def _draw_stiff(
     kernels: Kernels,
     texels: Tensor,
     plan: BatchPlan,
@@ -122,7 +122,7 @@ def _put_spectacles_on(
     frames: Tensor,
     shape: tuple[int, int, int],
 ) -> None:
-    part = plan.spectacles
+    part = plan.stiff
     if part is None or plan.worn is None:
         return
     place = part.pixels.place

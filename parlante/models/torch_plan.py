@@ -26,7 +26,7 @@ from parlante.models.frame_geometry import (
 )
 from parlante.models.mouth import mouth_shape
 from parlante.models.mouth_patches import MouthPatch, patch_box
-from parlante.models.spectacle_layer import spectacle_box
+from parlante.models.stiff_layer import stiff_box
 from parlante.models.torch_avatar import Arena, Picture, TorchAvatar
 from parlante.models.torch_eyes import eye_curves, eye_numbers
 from parlante.models.torch_mouth import mouth_colours, mouth_numbers
@@ -80,7 +80,7 @@ class BatchPlan(NamedTuple):
 
     Attributes:
         warp: Of the canvases.
-        worn: Of layers of spectacles.
+        worn: Of what is drawn stiff over faces.
         canvas: Of B frames.
         background: Of B frames.
         is_clear: bool [B].
@@ -89,7 +89,7 @@ class BatchPlan(NamedTuple):
         corners: Cheeks over the ends of photos' mouths.
         mouths: Insides of mouths.
         own_mouths: Mouths as photos have them.
-        spectacles: Where there are any.
+        stiff: Where there is anything stiff.
     """
 
     warp: Warp
@@ -102,7 +102,7 @@ class BatchPlan(NamedTuple):
     corners: Part | None
     mouths: Part | None
     own_mouths: Part | None
-    spectacles: Part | None
+    stiff: Part | None
 
 
 @dataclass(slots=True)
@@ -170,7 +170,7 @@ class _Kinds(NamedTuple):
     corners: _Boxes
     mouths: _Boxes
     own_mouths: _Boxes
-    spectacles: _Boxes
+    stiff: _Boxes
 
 
 def plan_batch(
@@ -191,7 +191,7 @@ def plan_batch(
     targets, worn_targets = [], []
     for frame, (avatar, shape) in enumerate(zip(avatars, shapes, strict=True)):
         targets.append(np.concatenate([shape.posed, flap_targets(shape.posed)]))
-        layer = avatar.avatar.spectacles
+        layer = avatar.avatar.stiff
         worn_targets.append(_NO_POINTS if layer is None else shape.posed[layer.first :])
         _plan_frame(frame, avatar.avatar, shape, kinds)
     for kind in kinds:
@@ -269,9 +269,9 @@ def _plan_frame(frame: int, avatar: PreparedAvatar, shape: FrameGeometry, kinds:
     ):
         placed = _patch_numbers(patch, share, avatar.canvas_offset)
         kind.add(frame, patch_box(patch, share, posed, size), (name,), placed)
-    if avatar.spectacles is not None:
-        worn = spectacle_box(avatar.spectacles, posed, size)
-        kinds.spectacles.add(frame, worn, (Picture.SPECTACLES,))
+    if avatar.stiff is not None:
+        worn = stiff_box(avatar.stiff, posed, size)
+        kinds.stiff.add(frame, worn, (Picture.STIFF,))
     if shape.own_mouth < 1.0:
         _plan_mouth(frame, avatar, shape, kinds.mouths)
 

@@ -95,7 +95,7 @@ def test_noise_is_none(portrait):
 
 
 def test_a_bare_face_has_no_layer(avatar):
-    assert avatar.spectacles is None
+    assert avatar.stiff is None
 
 
 def test_still_frame_is_the_photo(decoder, worn, wearer, motion, psnr_db):
@@ -125,7 +125,7 @@ def test_no_expression_moves_a_rim(decoder, worn, motion, face_box, channels):
 @pytest.mark.parametrize("turn", [{"headYaw": 0.3}, {"headPitch": 0.2}])
 def test_a_turn_leaves_rims_flat(worn, motion, turn):
     """What is flat is seen from aside as an affine map says; an egg is not."""
-    layer = worn.spectacles
+    layer = worn.stiff
     posed = geometry_from_motion(worn, motion(**turn)).posed[layer.first :]
     known = np.column_stack([layer.source, np.ones(len(layer.source))])
     way = np.linalg.lstsq(known, posed, rcond=None)[0]
@@ -136,7 +136,7 @@ def test_a_turn_leaves_rims_flat(worn, motion, turn):
 def test_rims_stand_before_the_eyes(worn, motion):
     left, right = (geometry_from_motion(worn, motion(headYaw=yaw)).posed for yaw in (-0.25, 0.25))
     way = (right - left)[:, 0] / worn.mesh.iod_px
-    assert way[worn.spectacles.first :].mean() > way[list(fm.OUTER_EYE_CORNERS)].mean() + 0.05
+    assert way[worn.stiff.first :].mean() > way[list(fm.OUTER_EYE_CORNERS)].mean() + 0.05
 
 
 def test_landmarks_of_a_picture_do_not_bend_rims(worn, wearer, motion):
@@ -144,7 +144,7 @@ def test_landmarks_of_a_picture_do_not_bend_rims(worn, wearer, motion):
     landmarks[list(fm.RIGHT_BROW), 1] -= 9.0
     still = np.zeros(6, np.float32)
     shape = ShapeFitter(worn).fit(FaceShape(landmarks=landmarks, pose=still))
-    first = worn.spectacles.first
+    first = worn.stiff.first
     np.testing.assert_allclose(shape.posed[first:], shape.rest[first:], atol=1e-3)
 
 
@@ -167,11 +167,11 @@ def test_the_decoder_for_devices_draws_the_same(
 def test_rims_beyond_the_face_are_in_the_alpha(decoder, wearer, latents_of, motion):
     clear = FrameLook(background=BackgroundKind.TRANSPARENT)
     avatar = decoder.prepare(latents_of(wearer, key="5c" * 32), clear)
-    layer = avatar.spectacles
+    layer = avatar.stiff
     away = replace(avatar.mesh, vertices=avatar.mesh.vertices + np.float32(0.0))
     away.vertices[layer.first :, 0] += 1.6 * avatar.mesh.iod_px  # beside the head
     frame = decoder.render(replace(avatar, mesh=away), motion())
-    bare = decoder.render(replace(avatar, spectacles=None), motion())
+    bare = decoder.render(replace(avatar, stiff=None), motion())
     added = (frame[..., 3] > 200) & (bare[..., 3] < 50)
     assert added.sum() > 100
     assert np.median(frame[added][:, :3]) < 60
