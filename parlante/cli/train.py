@@ -82,7 +82,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     rooms = targets.add_parser(
         "rooms",
-        help="teach a trained motion model to hear voices across rooms",
+        help="teach a trained motion model to hear voices across rooms and through noise",
         description="The model teaches a copy of itself: the copy hears in rooms, through noise "
         "and telephones what the model hears close by. What it makes of clear voices stays.",
     )
