@@ -140,8 +140,9 @@ class _Eye:
         axes = np.stack([along, [-along[1], along[0]]])
         steps = np.arange(-NUM_STEPS, NUM_STEPS + 1) * STEP_IOD
         x, y = np.meshgrid(steps, steps)
-        low = np.floor(centre - 2.0 * REACH_IOD * iod).clip(0).astype(int)
-        high = np.ceil(centre + 2.0 * REACH_IOD * iod).clip(low + 1).astype(int)
+        size = np.array(image.shape[1::-1])
+        low = np.floor(centre - 2.0 * REACH_IOD * iod).clip(0, size - 2).astype(int)
+        high = np.ceil(centre + 2.0 * REACH_IOD * iod).clip(low + 2, size).astype(int)
         patch = np.ascontiguousarray(image[low[1] : high[1], low[0] : high[0]])
         calm = cv2.GaussianBlur(patch, (0, 0), max(CALM_IOD * iod, 0.3))
         at = (centre - low + iod * (np.stack([x, y], -1) @ axes)).astype(np.float32)

@@ -54,3 +54,9 @@ def test_the_white_behind_a_large_iris_has_nothing_of_it(draw):
         half = int(0.1 * portrait.iod_px)
         row = eye.white[int(y), int(x) - half : int(x) + half + 1]
         assert row.min() > 150
+
+
+def test_an_eye_beyond_the_picture_stays_the_trackers(portrait):
+    beyond = portrait.landmarks + np.float32([600.0, 0.0, 0.0])
+    irises = find_irises(portrait.image, beyond)
+    assert irises[0].radius == pytest.approx(0.06 * portrait.iod_px, rel=1e-5)
