@@ -18,6 +18,7 @@ import numpy.typing as npt
 from parlante.models import face_mesh as fm
 from parlante.models.eye_shading import NO_RIM, RIM_IOD, shade_eye
 from parlante.models.eye_state import CURVE_SAMPLES, EyeState, rim_curve
+from parlante.models.iris_edge import LOWER_LIDS, UPPER_LIDS, Iris, find_irises
 from parlante.models.lid_skin import EyeOpening, lid_skin
 from parlante.models.screen_box import box_around
 from parlante.models.skin_grain import tile_grain
@@ -30,8 +31,6 @@ IRIS_RIM_ENDS: Final = 1.3  # in radii of the iris
 RIM_DEPTH_IOD: Final = 0.003
 RIM_FADES: Final = 0.85  # from this share of the rim on; the photo is known from there
 BOX_MARGIN_PX: Final = 3
-MIN_IRIS_IOD: Final = 0.048
-MAX_IRIS_IOD: Final = 0.080
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -53,7 +52,7 @@ class EyeLayers:
         rim: uint8 [h, w, 4], what the photo shows more than the eyeball along the inner side of
             the lids, + 128: shadow of lashes and wet line. It moves with the lids; RGB is over
             the iris and goes along with it from corner to corner, A is over the white.
-        iris_centre: float64 [2], middle of the iris in the eye's frame, px.
+        iris_centre: float64 [2], middle of the iris in the eye's frame as the tracker has it, px.
         bounds: int32, landmarks around the area that the eye changes.
         blink_channel: Index of eyeBlink of this eye in the motion vector.
         squint_channel: Of eyeSquint.
@@ -88,15 +87,14 @@ def build_eyes(
         grain: float32 [n, n, 3], of `skin_grain`.
         is_drawn: Whether the portrait is a drawing.
     """
+    irises = find_irises(image, landmarks)
     right = _build_eye(
-        image, landmarks, (33, *fm.RIGHT_UPPER_LID, 133), (33, *fm.RIGHT_LOWER_LID, 133),
-        fm.RIGHT_LID_CREASE, fm.RIGHT_BELOW_BROW, fm.RIGHT_BELOW_LID, fm.RIGHT_IRIS, "Right", grain,
-        is_drawn=is_drawn,
+        image, landmarks, UPPER_LIDS[0], LOWER_LIDS[0], fm.RIGHT_LID_CREASE, fm.RIGHT_BELOW_BROW,
+        fm.RIGHT_BELOW_LID, fm.RIGHT_IRIS[0], irises[0], "Right", grain, is_drawn=is_drawn,
     )  # fmt: skip
     left = _build_eye(
-        image, landmarks, (362, *fm.LEFT_UPPER_LID[::-1], 263),
-        (362, *fm.LEFT_LOWER_LID[::-1], 263), fm.LEFT_LID_CREASE,
-        fm.LEFT_BELOW_BROW, fm.LEFT_BELOW_LID, fm.LEFT_IRIS, "Left", grain, is_drawn=is_drawn,
+        image, landmarks, UPPER_LIDS[1], LOWER_LIDS[1], fm.LEFT_LID_CREASE, fm.LEFT_BELOW_BROW,
+        fm.LEFT_BELOW_LID, fm.LEFT_IRIS[0], irises[1], "Left", grain, is_drawn=is_drawn,
     )  # fmt: skip
     return right, left
 
@@ -171,7 +169,8 @@ def _build_eye(
     crease: tuple[int, ...],
     above: tuple[int, ...],
     below: tuple[int, ...],
-    iris: tuple[int, ...],
+    tracked_iris: int,
+    iris: Iris,
     side: str,
     grain: Float32Array,
     *,
@@ -198,7 +197,7 @@ def _build_eye(
     patch = np.ascontiguousarray(image[low[1] : high[1], low[0] : high[0]])
     skin, white, disc, rim = _eyeball(
         patch,
-        points[list(iris)] - low,
+        Iris(iris.centre - low, iris.radius),
         corner - low,
         axes,
         upper_y,
@@ -219,7 +218,7 @@ def _build_eye(
         white=white,
         iris=disc,
         rim=rim,
-        iris_centre=to_eye[iris[0]],
+        iris_centre=to_eye[tracked_iris],
         bounds=np.array([*upper, *lower, *above, *below], np.int32),
         blink_channel=MOTION_INDEX[f"eyeBlink{side}"],
         squint_channel=MOTION_INDEX[f"eyeSquint{side}"],
@@ -229,7 +228,7 @@ def _build_eye(
 
 def _eyeball(
     patch: Uint8Array,
-    iris: npt.NDArray[np.float64],
+    iris: Iris,
     corner: npt.NDArray[np.float64],
     axes: npt.NDArray[np.float64],
     upper: npt.NDArray[np.float64],
@@ -250,14 +249,12 @@ def _eyeball(
     inside_lower = np.interp(local[..., 0], grid, lower, -1e3, -1e3) - local[..., 1]
     visible = (inside_upper > rim) & (inside_lower > rim)
     visible &= (local[..., 0] > rim) & (local[..., 0] < width - rim)
-    radius = float(np.linalg.norm(iris[1:] - iris[0], axis=1).mean())
-    radius = min(max(radius, MIN_IRIS_IOD * iod), MAX_IRIS_IOD * iod)
-    distance = np.linalg.norm(pixels - iris[0], axis=-1) / radius
+    distance = np.linalg.norm(pixels - iris.centre, axis=-1) / iris.radius
     white = _complete_white(patch, visible & (distance > 1.2))
     disc = _complete_iris(patch, distance, visible)
     alpha = np.clip((1.25 - distance) / 0.25, 0.0, 1.0)
     matte = np.rint(255.0 * alpha * alpha * (3.0 - 2.0 * alpha))
-    aside = (pixels - iris[0]) @ axes[0] / radius
+    aside = (pixels - iris.centre) @ axes[0] / iris.radius
     ball = white + (matte / 255.0)[..., None] * (disc.astype(np.float64) - white)
     more = _rim(patch, ball, aside, (inside_upper, inside_lower), iod)
     opening = EyeOpening(below_upper=inside_upper, above_lower=inside_lower, iod_px=iod)

@@ -66,7 +66,8 @@ LEAST_NARROWING: Final = 0.12
 # What moods take of a broad smile, for each unit of a channel: a face does not beam while it
 # frowns. Brows and eyes that speech lifts leave it.
 SMILE_LOST: Final = {"mouthFrown": 2.0, "noseSneer": 1.6, "mouthSmile": -1.0}
-LOST_PER_EYE_WIDE: Final = 1.6
+# Of eyes: speech widens them by 0.2 at most, fear and surprise by 0.44 to 0.68.
+LOST_PER_EYE_WIDE: Final = 5.0
 CALM_EYE_WIDE: Final = 0.25
 # The photo's own mouth gives way: while lips are told to shut up to this, and while jaw or lips
 # move from the first to the second of these. Its pixels go sooner than its shape, so that parted
@@ -197,8 +198,8 @@ class FaceRig:
         if self.smile == 0.0:
             return 0.0
         lost = float(_LOST_BY_MOOD @ motion)
-        lost += LOST_PER_EYE_WIDE * max(0.0, float(motion[_EYE_WIDE].mean()) - CALM_EYE_WIDE)
-        return min(max(lost, 0.0), 1.0)
+        wide = LOST_PER_EYE_WIDE * (float(motion[_EYE_WIDE].mean()) - CALM_EYE_WIDE)
+        return min(max(lost + min(max(wide, 0.0), 1.0), 0.0), 1.0)
 
     def kept_pixels(self, motion: Float32Array) -> float:
         """Share of the pixels of the photo's own mouth that a frame keeps, [0, 1]."""

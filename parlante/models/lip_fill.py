@@ -18,6 +18,11 @@ from parlante.types import Float32Array, Uint8Array
 RIM_IOD: Final = 0.012  # as far as the lens blurs the opening into the lips
 STRAY_IOD: Final = 0.035  # beyond the rims, where what is dark belongs to the opening
 DARK_OF_LIP: Final = 0.72
+# Teeth that the tracker has outside the opening: their redness, of that of lips and of skin, and
+# their light, of that of lips.
+TOOTH_OF_LIP, TOOTH_OF_SKIN, TOOTH_LIGHT = 0.45, 0.65, 0.7
+TEETH_IOD: Final = 0.08  # as far from the opening
+TOOTH_GAP_IOD: Final = 0.02
 CORNER_IOD: Final = 0.10
 CORNER_FILL: Final = 0.5
 CORNER_HALF_IOD: Final = 0.04  # from the rim of an opening, where it is no seam
@@ -54,13 +59,37 @@ def fill_opening(image: Uint8Array, landmarks: Float32Array) -> Uint8Array:
     reach = 0.12 * iod
     around = cv2.GaussianBlur(light.astype(np.float32) * known, (0, 0), reach)
     around /= cv2.GaussianBlur(known, (0, 0), reach)
-    hole = cv2.dilate(opening, _disc(RIM_IOD * iod))
+    teeth = _teeth(patch, lips, opening, iod)
+    hole = cv2.dilate(opening | teeth, _disc(RIM_IOD * iod))
     hole[near & (light < DARK_OF_LIP * around)] = 255
     hole = cv2.dilate(hole, _disc(1))
     corners = landmarks[list(fm.INNER_MOUTH_CORNERS), :2] - [x0, y0]
     out = image.copy()
-    out[y0:y1, x0:x1] = _fill(patch, hole, _lipness(patch, lips, hole), corners, iod)
+    telling = _lipness(patch, lips, hole)
+    out[y0:y1, x0:x1] = _fill(patch, hole, telling, cv2.dilate(teeth, _disc(2)), corners, iod)
     return out
+
+
+def _teeth(patch: Uint8Array, lips: Uint8Array, opening: Uint8Array, iod: float) -> Uint8Array:
+    """Teeth within the lips' outline that hang together with the opening, 255 in [h, w]."""
+    is_lip = (lips > 0) & (opening == 0)
+    none = np.zeros_like(opening)
+    if not is_lip.any() or (lips > 0).all():
+        return none
+    redness = redness_of(patch.astype(np.float64))
+    of_lips, of_skin = (float(np.median(redness[mask])) for mask in (is_lip, lips == 0))
+    if of_lips < MIN_LIP_REDNESS:
+        return none
+    light = patch.mean(-1)
+    is_tooth = redness < min(TOOTH_OF_LIP * of_lips, TOOTH_OF_SKIN * of_skin)
+    is_tooth &= (lips > 0) & (light > TOOTH_LIGHT * np.median(light[is_lip]))
+    is_tooth &= cv2.dilate(opening, _disc(TEETH_IOD * iod)) > 0
+    # Gaps between teeth are no end of the row; a gleam on a lip has lip between it and them.
+    gap = np.ones((1, 2 * round(TOOTH_GAP_IOD * iod) + 1), np.uint8)
+    row = cv2.dilate(np.where(is_tooth, np.uint8(255), opening), gap)
+    _, parts = cv2.connectedComponents(row)
+    is_tooth &= np.isin(parts, np.unique(parts[opening > 0]))
+    return np.where(is_tooth, np.uint8(255), none)
 
 
 def _lipness(patch: Uint8Array, lips: Uint8Array, hole: Uint8Array) -> Float32Array:
@@ -80,7 +109,12 @@ def _lipness(patch: Uint8Array, lips: Uint8Array, hole: Uint8Array) -> Float32Ar
 
 
 def _fill(
-    patch: Uint8Array, hole: Uint8Array, telling: Float32Array, corners: Float32Array, iod: float
+    patch: Uint8Array,
+    hole: Uint8Array,
+    telling: Float32Array,
+    teeth: Uint8Array,
+    corners: Float32Array,
+    iod: float,
 ) -> Uint8Array:
     """Continue what surrounds a hole into it, the finer the nearer; without a seam."""
     picture = patch.astype(np.float32)
@@ -99,7 +133,7 @@ def _fill(
     cover = np.maximum(cover, 1.0 - known)[..., None]
     # The seam's dark ends belong to the face as much as to the opening, teeth there do not.
     inner = cv2.distanceTransform(hole, cv2.DIST_L2, 3) / (CORNER_HALF_IOD * iod)
-    is_thin = 1.0 - np.clip(inner, 0.0, 1.0) ** 2
+    is_thin = (1.0 - np.clip(inner, 0.0, 1.0) ** 2) * (1.0 - teeth / 255.0)
     y, x = np.mgrid[: patch.shape[0], : patch.shape[1]]
     for corner in corners:
         away = np.hypot(x - corner[0], y - corner[1]) / (CORNER_IOD * iod)

@@ -46,8 +46,10 @@ SMILE_WIDTH = 1.35  # of the mean mouth's
 FOLD = (150, 112, 96)
 
 
-def draw_portrait(*, gap: float = 0.0, tint: float = 1.0, smile: float = 0.0) -> Portrait:
-    """Draw the mean face with lips that are `gap` IOD apart.
+def draw_portrait(
+    *, gap: float = 0.0, tint: float = 1.0, smile: float = 0.0, iris: float = 0.06
+) -> Portrait:
+    """Draw the mean face with lips that are `gap` IOD apart, and an `iris` of so many IOD.
 
     With a `smile` their corners are higher by so many IOD, the mouth is wide, and dark folds lie
     beside it.
@@ -88,13 +90,14 @@ def draw_portrait(*, gap: float = 0.0, tint: float = 1.0, smile: float = 0.0) ->
         cv2.polylines(image, [line], False, FOLD, 3, cv2.LINE_AA, 4)
     fill(fm.OUTER_LIPS, LIP)
     fill(fm.INNER_LIPS, (60, 20, 20))
-    for eye, iris in ((fm.RIGHT_EYE, fm.RIGHT_IRIS), (fm.LEFT_EYE, fm.LEFT_IRIS)):
+    for eye, middle in ((fm.RIGHT_EYE, fm.RIGHT_IRIS[0]), (fm.LEFT_EYE, fm.LEFT_IRIS[0])):
         white = np.zeros((512, 512), np.uint8)
         shape = np.round(points[list(eye), :2] * 16).astype(np.int32)
         cv2.fillPoly(white, [shape], 255, cv2.LINE_AA, 4)
         ball = np.full_like(image, (235, 232, 228))
-        middle_px = np.round(points[iris[0], :2] * 16).astype(int)
-        cv2.circle(ball, middle_px.tolist(), int(0.06 * iod * 16), (70, 50, 30), -1, cv2.LINE_AA, 4)
+        middle_px = np.round(points[middle, :2] * 16).astype(int)
+        size_px = int(iris * iod * 16)
+        cv2.circle(ball, middle_px.tolist(), size_px, (70, 50, 30), -1, cv2.LINE_AA, 4)
         share = white[..., None] / 255.0
         image[:] = np.rint(ball * share + image * (1 - share))
     grain = cv2.GaussianBlur(np.random.default_rng(1).normal(0, 40, image.shape), (0, 0), 2.0)

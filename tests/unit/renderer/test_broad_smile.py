@@ -57,6 +57,13 @@ def test_sadness_takes_the_smile(beaming_avatar, motion):
     assert sad_width < 0.85 * width
 
 
+@pytest.mark.parametrize("eye_wide", [0.45, 0.6])
+def test_fear_and_surprise_take_the_smile_unless_glad(beaming_avatar, motion, eye_wide):
+    rig = beaming_avatar.rig
+    assert rig.lost_smile(motion(eyeWide=eye_wide)) > 0.8
+    assert rig.lost_smile(motion(eyeWide=eye_wide, mouthSmile=0.8)) < 0.3
+
+
 def test_a_smile_is_kept_by_speech_and_by_brows_that_rise(beaming_avatar, motion):
     values = motion(jawOpen=0.4, mouthStretch=0.5, browInnerUp=0.5, browOuterUp=0.5, eyeWide=0.2)
     assert beaming_avatar.rig.lost_smile(values) == 0.0

@@ -52,6 +52,12 @@ def test_fill_leaves_lips_only(smiling):
     assert count_teeth(filled, smiling) == 0
 
 
+def test_fill_leaves_lips_only_where_the_tracker_has_the_rim_too_high(smiling):
+    told = smiling.landmarks.copy()
+    told[list(fm.LOWER_LIP_ROWS[0]), 1] -= 0.05 * smiling.iod_px
+    assert count_teeth(fill_opening(smiling.image, told), smiling) == 0
+
+
 def test_fill_leaves_the_face_beyond_the_lips(smiling):
     filled = fill_opening(smiling.image, smiling.landmarks)
     changed = np.abs(filled.astype(int) - smiling.image).max(-1) > 0
