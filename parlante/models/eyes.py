@@ -58,6 +58,7 @@ class EyeLayers:
         blink_channel: Index of eyeBlink of this eye in the motion vector.
         squint_channel: Of eyeSquint.
         wide_channel: Of eyeWide.
+        is_hidden: True behind what cannot be seen through: it is never drawn.
     """
 
     frame: Float32Array
@@ -75,10 +76,16 @@ class EyeLayers:
     blink_channel: int
     squint_channel: int
     wide_channel: int
+    is_hidden: bool = False
 
 
 def build_eyes(
-    image: Uint8Array, landmarks: Float32Array, grain: Float32Array, *, is_drawn: bool = False
+    image: Uint8Array,
+    landmarks: Float32Array,
+    grain: Float32Array,
+    *,
+    is_drawn: bool = False,
+    are_hidden: bool = False,
 ) -> tuple[EyeLayers, EyeLayers]:
     """Prepare both eyes of a portrait: the subject's right, then left.
 
@@ -87,16 +94,18 @@ def build_eyes(
         landmarks: float32 [478, 3], px.
         grain: float32 [n, n, 3], of `skin_grain`.
         is_drawn: Whether the portrait is a drawing.
+        are_hidden: Whether nothing is to be seen of them.
     """
     right = _build_eye(
         image, landmarks, (33, *fm.RIGHT_UPPER_LID, 133), (33, *fm.RIGHT_LOWER_LID, 133),
         fm.RIGHT_LID_CREASE, fm.RIGHT_BELOW_BROW, fm.RIGHT_BELOW_LID, fm.RIGHT_IRIS, "Right", grain,
-        is_drawn=is_drawn,
+        is_drawn=is_drawn, is_hidden=are_hidden,
     )  # fmt: skip
     left = _build_eye(
         image, landmarks, (362, *fm.LEFT_UPPER_LID[::-1], 263),
         (362, *fm.LEFT_LOWER_LID[::-1], 263), fm.LEFT_LID_CREASE,
         fm.LEFT_BELOW_BROW, fm.LEFT_BELOW_LID, fm.LEFT_IRIS, "Left", grain, is_drawn=is_drawn,
+        is_hidden=are_hidden,
     )  # fmt: skip
     return right, left
 
@@ -176,6 +185,7 @@ def _build_eye(
     grain: Float32Array,
     *,
     is_drawn: bool,
+    is_hidden: bool,
 ) -> EyeLayers:
     points = landmarks[:, :2].astype(np.float64)
     iod = fm.inter_ocular_px(landmarks)
@@ -207,6 +217,7 @@ def _build_eye(
         iod,
         grain,
         is_drawn=is_drawn,
+        is_hidden=is_hidden,
     )
     return EyeLayers(
         frame=np.array([*corner, *along, width, iod], np.float32),
@@ -224,6 +235,7 @@ def _build_eye(
         blink_channel=MOTION_INDEX[f"eyeBlink{side}"],
         squint_channel=MOTION_INDEX[f"eyeSquint{side}"],
         wide_channel=MOTION_INDEX[f"eyeWide{side}"],
+        is_hidden=is_hidden,
     )
 
 
@@ -239,6 +251,7 @@ def _eyeball(
     grain: Float32Array,
     *,
     is_drawn: bool,
+    is_hidden: bool,
 ) -> tuple[Uint8Array, Uint8Array, Uint8Array, Uint8Array]:
     """Skin without lashes, white without iris, iris with its matte, each complete, and the rim."""
     height, columns = patch.shape[:2]
@@ -249,7 +262,7 @@ def _eyeball(
     inside_upper = local[..., 1] - np.interp(local[..., 0], grid, upper, 1e3, 1e3)
     inside_lower = np.interp(local[..., 0], grid, lower, -1e3, -1e3) - local[..., 1]
     visible = (inside_upper > rim) & (inside_lower > rim)
-    visible &= (local[..., 0] > rim) & (local[..., 0] < width - rim)
+    visible &= (local[..., 0] > rim) & (local[..., 0] < width - rim) & (not is_hidden)
     radius = float(np.linalg.norm(iris[1:] - iris[0], axis=1).mean())
     radius = min(max(radius, MIN_IRIS_IOD * iod), MAX_IRIS_IOD * iod)
     distance = np.linalg.norm(pixels - iris[0], axis=-1) / radius
