@@ -48,10 +48,10 @@ MOST_OF_SKIN: Final = 1.15
 LEAST_WHITE: Final = 170.0  # levels
 LEAST_OF_SKIN: Final = 0.1
 # Behind what hides the eyes brows go on, IOD; then there is nothing but skin, which is what is
-# around but for its darker part.
+# around but for brows, shades and lights.
 BROWS_END_IOD: Final = 0.06
 AROUND_IOD: Final = 0.15
-DARK_QUANTILE: Final = 0.6
+PLAIN_QUANTILES: Final = (0.4, 0.85)
 # Where the frame stands, IOD: before the nose, its lower edge nearer to the cheeks, and a little
 # bent around the face.
 BEFORE_NOSE: Final = 0.02
@@ -280,7 +280,8 @@ def _plain_inside(skin: Uint8Array, covered: BoolArray, iod_px: float) -> Uint8A
     if not around.any():
         return skin
     light = cv2.GaussianBlur(skin, (0, 0), 1.0).sum(-1)
-    known = around & (light >= np.quantile(light[around], DARK_QUANTILE))
+    low, high = np.quantile(light[around], PLAIN_QUANTILES)
+    known = around & (light >= low) & (light <= high)
     plain = push_pull(skin.astype(np.float32), known.astype(np.float32))
     share = smooth_steps(inside / (BROWS_END_IOD * iod_px))[..., None]
     return np.asarray(np.rint(skin + share * (plain - skin)), np.uint8)
