@@ -20,6 +20,7 @@ from parlante.types import Float32Array
 __all__ = ["Lens", "Opening", "find_lenses"]
 
 Float64Array = npt.NDArray[np.float64]
+Int64Array = npt.NDArray[np.int64]
 
 BESIDE_PX: Final = (3, 8)  # of a rim's edges, where lens and skin are alone
 LOW_QUANTILE: Final = 0.2  # so much of what is around a lens may be hair, or as dark as it is
@@ -28,6 +29,8 @@ LOW_QUANTILE: Final = 0.2  # so much of what is around a lens may be hair, or as
 LEAST_TINT: Final = (10.0, 6.0)
 LEAST_OPAQUE: Final = (40.0, 15.0)
 NUM_DEPTHS: Final = 16
+OPEN_IOD: Final = 0.03  # half of the height of an eye's opening
+WHITE_QUANTILE: Final = 0.1  # of it, that is white at least
 BLACK_QUANTILE: Final = 0.02
 MOST_BLACK: Final = 40.0  # levels
 IRIS_IOD: Final = 0.05
@@ -166,24 +169,48 @@ def _look(
         seen=seen,
         apart=apart,
         contrast=float(contrast),
-        unlike=_unlike(loop, reach[0], seen, skin),
+        unlike=_unlike(picture, loop, reach[0], eye, seen, skin),
         shows_eye=_shows_iris(light, eye, float(at_eye)),
     )
 
 
-def _unlike(loop: Loop, reach: Float64Array, seen: Float64Array, skin: Float64Array) -> float:
-    """How much of the way from a lens' colour to that of skin its pixels go, all but a few."""
+def _unlike(
+    picture: Float32Array,
+    loop: Loop,
+    reach: Float64Array,
+    eye: Opening,
+    seen: Float64Array,
+    skin: Float64Array,
+) -> float:
+    """How much of the way from a lens' colour to that of skin its pixels go, all but a few.
+
+    What lies in the opening of the eye is asked by itself: between painted lids it is small.
+    """
     most = np.maximum(loop.radius - reach - BESIDE_PX[0], 0.0)
     radius = most[:, None] * np.sqrt((np.arange(NUM_DEPTHS) + 0.5) / NUM_DEPTHS)  # even in area
     at = np.clip(np.rint(radius - FIRST_PX).astype(int), 0, loop.rays.shape[1] - 1)
-    pixels = loop.rays[np.arange(len(at))[:, None], at]
-    height = radius * np.sin(ANGLES)[:, None]
-    top, bottom = (loop.radius * np.sin(ANGLES)).min(), (loop.radius * np.sin(ANGLES)).max()
-    share = ((height - top) / max(bottom - top, 1.0))[..., None]
-    own = seen[0] + share * (seen[1] - seen[0])
-    way = skin - own
-    gone = ((pixels - own) * way).sum(-1) / np.maximum((way * way).sum(-1), 1.0)
-    return float(np.quantile(gone, 1.0 - LOW_QUANTILE))
+    within = loop.rays[np.arange(len(at))[:, None], at].reshape(-1, 3)
+    below = (radius * np.sin(ANGLES)[:, None]).ravel()
+    height = loop.radius * np.sin(ANGLES)
+    share = np.linspace(0.1, 0.9, 33)[:, None]
+    middle = eye.corners[0] + share * (eye.corners[1] - eye.corners[0])
+    opening = middle[:, None] + np.stack([np.zeros(5), np.linspace(-OPEN_IOD, OPEN_IOD, 5) * PX], 1)
+    x, y = np.clip(np.rint(opening.reshape(-1, 2)).astype(int), 0, _last(picture)).T
+
+    def gone(pixels: Float32Array, below: Float64Array) -> Float64Array:
+        share = (below - height.min()) / max(float(np.ptp(height)), 1.0)
+        own = seen[0] + share[:, None] * (seen[1] - seen[0])
+        way = skin - own
+        return np.asarray(((pixels - own) * way).sum(1) / np.maximum((way * way).sum(1), 1.0))
+
+    return max(
+        float(np.quantile(gone(within, below), 1.0 - LOW_QUANTILE)),
+        float(np.quantile(gone(picture[y, x], y - loop.centre[1]), 1.0 - WHITE_QUANTILE)),
+    )
+
+
+def _last(picture: npt.NDArray[np.generic]) -> Int64Array:
+    return np.array([picture.shape[1] - 1, picture.shape[0] - 1])
 
 
 def _beside(loop: Loop, sign: int, reach: Float64Array) -> Float64Array:
@@ -213,7 +240,7 @@ def _shows_iris(light: Float32Array, eye: Opening, own: float) -> bool:
     share = np.linspace(0.12, 0.88, 40)[:, None]
     line = eye.corners[0] + share * (eye.corners[1] - eye.corners[0])
     line[:, 1] += eye.iris[1] - np.interp(eye.iris[0], eye.corners[:, 0], eye.corners[:, 1])
-    x, y = np.clip(np.rint(line).astype(int), 0, np.array(light.shape[::-1]) - 1).T
+    x, y = np.clip(np.rint(line).astype(int), 0, _last(light)).T
     level, aside = soft[y, x], line[:, 0] - eye.iris[0]
     middle = level[np.abs(aside) <= 0.6 * radius]
     left, right = level[aside < -1.2 * radius], level[aside > 1.2 * radius]

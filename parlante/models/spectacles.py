@@ -187,12 +187,13 @@ def _with_dark_lenses(
     left, right = pair
     reach = tuple((np.full(len(loop.radius), EDGE_IN_PX), outer_reach(loop)) for loop in pair)
     lenses = find_lenses(picture, pair, (reach[0], reach[1]), eyes, has_rims=False)
-    if lenses is None:
+    bridge = _bridge(picture, left, right)
+    if lenses is None or bridge is None:  # of lids that are painted all over
         return None
     strength = min(float(np.quantile(loop.strength, LOW_QUANTILE)) for loop in pair)
     return Spectacles(
         rims=(_rim(left, reach[0]), _rim(right, reach[1])),
-        bridge=_bridge(picture, left, right),
+        bridge=bridge,
         arms=_arms(picture, pair, ears, strength),
         lenses=lenses,
     )
