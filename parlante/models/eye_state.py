@@ -65,7 +65,7 @@ def state_from_motion(
             push the lower lid up.
         drawn_out: As of `EyeState`.
     """
-    if eye.is_hidden:
+    if eye.is_still:
         return _at_rest(eye)
     blink, squint, wide = (
         min(max(float(motion[channel]), 0.0), 1.0)
@@ -102,7 +102,7 @@ def state_from_rims(
         lower: float64 [K, 2], of the lower rim.
         shift_px: float64 [2], way of the iris, px of the portrait.
     """
-    if eye.is_hidden:
+    if eye.is_still:
         return _at_rest(eye)
     width, iod = float(eye.frame[4]), float(eye.frame[5])
     upper_y, lower_y = rim_curve(upper, width), rim_curve(lower, width)

@@ -282,3 +282,19 @@ def test_rims_beyond_the_face_are_in_the_alpha(decoder, wearer, latents_of, moti
     added = (frame[..., 3] > 200) & (bare[..., 3] < 50)
     assert added.sum() > 100
     assert np.median(frame[added][:, :3]) < 60
+
+
+def _with_shut_right_eye(portrait):
+    landmarks = portrait.landmarks.copy()
+    for upper, lower in zip(fm.RIGHT_UPPER_LID, fm.RIGHT_LOWER_LID, strict=True):
+        landmarks[upper, :2] = landmarks[lower, :2] - np.array([0.0, 0.5], np.float32)
+    return replace(portrait, landmarks=landmarks)
+
+
+def test_an_eye_that_is_shut_in_the_photo_stays_as_it_is(decoder, portrait, latents_of, motion):
+    """Its lashes were painted over in a blink, and wide eyes opened it by a slit."""
+    avatar = decoder.prepare(latents_of(_with_shut_right_eye(portrait), key="8f" * 32))
+    for channels in ({"eyeBlink": 1.0}, {"eyeWide": 1.0}, {"gazeYaw": 0.4}):
+        right, left = geometry_from_motion(avatar, motion(**channels)).eyes
+        assert right.is_at_rest
+        assert not left.is_at_rest
