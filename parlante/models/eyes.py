@@ -23,9 +23,10 @@ from parlante.models.screen_box import box_around
 from parlante.models.skin_grain import tile_grain
 from parlante.types import MOTION_INDEX, Float32Array, Uint8Array
 
-# Height of a shut eye, of its width: 0.02 to 0.13 in 27 photos; open, narrow or laughing ones have
-# 0.15 and more in 250.
-SHUT: Final = 0.11
+# Height of a shut eye, of its width, alone and beside one that is shut: 0.02 to 0.125 and 0.147 in
+# 21 of 22 photos; open ones, narrow or laughing, have 0.15 and more in 256.
+SHUT: Final = 0.126
+SHUT_BESIDE_SHUT: Final = 0.149
 PATCH_MARGIN_IOD: Final = 0.18
 HIDDEN_WHITE_GREY: Final = 0.6  # how much less colour than lit skin a white has
 RIM_BLUR: Final = 0.4  # along the eye, in radii of the iris
@@ -35,6 +36,13 @@ RIM_FADES: Final = 0.85  # from this share of the rim on; the photo is known fro
 BOX_MARGIN_PX: Final = 3
 MIN_IRIS_IOD: Final = 0.048
 MAX_IRIS_IOD: Final = 0.080
+
+# Upper and lower rim, from corner to corner from image left.
+_RIGHT_RIMS: Final = ((33, *fm.RIGHT_UPPER_LID, 133), (33, *fm.RIGHT_LOWER_LID, 133))
+_LEFT_RIMS: Final = (
+    (362, *fm.LEFT_UPPER_LID[::-1], 263),
+    (362, *fm.LEFT_LOWER_LID[::-1], 263),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -99,16 +107,16 @@ def build_eyes(
         is_drawn: Whether the portrait is a drawing.
         are_hidden: Whether nothing is to be seen of them.
     """
+    shut = _are_shut(landmarks[:, :2].astype(np.float64))
     right = _build_eye(
-        image, landmarks, (33, *fm.RIGHT_UPPER_LID, 133), (33, *fm.RIGHT_LOWER_LID, 133),
+        image, landmarks, *_RIGHT_RIMS,
         fm.RIGHT_LID_CREASE, fm.RIGHT_BELOW_BROW, fm.RIGHT_BELOW_LID, fm.RIGHT_IRIS, "Right", grain,
-        is_drawn=is_drawn, is_hidden=are_hidden,
+        is_drawn=is_drawn, is_still=are_hidden or shut[0],
     )  # fmt: skip
     left = _build_eye(
-        image, landmarks, (362, *fm.LEFT_UPPER_LID[::-1], 263),
-        (362, *fm.LEFT_LOWER_LID[::-1], 263), fm.LEFT_LID_CREASE,
+        image, landmarks, *_LEFT_RIMS, fm.LEFT_LID_CREASE,
         fm.LEFT_BELOW_BROW, fm.LEFT_BELOW_LID, fm.LEFT_IRIS, "Left", grain, is_drawn=is_drawn,
-        is_hidden=are_hidden,
+        is_still=are_hidden or shut[1],
     )  # fmt: skip
     return right, left
 
@@ -175,6 +183,37 @@ def eye_box(
 # --- preparation -------------------------------------------------------------------------------
 
 
+def _are_shut(points: npt.NDArray[np.float64]) -> tuple[bool, bool]:
+    """Whether the photo shows the eyes shut, the subject's right and left, by landmarks [K, 2].
+
+    A lid that is shut has no eye to show, and its lashes would be painted over in a blink.
+    """
+    right, left = (_height(points, *rims) for rims in (_RIGHT_RIMS, _LEFT_RIMS))
+    limit = SHUT_BESIDE_SHUT if min(right, left) < SHUT else SHUT
+    return right < limit, left < limit
+
+
+def _height(
+    points: npt.NDArray[np.float64], upper: tuple[int, ...], lower: tuple[int, ...]
+) -> float:
+    """Mean height of an eye's opening, of its width."""
+    corner, axes, width = _frame_of(points, upper)
+    rims = (rim_curve((points[list(rim)] - corner) @ axes.T, width) for rim in (upper, lower))
+    upper_y, lower_y = rims
+    return float(np.maximum(lower_y - upper_y, 0.0).mean()) / width
+
+
+def _frame_of(
+    points: npt.NDArray[np.float64], rim: tuple[int, ...]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], float]:
+    """An eye's corner at image left, its axes along and across, and its width, px."""
+    corner = points[rim[0]]
+    along = points[rim[-1]] - corner
+    width = max(float(np.linalg.norm(along)), 1.0)
+    along = along / width
+    return corner, np.stack([along, [-along[1], along[0]]]), width
+
+
 def _build_eye(
     image: Uint8Array,
     landmarks: Float32Array,
@@ -188,20 +227,14 @@ def _build_eye(
     grain: Float32Array,
     *,
     is_drawn: bool,
-    is_hidden: bool,
+    is_still: bool,
 ) -> EyeLayers:
     points = landmarks[:, :2].astype(np.float64)
     iod = fm.inter_ocular_px(landmarks)
-    corner = points[upper[0]]
-    along = points[upper[-1]] - corner
-    width = max(float(np.linalg.norm(along)), 1.0)
-    along /= width
-    axes = np.stack([along, [-along[1], along[0]]])
+    corner, axes, width = _frame_of(points, upper)
     to_eye = (points - corner) @ axes.T
     upper_y, lower_y = rim_curve(to_eye[list(upper)], width), rim_curve(to_eye[list(lower)], width)
     lower_y = np.maximum(lower_y, upper_y)
-    # A lid that is shut has no eye to show, and its lashes would be painted over in a blink.
-    is_still = is_hidden or float((lower_y - upper_y).mean()) < SHUT * width
     crease_px = float(to_eye[list(upper[1:-1]), 1].mean() - to_eye[list(crease), 1].mean())
     room_above = float(to_eye[list(upper[1:-1]), 1].mean() - to_eye[list(above), 1].mean())
     room_below = float(to_eye[list(below), 1].mean() - to_eye[list(lower[1:-1]), 1].mean())
@@ -225,7 +258,7 @@ def _build_eye(
         is_still=is_still,
     )
     return EyeLayers(
-        frame=np.array([*corner, *along, width, iod], np.float32),
+        frame=np.array([*corner, *axes[0], width, iod], np.float32),
         upper=upper_y.astype(np.float32),
         lower=lower_y.astype(np.float32),
         zones=zones.astype(np.float32),

@@ -103,11 +103,14 @@ class Bands:
         """Make bands that are so much wider than the strokes, on either side."""
         arms = [arm for arm in spectacles.arms if arm is not None]
         front = [strip for strip in (spectacles.bridge, *spectacles.rims) if strip is not None]
-        points, triangles, shares, ends, start = [], [], [], [], 0
+        points, triangles, start = [], [], 0
+        shares: list[Float64Array] = []
+        ends: list[npt.NDArray[np.floating]] = []
         for rim in spectacles.rims if spectacles.lenses is not None else ():
             points += [rim.first[:-1], rim.first[:-1].mean(0, keepdims=True)]
             num = len(rim.first) - 1
-            shares, ends = [*shares, np.zeros(num + 1)], [*ends, np.zeros((num + 1, 2))]
+            shares.append(np.zeros(num + 1))
+            ends.append(np.zeros((num + 1, 2)))
             a = np.arange(num)
             middle = np.full(num, start + num)
             triangles.append(np.stack([start + a, start + (a + 1) % num, middle], 1))
