@@ -211,7 +211,8 @@ class Decoder:
             layers = replace(layers, image=worn.bare)
         image = layers.image
         grain = skin_grain(image, landmarks)
-        eyes = build_eyes(image, landmarks, grain, is_drawn=is_drawn)
+        are_hidden = worn is not None and worn.hides_eyes
+        eyes = build_eyes(image, landmarks, grain, is_drawn=is_drawn, are_hidden=are_hidden)
         axes = face_axes(mesh)
         half = image.shape[0] // 2  # the upper: most of the background, and half of the time
         film = FilmGrain.of(image[:half].astype(np.float32), layers.matte[:half] == 0)

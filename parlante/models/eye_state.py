@@ -65,6 +65,8 @@ def state_from_motion(
             push the lower lid up.
         drawn_out: As of `EyeState`.
     """
+    if eye.is_still:
+        return _at_rest(eye)
     blink, squint, wide = (
         min(max(float(motion[channel]), 0.0), 1.0)
         for channel in (eye.blink_channel, eye.squint_channel, eye.wide_channel)
@@ -100,6 +102,8 @@ def state_from_rims(
         lower: float64 [K, 2], of the lower rim.
         shift_px: float64 [2], way of the iris, px of the portrait.
     """
+    if eye.is_still:
+        return _at_rest(eye)
     width, iod = float(eye.frame[4]), float(eye.frame[5])
     upper_y, lower_y = rim_curve(upper, width), rim_curve(lower, width)
     middle = 0.5 * (upper_y + lower_y)
@@ -116,6 +120,12 @@ def state_from_rims(
         blink=min(max(blink, 0.0), 1.0),
         shift_px=(shift_x, shift_y),
         is_at_rest=bool(max(moved, abs(shift_x), abs(shift_y)) < AT_REST_PX),
+    )
+
+
+def _at_rest(eye: EyeLayers) -> EyeState:
+    return EyeState(
+        upper=eye.upper, lower=eye.lower, blink=0.0, shift_px=(0.0, 0.0), is_at_rest=True
     )
 
 

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from parlante.errors import PortraitRejected
 from parlante.models import face_mesh
 from parlante.models.alignment import CropPlan, cut_crop, plan_crop, snap_plan
 from parlante.models.border import close_borders
@@ -20,8 +21,9 @@ from parlante.models.face_coefficients import canonicalize, measure_face, measur
 from parlante.models.face_tracker import FaceLandmarks, FaceTracker
 from parlante.models.identity import encode_identity
 from parlante.models.matting import make_matte
-from parlante.models.portrait_gate import check_seen, select_face
+from parlante.models.portrait_gate import EYES_HIDDEN, check_seen, select_face
 from parlante.models.portrait_layers import fine_over
+from parlante.models.spectacles import find_spectacles
 from parlante.models.tracker_files import tracker_digest
 from parlante.types import (
     AVATAR_SPACE,
@@ -110,9 +112,16 @@ class PortraitEncoder:
         with ThreadPoolExecutor(1) as beside:  # a tenth of the time, on a core of its own
             seen = beside.submit(check_seen, self._tracker, rgb, face)
             try:
-                return self._encode_face(rgb, face, others, selection)
-            finally:
+                latents = self._encode_face(rgb, face, others, selection)
+            except Exception:
                 seen.result()  # why a face is refused says more than what it made fail
+                raise
+        try:
+            seen.result()
+        except PortraitRejected as error:
+            if not (_are_eyes_all_that_is_hidden(error) and _wears_dark_glasses(latents)):
+                raise
+        return latents
 
     def _encode_face(
         self,
@@ -145,6 +154,17 @@ class PortraitEncoder:
         else:
             tensors |= _fine_crop(rgb, plan, crop)
         return _freeze(content_key(rgb, selection, self.digest), self.digest, tensors)
+
+
+def _are_eyes_all_that_is_hidden(error: PortraitRejected) -> bool:
+    return error.reason == EYES_HIDDEN and error.metadata.get("mouth") == "visible"
+
+
+def _wears_dark_glasses(latents: AvatarLatents) -> bool:
+    """Whether a decoder finds what hides the eyes, and leaves them alone."""
+    image, landmarks = (np.array(latents.tensors[name]) for name in ("image", "landmarks"))
+    found = find_spectacles(image, landmarks)
+    return found is not None and found.hides_eyes
 
 
 def _whole_picture(rgb: Uint8Array, plan: CropPlan) -> dict[str, npt.NDArray[np.generic]]:

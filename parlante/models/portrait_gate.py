@@ -27,6 +27,7 @@ from parlante.models.identity import encode_identity
 from parlante.types import FaceChoice, FaceSelection, Float32Array, Uint8Array
 
 __all__ = [
+    "EYES_HIDDEN",
     "check_seen",
     "find_faces",
     "measure_sharpness",
@@ -79,6 +80,7 @@ MIN_SHARPNESS: Final = 0.17
 # Below this, features that cannot be found are blurred, not covered.
 MAX_BLURRED_SHARPNESS: Final = 0.28
 
+EYES_HIDDEN: Final = "EYES_HIDDEN"
 _NOT_UPRIGHT: Final = "FACE_NOT_UPRIGHT"
 _TURNS: Final = MappingProxyType({2: "upside down", 1: "on its side", 3: "on its side"})
 # These reasons name what was asked of the picture; all others may be what a turned face looks like.
@@ -388,17 +390,18 @@ def _blurry() -> PortraitRejected:
 
 
 def _check_visible(*, eyes_hidden: bool, mouth_hidden: bool) -> None:
-    if eyes_hidden:
-        raise _reject(
-            "EYES_HIDDEN",
-            "both eyes must be visible; hair, a hand, dark glasses or a bar seems to cover one "
-            "or both; use a picture with free eyes",
-        )
-    if mouth_hidden:
+    if mouth_hidden and not eyes_hidden:
         raise _reject(
             "MOUTH_HIDDEN",
             "the mouth must be visible; a hand, a mask or an object seems to cover it; use a "
             "picture with a free mouth",
+        )
+    if eyes_hidden:
+        raise _reject(
+            EYES_HIDDEN,
+            "both eyes must be visible; hair, a hand, an eye patch or a bar seems to cover one or "
+            "both; use a picture with free eyes, or with dark glasses that are seen clearly",
+            mouth="hidden" if mouth_hidden else "visible",
         )
 
 

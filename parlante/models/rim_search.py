@@ -19,16 +19,24 @@ from parlante.models.jit import kernel
 from parlante.types import Float32Array, Uint8Array
 
 __all__ = [
+    "ANGLES",
+    "BELOW_BROW",
     "BESIDE_PX",
+    "FIRST_PX",
     "LOWER",
     "MIRRORED",
+    "NO_GAIN",
+    "NUM_ANGLES",
     "PX",
     "REACH_IOD",
+    "UNEVEN_PX",
     "Loop",
     "Make",
     "Rays",
+    "closed_path",
     "find_loop",
     "find_pair",
+    "gain_of",
     "strongest_path",
     "upright",
     "upright_eyes",
@@ -275,13 +283,17 @@ class Rays:
         is_free = radii[None] >= _least_radius(eye - centre)[:, None]
         return cls(centre=centre, colours=colours, is_free=is_free)
 
+    def radius_at(self, path: Int64Array) -> Float64Array:
+        """Distance from the middle of places on the rays, int64 [A]: float64 [A], px."""
+        return np.asarray(path + FIRST_PX, np.float64)
+
 
 def _loop(rays: Rays, gain: Float32Array, strength: Float32Array, width: Int64Array) -> Loop:
-    path = _closed_path(gain)
+    path = closed_path(gain)
     at = (np.arange(NUM_ANGLES), path)
     return Loop(
         centre=rays.centre,
-        radius=np.asarray(path + FIRST_PX, np.float64),
+        radius=rays.radius_at(path),
         strength=strength[at],
         width=width[at],
         rays=rays.colours,
@@ -289,7 +301,8 @@ def _loop(rays: Rays, gain: Float32Array, strength: Float32Array, width: Int64Ar
     )
 
 
-def _closed_path(gain: Float32Array) -> Int64Array:
+def closed_path(gain: Float32Array) -> Int64Array:
+    """The path around with the most gain, float32 [A, R]: int64 [A]."""
     # Three rounds, of which the middle one neither begins nor ends.
     path = best_path(np.tile(gain, (3, 1)), BEND_COST, MAX_STEP)
     return path[NUM_ANGLES : 2 * NUM_ANGLES]
@@ -298,19 +311,19 @@ def _closed_path(gain: Float32Array) -> Int64Array:
 def find_loop(rays: Rays) -> Loop:
     """The loop of the strongest strokes around an eye."""
     strength, width = strokes(rays.colours, WIDTHS_PX)
-    return _loop(rays, np.where(rays.is_free, _gain(strength), NO_GAIN), strength, width)
+    return _loop(rays, np.where(rays.is_free, gain_of(strength), NO_GAIN), strength, width)
 
 
 def find_pair(both: tuple[Rays, Rays], make: Make) -> tuple[Loop, Loop]:
     """The loops of two rims of a make, which are each other's mirror image, more or less."""
     found = [strokes(rays.colours, make.widths) for rays in both]
     gains = [
-        np.where(rays.is_free, _gain(strength) * make.likeness(rays.colours), NO_GAIN)
+        np.where(rays.is_free, gain_of(strength) * make.likeness(rays.colours), NO_GAIN)
         for rays, (strength, _) in zip(both, found, strict=True)
     ]
     near = np.ones((1, 2 * UNEVEN_PX + 1), np.uint8)
     wide = [cv2.dilate(gain, near) for gain in gains]
-    middle = _closed_path(np.asarray(wide[0] + wide[1][MIRRORED], np.float32))
+    middle = closed_path(np.asarray(wide[0] + wide[1][MIRRORED], np.float32))
     loops = []
     for rays, gain, (strength, width), path in zip(
         both, gains, found, (middle, middle[MIRRORED]), strict=True
@@ -320,7 +333,7 @@ def find_pair(both: tuple[Rays, Rays], make: Make) -> tuple[Loop, Loop]:
     return loops[0], loops[1]
 
 
-def _gain(strength: Float32Array) -> Float32Array:
+def gain_of(strength: Float32Array) -> Float32Array:
     """What strokes count for a path; the ends of rays are only there for what is beside them."""
     gain = strength / (strength + np.float32(HALF_GAIN))
     gain[:, :EDGE_PX] = gain[:, -EDGE_PX:] = NO_GAIN
@@ -346,6 +359,6 @@ def strongest_path(rays: Float32Array) -> tuple[Int64Array, Float32Array, Int64A
         Its middle, int64 [A], its strength, float32 [A], and its width, int64 [A], px.
     """
     strength, width = strokes(rays, WIDTHS_PX)
-    path = best_path(_gain(strength), BEND_COST, MAX_STEP)
+    path = best_path(gain_of(strength), BEND_COST, MAX_STEP)
     at = (np.arange(len(rays)), path)
     return path, strength[at], width[at]

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from scipy.ndimage import median_filter
 
 from parlante.models import face_mesh as fm
+from parlante.models.lens_search import Lens, Opening, find_lenses
 from parlante.models.rim_search import (
     BESIDE_PX,
     LOWER,
@@ -30,6 +31,7 @@ from parlante.models.rim_search import (
     strongest_path,
     upright_eyes,
 )
+from parlante.models.shade_search import find_edges, outer_reach
 from parlante.types import Float32Array, Uint8Array
 
 __all__ = ["OVERLAP_PX", "Spectacles", "Strip", "find_spectacles"]
@@ -47,6 +49,7 @@ EDGE_SHARE: Final = 0.4  # of a stroke's colour, where it ends
 LEAST_OF_MEDIAN: Final = 0.8  # of the usual width, where a brow touches a stroke
 LEAST_HALF_PX: Final = 0.5
 LINE_IOD: Final = (-0.36, 0.3)  # above and below the eyes, where bridges and arms are
+EDGE_IN_PX: Final = 2.0  # of a lens without a rim that counts as its rim
 OVERLAP_PX: Final = 3  # of a bridge or an arm with the rim
 EARS: Final = (234, 454)  # landmarks before them, image left and right
 PAST_EAR_IOD: Final = 0.06
@@ -94,11 +97,18 @@ class Spectacles:
         rims: Around the eye at image left and at image right; the last point is the first.
         bridge: From one rim to the other, if it is seen.
         arms: From the rims outwards, as far as they are seen; at image left, at image right.
+        lenses: In the rims, where they are tinted or hide the eyes; None where they are clear.
     """
 
     rims: tuple[Strip, Strip]
     bridge: Strip | None
     arms: tuple[Strip | None, Strip | None]
+    lenses: tuple[Lens, Lens] | None = None
+
+    @property
+    def hides_eyes(self) -> bool:
+        """Whether nothing is to be seen of the eyes."""
+        return self.lenses is not None and any(lens.is_opaque for lens in self.lenses)
 
     def scaled(self, zoom: float) -> Spectacles:
         """The spectacles on a portrait that is so many times as large."""
@@ -109,7 +119,7 @@ class Spectacles:
         left, right = (rim.moved(way) for rim in self.rims)
         bridge = None if self.bridge is None else self.bridge.moved(way)
         first, second = (None if arm is None else arm.moved(way) for arm in self.arms)
-        return Spectacles(rims=(left, right), bridge=bridge, arms=(first, second))
+        return replace(self, rims=(left, right), bridge=bridge, arms=(first, second))
 
 
 def find_spectacles(image: Uint8Array, landmarks: Float32Array) -> Spectacles | None:
@@ -126,6 +136,22 @@ def find_spectacles(image: Uint8Array, landmarks: Float32Array) -> Spectacles | 
     inverse = cv2.invertAffineTransform(back)
     points = landmarks[:, :2].astype(np.float64) @ inverse[:, :2].T + inverse[:, 2]
     rays = (Rays.of(picture, points[list(_EYES[0])]), Rays.of(picture, points[list(_EYES[1])]))
+    eyes = (
+        Opening(corners=points[list(fm.RIGHT_EYE_CORNERS)], iris=points[fm.RIGHT_IRIS[0]]),
+        Opening(corners=points[list(fm.LEFT_EYE_CORNERS[::-1])], iris=points[fm.LEFT_IRIS[0]]),
+    )
+    ears = (float(points[EARS[0], 0]), float(points[EARS[1], 0]))
+    found = _with_rims(picture, rays, eyes, ears) or _with_dark_lenses(picture, rays, eyes, ears)
+    return None if found is None else found.moved(back)
+
+
+def _with_rims(
+    picture: Float32Array,
+    rays: tuple[Rays, Rays],
+    eyes: tuple[Opening, Opening],
+    ears: tuple[float, float],
+) -> Spectacles | None:
+    """Spectacles with rims, in the upright picture."""
     left, right = find_loop(rays[0]), find_loop(rays[1])
     if not (_is_rim(left) and _is_rim(right)):
         return None
@@ -139,12 +165,38 @@ def find_spectacles(image: Uint8Array, landmarks: Float32Array) -> Spectacles | 
     strength = min(float(np.quantile(loop.strength, LOW_QUANTILE)) for loop in (left, right))
     if bridge is None and strength < BARE_NOSE_STRENGTH:
         return None
-    first, second = (
-        _arm(picture, loop, float(points[ear, 0]), strength)
-        for loop, ear in zip((left, right), EARS, strict=True)
+    reach = (_reach(left), _reach(right))
+    return Spectacles(
+        rims=(_rim(left, reach[0]), _rim(right, reach[1])),
+        bridge=bridge,
+        arms=_arms(picture, pair, ears, strength),
+        lenses=find_lenses(picture, pair, reach, eyes, has_rims=True),
     )
-    found = Spectacles(rims=(_rim(left), _rim(right)), bridge=bridge, arms=(first, second))
-    return found.moved(back)
+
+
+def _with_dark_lenses(
+    picture: Float32Array,
+    rays: tuple[Rays, Rays],
+    eyes: tuple[Opening, Opening],
+    ears: tuple[float, float],
+) -> Spectacles | None:
+    """Spectacles that are seen by the edges of lenses which hide the eyes."""
+    pair = find_edges(rays)
+    if pair is None:
+        return None
+    left, right = pair
+    reach = tuple((np.full(len(loop.radius), EDGE_IN_PX), outer_reach(loop)) for loop in pair)
+    lenses = find_lenses(picture, pair, (reach[0], reach[1]), eyes, has_rims=False)
+    bridge = _bridge(picture, left, right)
+    if lenses is None or bridge is None:  # of lids that are painted all over
+        return None
+    strength = min(float(np.quantile(loop.strength, LOW_QUANTILE)) for loop in pair)
+    return Spectacles(
+        rims=(_rim(left, reach[0]), _rim(right, reach[1])),
+        bridge=bridge,
+        arms=_arms(picture, pair, ears, strength),
+        lenses=lenses,
+    )
 
 
 def _outlined(rays: tuple[Rays, Rays], make: Make) -> tuple[Loop, Loop] | None:
@@ -166,10 +218,14 @@ def _is_rim(loop: Loop) -> bool:
     return below > least and around > 0.7 * least
 
 
-def _rim(loop: Loop) -> Strip:
+def _reach(loop: Loop) -> tuple[Float64Array, Float64Array]:
+    """How far a rim reaches from its middle inwards and outwards, float64 [A], px."""
+    return _halves(loop.rays, loop.path(), loop.width, mode="wrap")
+
+
+def _rim(loop: Loop, reach: tuple[Float64Array, Float64Array]) -> Strip:
     """The strip of a rim."""
-    inwards, outwards = _halves(loop.rays, loop.path(), loop.width, mode="wrap")
-    inner, outer = loop.at(loop.radius - inwards), loop.at(loop.radius + outwards)
+    inner, outer = loop.at(loop.radius - reach[0]), loop.at(loop.radius + reach[1])
     return Strip(first=np.vstack([inner, inner[:1]]), second=np.vstack([outer, outer[:1]]))
 
 
@@ -220,6 +276,15 @@ def _bridge(picture: Float32Array, left: Loop, right: Loop) -> Strip | None:
     if len(between) > 0 and np.quantile(between, LOW_QUANTILE) < LEAST_STRENGTH:
         return None
     return Strip(first=np.stack([columns, upper], 1), second=np.stack([columns, lower], 1))
+
+
+def _arms(
+    picture: Float32Array, pair: tuple[Loop, Loop], ears: tuple[float, float], strength: float
+) -> tuple[Strip | None, Strip | None]:
+    first, second = (
+        _arm(picture, loop, ear, strength) for loop, ear in zip(pair, ears, strict=True)
+    )
+    return first, second
 
 
 def _arm(picture: Float32Array, loop: Loop, ear: float, strength: float) -> Strip | None:

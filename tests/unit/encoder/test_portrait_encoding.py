@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from parlante.errors import PortraitRejected
 from parlante.models import face_mesh
 from parlante.models.alignment import (
     MAX_OVAL_HEIGHT,
@@ -19,6 +20,8 @@ from parlante.models.face_tracker import FaceLandmarks, FaceTracker
 from parlante.models.inpaint import fill_background
 from parlante.models.matting import guided_filter
 from parlante.models.portrait_encoder import PortraitEncoder, bundle_digest, content_key
+from parlante.models.portrait_gate import check_seen
+from parlante.models.spectacles import find_spectacles
 from parlante.types import (
     MOTION_INDEX,
     AvatarLatents,
@@ -33,6 +36,42 @@ from parlante.types import (
 def latents(tracker: FaceTracker, astronaut: Uint8Array) -> AvatarLatents:
     """The astronaut's latents; asks for `tracker` only to be skipped with it."""
     return PortraitEncoder().encode(astronaut, FaceSelection())
+
+
+def _in_dark_glasses(rgb: Uint8Array, face: FaceLandmarks) -> Uint8Array:
+    """A picture with black ovals before eyes, and a bridge."""
+    worn, iod = rgb.copy(), face_mesh.inter_ocular_px(face.points)
+    eyes = (face_mesh.RIGHT_EYE_CORNERS, face_mesh.LEFT_EYE_CORNERS)
+    centres = [np.rint(face.points[list(eye), :2].mean(0)).astype(int).tolist() for eye in eyes]
+    axes = (round(0.25 * iod), round(0.2 * iod))
+    for centre in centres:
+        cv2.ellipse(worn, centre, axes, 0, 0, 360, (14, 14, 16), -1, cv2.LINE_AA)
+    return np.asarray(
+        cv2.line(worn, *centres, (14, 14, 16), max(round(0.03 * iod), 2), cv2.LINE_AA)
+    )
+
+
+def test_dark_glasses_are_taken_though_they_hide_the_eyes(
+    tracker: FaceTracker, astronaut: Uint8Array, astronaut_face: FaceLandmarks
+) -> None:
+    worn = _in_dark_glasses(astronaut, astronaut_face)
+    with pytest.raises(PortraitRejected) as caught:
+        check_seen(tracker, worn, astronaut_face)
+    assert caught.value.reason == "EYES_HIDDEN"
+    tensors = PortraitEncoder().encode(worn, FaceSelection()).tensors
+    found = find_spectacles(np.array(tensors["image"]), np.array(tensors["landmarks"]))
+    assert found is not None
+    assert found.hides_eyes
+
+
+def test_a_covered_eye_is_still_refused(
+    tracker: FaceTracker, astronaut: Uint8Array, astronaut_face: FaceLandmarks
+) -> None:
+    covered, (x, y) = astronaut.copy(), astronaut_face.points[468, :2].astype(int)
+    covered[y - 24 : y + 24, x - 34 : x + 34] = 10
+    with pytest.raises(PortraitRejected) as caught:
+        PortraitEncoder().encode(covered, FaceSelection())
+    assert caught.value.reason == "EYES_HIDDEN"
 
 
 def test_framing_follows_the_policy(astronaut_face: FaceLandmarks) -> None:

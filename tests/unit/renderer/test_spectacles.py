@@ -56,6 +56,113 @@ def worn(decoder, wearer, latents_of):
     return decoder.prepare(latents_of(wearer, key="5c" * 32))
 
 
+def _with_lenses(portrait, *, colour, through=0.0, has_rims=True, shape=(0.25, 0.21)):
+    """The portrait in tinted glasses, with a bridge, and rims or none."""
+    size, zoom, iod = portrait.image.shape[0], 4, portrait.iod_px
+    cover = np.zeros((size * zoom, size * zoom), np.uint8)
+    axes = tuple(round(axis * iod * zoom) for axis in shape)
+    for centre in _centres(portrait):
+        place = np.round((centre + 0.5) * zoom).astype(int).tolist()
+        cv2.ellipse(cover, place, axes, 0, 0, 360, 255, -1)
+    share = cv2.resize(cover, (size, size), interpolation=cv2.INTER_AREA)[..., None] / 255.0
+    tinted = portrait.image * through + np.array(colour) * (1.0 - through)
+    image = portrait.image * (1.0 - share) + tinted * share
+    tinted_portrait = replace(portrait, image=np.rint(image).astype(np.uint8))
+    return _with_rims(tinted_portrait, sides=(0, 1) if has_rims else ())
+
+
+def _with_paint(portrait):
+    """The portrait with dark paint around its eyes, and over the bridge of the nose."""
+    painted = _with_lenses(portrait, colour=RIM_COLOUR, has_rims=False)
+    eyes = np.zeros(portrait.image.shape[:2], np.uint8)
+    for points in (fm.RIGHT_EYE, fm.LEFT_EYE):
+        outline = cv2.convexHull(np.rint(portrait.landmarks[list(points), :2]).astype(np.int32))
+        cv2.fillPoly(eyes, [outline], 1)
+    image = np.where(eyes[..., None] > 0, portrait.image, painted.image)
+    return replace(portrait, image=image)
+
+
+@pytest.fixture(scope="module")
+def dark_wearer(portrait):
+    return _with_lenses(portrait, colour=(30, 32, 34), through=0.05)
+
+
+@pytest.fixture(scope="module")
+def in_dark(decoder, dark_wearer, latents_of):
+    return decoder.prepare(latents_of(dark_wearer, key="6d" * 32))
+
+
+@pytest.mark.parametrize("has_rims", [True, False])
+@pytest.mark.parametrize("colour", [(16, 16, 18), (120, 12, 20), (20, 60, 150)])
+def test_dark_lenses_hide_the_eyes(portrait, colour, has_rims):
+    wearer = _with_lenses(portrait, colour=colour, through=0.05, has_rims=has_rims)
+    found = find_spectacles(wearer.image, wearer.landmarks)
+    assert found is not None
+    assert found.hides_eyes
+
+
+def test_tinted_lenses_let_the_eyes_through(portrait):
+    wearer = _with_lenses(portrait, colour=(60, 90, 150), through=0.55)
+    found = find_spectacles(wearer.image, wearer.landmarks)
+    assert found is not None
+    assert found.lenses is not None
+    assert not found.hides_eyes
+    assert all(0.3 < lens.through.mean() < 0.8 for lens in found.lenses)
+
+
+def test_clear_lenses_are_none(wearer):
+    found = find_spectacles(wearer.image, wearer.landmarks)
+    assert found is not None
+    assert found.lenses is None
+
+
+def test_paint_around_eyes_is_none(portrait):
+    painted = _with_paint(portrait)
+    assert find_spectacles(painted.image, painted.landmarks) is None
+
+
+@pytest.mark.parametrize(
+    "channels",
+    [
+        {"eyeBlink": 1.0},
+        {"gazeYaw": 0.4, "gazePitch": -0.1},
+        {"eyeWide": 1.0},
+        {"browInnerUp": 1.0, "browOuterUp": 1.0},
+        {"browDown": 1.0, "cheekSquint": 1.0},
+    ],
+)
+def test_nothing_moves_within_dark_lenses(decoder, in_dark, portrait, motion, channels):
+    rest, moved = (decoder.render(in_dark, motion(**c)).astype(int) for c in ({}, channels))
+    inside = np.zeros(rest.shape[:2], np.uint8)
+    axes = tuple(round(axis * portrait.iod_px) for axis in (0.22, 0.18))
+    for centre in _centres(portrait):
+        cv2.ellipse(inside, np.rint(centre).astype(int).tolist(), axes, 0, 0, 360, 1, -1)
+    assert np.abs(rest - moved)[inside > 0].max() <= 1
+
+
+def test_landmarks_of_a_picture_open_no_eye_behind_dark_lenses(in_dark, dark_wearer):
+    landmarks = dark_wearer.landmarks.copy()
+    landmarks[list(fm.RIGHT_UPPER_LID), 1] += 6.0
+    shape = ShapeFitter(in_dark).fit(FaceShape(landmarks=landmarks, pose=np.zeros(6, np.float32)))
+    assert all(eye.is_at_rest for eye in shape.eyes)
+
+
+def test_still_frame_in_tinted_lenses_is_the_photo(decoder, portrait, latents_of, motion, psnr_db):
+    wearer = _with_lenses(portrait, colour=(60, 90, 150), through=0.55)
+    avatar = decoder.prepare(latents_of(wearer, key="7e" * 32))
+    assert psnr_db(decoder.render(avatar, motion()), wearer.image) > 40.0
+
+
+def test_eyes_move_behind_a_tint_that_stays(decoder, portrait, latents_of, motion, face_box):
+    wearer = _with_lenses(portrait, colour=(60, 90, 150), through=0.55)
+    avatar = decoder.prepare(latents_of(wearer, key="7e" * 32))
+    rest, shut = (decoder.render(avatar, motion(eyeBlink=b)).astype(int) for b in (0.0, 1.0))
+    assert np.abs(rest - shut)[face_box(fm.RIGHT_EYE, 0.0)].max() > 20
+    bare = np.abs(avatar.image.astype(int) - portrait.image)[face_box(fm.RIGHT_EYE, -0.02)]
+    tinted = np.abs(wearer.image.astype(int) - portrait.image)[face_box(fm.RIGHT_EYE, -0.02)]
+    assert bare.mean() < 0.6 * tinted.mean()
+
+
 def _is_rim(frame):
     return frame.max(-1) < 60
 
@@ -175,3 +282,19 @@ def test_rims_beyond_the_face_are_in_the_alpha(decoder, wearer, latents_of, moti
     added = (frame[..., 3] > 200) & (bare[..., 3] < 50)
     assert added.sum() > 100
     assert np.median(frame[added][:, :3]) < 60
+
+
+def _with_shut_right_eye(portrait):
+    landmarks = portrait.landmarks.copy()
+    for upper, lower in zip(fm.RIGHT_UPPER_LID, fm.RIGHT_LOWER_LID, strict=True):
+        landmarks[upper, :2] = landmarks[lower, :2] - np.array([0.0, 0.5], np.float32)
+    return replace(portrait, landmarks=landmarks)
+
+
+def test_an_eye_that_is_shut_in_the_photo_stays_as_it_is(decoder, portrait, latents_of, motion):
+    """Its lashes were painted over in a blink, and wide eyes opened it by a slit."""
+    avatar = decoder.prepare(latents_of(_with_shut_right_eye(portrait), key="8f" * 32))
+    for channels in ({"eyeBlink": 1.0}, {"eyeWide": 1.0}, {"gazeYaw": 0.4}):
+        right, left = geometry_from_motion(avatar, motion(**channels)).eyes
+        assert right.is_at_rest
+        assert not left.is_at_rest
