@@ -37,6 +37,7 @@ from parlante.types import (
     MotionInput,
 )
 from services.motion import checkpoint, incoming, session
+from services.motion.delay import algorithmic_delay_ms, choose_look
 from services.motion.network import LocalNetwork, Network, TritonNetwork
 from services.motion.session import SessionState
 
@@ -100,8 +101,8 @@ class MotionEngine:
     def delay_ms(self, config: MotionConfig) -> int:
         """Tell the algorithmic delay of a stream; see `parlante.ports.Motion.delay_ms`."""
         resampler = Resampler(config.sample_rate_hz)
-        look = session.choose_look(config.delay_budget_ms, resampler)
-        return math.ceil(session.algorithmic_delay_ms(resampler, look))
+        look = choose_look(config.delay_budget_ms, resampler)
+        return math.ceil(algorithmic_delay_ms(resampler, look))
 
     @property
     def algorithmic_delay_ms(self) -> float:
@@ -185,7 +186,7 @@ class MotionEngine:
             bundle_digest=self.bundle_digest,
             resampler=resampler,
         )
-        if state.look != session.choose_look(config.delay_budget_ms, resampler):
+        if state.look != choose_look(config.delay_budget_ms, resampler):
             raise FailedPrecondition(
                 f"delay_budget_ms must be that of the stream that resume_state is of; got "
                 f"{config.delay_budget_ms}, which gives another delay",

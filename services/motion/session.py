@@ -21,7 +21,6 @@ from parlante.media.resample import Resampler, ResamplerState
 from parlante.models.audio_features import (
     HOP_SAMPLES,
     HOPS_PER_FRAME,
-    LOOK_AHEAD_HOPS,
     NUM_FEATURES,
     WINDOW_SAMPLES,
     NormaliserState,
@@ -63,18 +62,16 @@ from parlante.models.stress import stresses
 from parlante.models.voice_net import EARLIER_HOPS, VoiceNet
 from parlante.models.voices import SURE, follow, rest_without_voice
 from parlante.types import (
-    FRAME_DURATION_US,
     FRAME_RATE_HZ,
-    SAMPLES_PER_FRAME,
     Controls,
     Float32Array,
     Int16Array,
     MotionBlock,
     MotionConfig,
 )
+from services.motion.delay import BLOCK_SAMPLES, choose_look
 from services.motion.drawing import Place, chances, draw, unhurried
 
-BLOCK_SAMPLES: Final = BLOCK_FRAMES * SAMPLES_PER_FRAME
 BLOCK_HOPS: Final = BLOCK_FRAMES * HOPS_PER_FRAME
 # Windows of one block; the next block's begin BLOCK_SAMPLES later.
 SPAN_SAMPLES: Final = (BLOCK_HOPS - 1) * HOP_SAMPLES + WINDOW_SAMPLES
@@ -186,16 +183,6 @@ def num_sound(look: int, model: MotionDiT) -> int:
 def num_remembered(model: MotionDiT) -> int:
     """Numbers of `SessionState.voice_memory`."""
     return 0 if model.voice_net is None else model.voice_net.config.hidden
-
-
-def choose_look(budget_ms: int, resampler: Resampler) -> int:
-    """Index of the longest look-ahead that fits a delay, or of the shortest there is."""
-    fitting = [
-        look
-        for look in range(len(LOOK_AHEAD_HOPS))
-        if algorithmic_delay_ms(resampler, look) <= budget_ms + 1e-6
-    ]
-    return max(fitting, default=0)
 
 
 def _look_tensor(look: int) -> Tensor:
@@ -407,10 +394,3 @@ def _conditions(state: SessionState) -> tuple[Tensor, SessionState]:
     controls[:, LISTENING_SLICE] = attention
     state = replace(state, glided=value, listener=listener, heard=state.heard[BLOCK_FRAMES:])
     return torch.from_numpy(controls)[None], state
-
-
-def algorithmic_delay_ms(resampler: Resampler, look: int) -> float:
-    """From the first sample of a block to the last that it depends on, ms."""
-    samples = BLOCK_SAMPLES + look_ahead_samples(look)
-    model_ms = samples / SAMPLES_PER_FRAME * FRAME_DURATION_US / 1000
-    return model_ms + 1000.0 * resampler.delay_samples / resampler.rate_hz
