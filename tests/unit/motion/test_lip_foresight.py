@@ -114,7 +114,7 @@ def test_packaged_map_announces_the_shapes_of_the_next_frames():
             for lag in (-1, 0, 1)
         ]
         before, _, after = (float(matrix[0, 1]) for matrix in alike)
-        assert after > max(0.7, before + 0.1)
+        assert after > max(0.7, before + 0.08)
 
 
 def _flickering(num_frames):
