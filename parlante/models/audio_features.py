@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -180,24 +180,46 @@ def look_ahead_samples(look: int) -> int:
     return LOOK_AHEAD_SAMPLES + LOOK_AHEAD_HOPS[look] * HOP_SAMPLES
 
 
-def window_places(num_hops: int, num_frames: int, ahead: int) -> Float32Array:
+class Windows(NamedTuple):
+    """How windows of sound follow each other, samples at 16 kHz.
+
+    Attributes:
+        hop: From one to the next.
+        size: Of each.
+    """
+
+    hop: int
+    size: int
+
+
+MEL_WINDOWS: Final = Windows(HOP_SAMPLES, WINDOW_SAMPLES)
+
+
+def window_places(
+    num_hops: int, num_frames: int, ahead: int, windows: Windows = MEL_WINDOWS
+) -> Float32Array:
     """Where windows of sound are from the begin of each frame.
 
     Args:
         num_hops: N; the last window ends `ahead` samples after the last frame does.
         num_frames: T.
         ahead: Samples at 16 kHz.
+        windows: The windows.
 
     Returns:
         float32 [T, N], samples from the begin of a frame to the middle of a window.
     """
-    back = np.arange(num_hops)[::-1] * HOP_SAMPLES + WINDOW_SAMPLES // 2
+    back = np.arange(num_hops)[::-1] * windows.hop + windows.size // 2
     left = (num_frames - np.arange(num_frames)) * SAMPLES_PER_FRAME + ahead
     return (left[:, None] - back[None]).astype(np.float32)
 
 
 def frame_means(
-    values: npt.NDArray[np.floating], num_frames: int, ahead: int, span: int = SAMPLES_PER_FRAME
+    values: npt.NDArray[np.floating],
+    num_frames: int,
+    ahead: int,
+    span: int = SAMPLES_PER_FRAME,
+    windows: Windows = MEL_WINDOWS,
 ) -> Float64Array:
     """Mean of what windows have within so many samples from the begin of each frame.
 
@@ -206,11 +228,12 @@ def frame_means(
         num_frames: T.
         ahead: Samples at 16 kHz.
         span: Samples at 16 kHz.
+        windows: The windows.
 
     Returns:
         [T]; 0 where there is no window.
     """
-    since = window_places(len(values), num_frames, ahead)
+    since = window_places(len(values), num_frames, ahead, windows)
     within = ((since >= 0) & (since < span)).astype(np.float32)
     return np.asarray(within @ values / np.maximum(within.sum(axis=1), 1.0))
 

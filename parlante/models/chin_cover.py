@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from parlante.models import face_mesh as fm
 from parlante.models.nearest import nearest_known
-from parlante.models.rim_search import upright
+from parlante.models.rim_search import points_in, upright
 from parlante.models.smooth_step import smooth_steps
 from parlante.types import Float32Array, Uint8Array
 
@@ -161,8 +161,7 @@ def find_chin_cover(image: Uint8Array, landmarks: Float32Array) -> ChinCover | N
         All such things together, or None where it is not certain that there is one.
     """
     picture, back = upright(image, landmarks, PX, BEFORE_IOD, EXTENT_IOD)
-    inverse = cv2.invertAffineTransform(back)
-    points = landmarks[:, :2].astype(np.float64) @ inverse[:, :2].T + inverse[:, 2]
+    points = points_in(landmarks, back)
     face = _Face.of(picture, points)
     within = face.is_foreign & (face.inside > INSIDE_IOD) & face.below_nose & ~face.is_lip
     _, labels, stats, _ = cv2.connectedComponentsWithStats(within.astype(np.uint8), connectivity=4)

@@ -129,6 +129,22 @@ def _at_rest(eye: EyeLayers) -> EyeState:
     )
 
 
+def eye_frame(
+    points: Float64Array, rim: tuple[int, ...]
+) -> tuple[Float64Array, Float64Array, float]:
+    """An eye's corner at image left, its axes along and across, and its width, px.
+
+    Args:
+        points: float64 [K, 2], landmarks.
+        rim: Landmarks of a rim, from corner to corner from image left.
+    """
+    corner = points[rim[0]]
+    along = points[rim[-1]] - corner
+    width = max(float(np.linalg.norm(along)), 1.0)
+    along = along / width
+    return corner, np.stack([along, [-along[1], along[0]]]), width
+
+
 def rim_curve(points: Float64Array, width: float) -> Float64Array:
     """Smooth curve through points along the eye, sampled from corner to corner.
 

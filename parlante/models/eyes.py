@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from parlante.models import face_mesh as fm
 from parlante.models.eye_shading import NO_RIM, RIM_IOD, shade_eye
-from parlante.models.eye_state import CURVE_SAMPLES, EyeState, rim_curve
+from parlante.models.eye_state import CURVE_SAMPLES, EyeState, eye_frame, rim_curve
 from parlante.models.iris_edge import LOWER_LIDS, UPPER_LIDS, Iris, find_irises
 from parlante.models.lid_skin import EyeOpening, lid_skin
 from parlante.models.screen_box import box_around
@@ -190,21 +190,10 @@ def _height(
     points: npt.NDArray[np.float64], upper: tuple[int, ...], lower: tuple[int, ...]
 ) -> float:
     """Mean height of an eye's opening, of its width."""
-    corner, axes, width = _frame_of(points, upper)
+    corner, axes, width = eye_frame(points, upper)
     rims = (rim_curve((points[list(rim)] - corner) @ axes.T, width) for rim in (upper, lower))
     upper_y, lower_y = rims
     return float(np.maximum(lower_y - upper_y, 0.0).mean()) / width
-
-
-def _frame_of(
-    points: npt.NDArray[np.float64], rim: tuple[int, ...]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], float]:
-    """An eye's corner at image left, its axes along and across, and its width, px."""
-    corner = points[rim[0]]
-    along = points[rim[-1]] - corner
-    width = max(float(np.linalg.norm(along)), 1.0)
-    along = along / width
-    return corner, np.stack([along, [-along[1], along[0]]]), width
 
 
 def _build_eye(
@@ -225,7 +214,7 @@ def _build_eye(
 ) -> EyeLayers:
     points = landmarks[:, :2].astype(np.float64)
     iod = fm.inter_ocular_px(landmarks)
-    corner, axes, width = _frame_of(points, upper)
+    corner, axes, width = eye_frame(points, upper)
     to_eye = (points - corner) @ axes.T
     upper_y, lower_y = rim_curve(to_eye[list(upper)], width), rim_curve(to_eye[list(lower)], width)
     lower_y = np.maximum(lower_y, upper_y)

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parlante.models import face_mesh as fm
+from parlante.models.eye_state import eye_frame
 from parlante.types import Float32Array, Uint8Array
 
 __all__ = ["Iris", "find_irises"]
@@ -135,9 +136,7 @@ class _Eye:
         centre, *rim = points[list(IRISES[side])]
         radius = float(np.linalg.norm(rim - centre, axis=1).mean())
         radius = min(max(radius, MIN_IRIS_IOD * iod), MAX_IRIS_IOD * iod)
-        along = upper[-1] - upper[0]
-        along /= max(float(np.linalg.norm(along)), 1.0)
-        axes = np.stack([along, [-along[1], along[0]]])
+        _, axes, _ = eye_frame(points, UPPER_LIDS[side])
         steps = np.arange(-NUM_STEPS, NUM_STEPS + 1) * STEP_IOD
         x, y = np.meshgrid(steps, steps)
         size = np.array(image.shape[1::-1])

@@ -16,8 +16,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from parlante.models.audio_features import Float64Array
-from parlante.types import MODEL_SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, Float32Array
+from parlante.models.audio_features import Float64Array, Windows, frame_means
+from parlante.types import MODEL_SAMPLE_RATE_HZ, Float32Array
 
 __all__ = [
     "NUM_TONES",
@@ -37,6 +37,7 @@ Melody = Float64Array  # [3]: tones heard, up to a limit; their mean and distanc
 
 TONE_SAMPLES: Final = 320  # from one to the next, 20 ms
 WINDOW_SAMPLES: Final = 560  # the last one ends with the last window of `audio_features`
+TONES: Final = Windows(TONE_SAMPLES, WINDOW_SAMPLES)
 NUM_TONES: Final = 20  # kept: as far back as the frames of the longest look-ahead
 _LOW_HZ: Final = 70.0
 _LONGEST: Final = int(MODEL_SAMPLE_RATE_HZ / _LOW_HZ) + 1  # period, samples
@@ -150,7 +151,7 @@ def voicing(tones: Tones, num_frames: int, ahead: int) -> Float32Array:
         float32 [T], [0, 1].
     """
     low, high = _VOICED
-    periodic = _frame_means(tones[:, 0] / 100.0, num_frames, ahead)
+    periodic = frame_means(tones[:, 0] / 100.0, num_frames, ahead, windows=TONES)
     return np.asarray(np.clip((periodic - low) / (high - low), 0.0, 1.0), np.float32)
 
 
@@ -168,14 +169,5 @@ def emphasis(tones: Tones, melody: Melody, num_frames: int, ahead: int) -> Float
     """
     certain = (tones[:, 0] >= _CERTAIN).astype(np.float64)
     above = certain * (tones[:, 1] / _PER_SEMITONE - melody[1]) / max(1.0, float(melody[2]))
-    factor = 1.0 + _STEEPNESS * _frame_means(above, num_frames, ahead)
+    factor = 1.0 + _STEEPNESS * frame_means(above, num_frames, ahead, windows=TONES)
     return np.asarray(np.clip(factor, *_EMPHASIS), np.float32)
-
-
-def _frame_means(values: Float64Array, num_frames: int, ahead: int) -> Float64Array:
-    """Mean [T] of the tones [K] whose middles lie within each frame."""
-    back = np.arange(len(values))[::-1] * TONE_SAMPLES + WINDOW_SAMPLES // 2
-    left = (num_frames - np.arange(num_frames)) * SAMPLES_PER_FRAME + ahead
-    since = left[:, None] - back[None]
-    within = ((since >= 0) & (since < SAMPLES_PER_FRAME)).astype(np.float64)
-    return np.asarray(within @ values / np.maximum(within.sum(axis=1), 1.0))

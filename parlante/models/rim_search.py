@@ -29,14 +29,14 @@ __all__ = [
     "NUM_ANGLES",
     "PX",
     "REACH_IOD",
-    "UNEVEN_PX",
     "Loop",
     "Make",
     "Rays",
-    "closed_path",
     "find_loop",
     "find_pair",
     "gain_of",
+    "mirrored_paths",
+    "points_in",
     "strongest_path",
     "upright",
     "upright_eyes",
@@ -180,6 +180,12 @@ def upright(
     return np.asarray(picture, np.float32), back
 
 
+def points_in(landmarks: Float32Array, back: Float64Array) -> Float64Array:
+    """Landmarks [K, >= 2], px, in what `upright` gave with the way `back`: float64 [K, 2]."""
+    inverse = cv2.invertAffineTransform(back)
+    return np.asarray(landmarks[:, :2].astype(np.float64) @ inverse[:, :2].T + inverse[:, 2])
+
+
 @kernel
 def strokes(rays: Float32Array, widths: Int64Array) -> tuple[Float32Array, Int64Array]:
     """How much every place of rays is in the middle of a stroke across them.
@@ -288,8 +294,7 @@ class Rays:
         return np.asarray(path + FIRST_PX, np.float64)
 
 
-def _loop(rays: Rays, gain: Float32Array, strength: Float32Array, width: Int64Array) -> Loop:
-    path = closed_path(gain)
+def _loop(rays: Rays, path: Int64Array, strength: Float32Array, width: Int64Array) -> Loop:
     at = (np.arange(NUM_ANGLES), path)
     return Loop(
         centre=rays.centre,
@@ -301,7 +306,7 @@ def _loop(rays: Rays, gain: Float32Array, strength: Float32Array, width: Int64Ar
     )
 
 
-def closed_path(gain: Float32Array) -> Int64Array:
+def _closed_path(gain: Float32Array) -> Int64Array:
     """The path around with the most gain, float32 [A, R]: int64 [A]."""
     # Three rounds, of which the middle one neither begins nor ends.
     path = best_path(np.tile(gain, (3, 1)), BEND_COST, MAX_STEP)
@@ -311,7 +316,8 @@ def closed_path(gain: Float32Array) -> Int64Array:
 def find_loop(rays: Rays) -> Loop:
     """The loop of the strongest strokes around an eye."""
     strength, width = strokes(rays.colours, WIDTHS_PX)
-    return _loop(rays, np.where(rays.is_free, gain_of(strength), NO_GAIN), strength, width)
+    path = _closed_path(np.where(rays.is_free, gain_of(strength), NO_GAIN))
+    return _loop(rays, path, strength, width)
 
 
 def find_pair(both: tuple[Rays, Rays], make: Make) -> tuple[Loop, Loop]:
@@ -321,16 +327,27 @@ def find_pair(both: tuple[Rays, Rays], make: Make) -> tuple[Loop, Loop]:
         np.where(rays.is_free, gain_of(strength) * make.likeness(rays.colours), NO_GAIN)
         for rays, (strength, _) in zip(both, found, strict=True)
     ]
+    left, right = (
+        _loop(rays, path, *strokes_of)
+        for rays, path, strokes_of in zip(both, mirrored_paths(gains), found, strict=True)
+    )
+    return left, right
+
+
+def mirrored_paths(gains: list[Float32Array]) -> tuple[Int64Array, Int64Array]:
+    """The paths with the most gain, float32 [A, R] each, that are mirror images, more or less."""
     near = np.ones((1, 2 * UNEVEN_PX + 1), np.uint8)
     wide = [cv2.dilate(gain, near) for gain in gains]
-    middle = closed_path(np.asarray(wide[0] + wide[1][MIRRORED], np.float32))
-    loops = []
-    for rays, gain, (strength, width), path in zip(
-        both, gains, found, (middle, middle[MIRRORED]), strict=True
-    ):
-        apart = np.abs(np.arange(gain.shape[1])[None] - path[:, None])
-        loops.append(_loop(rays, np.where(apart <= UNEVEN_PX, gain, NO_GAIN), strength, width))
-    return loops[0], loops[1]
+    middle = _closed_path(np.asarray(wide[0] + wide[1][MIRRORED], np.float32))
+    left, right = (
+        _closed_path(
+            np.where(
+                np.abs(np.arange(gain.shape[1])[None] - path[:, None]) <= UNEVEN_PX, gain, NO_GAIN
+            )
+        )
+        for gain, path in zip(gains, (middle, middle[MIRRORED]), strict=True)
+    )
+    return left, right
 
 
 def gain_of(strength: Float32Array) -> Float32Array:

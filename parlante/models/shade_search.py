@@ -8,21 +8,18 @@ from __future__ import annotations
 
 from typing import Final
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import median_filter
 
 from parlante.models.rim_search import (
     LOWER,
-    MIRRORED,
     NO_GAIN,
     NUM_ANGLES,
-    UNEVEN_PX,
     Loop,
     Rays,
-    closed_path,
     gain_of,
+    mirrored_paths,
 )
 from parlante.types import Float32Array
 
@@ -98,20 +95,15 @@ def _steps(rays: Float32Array) -> Float64Array:
     return np.asarray(near * np.minimum(1.0, sizes[1] / np.maximum(sizes[0], 1e-6)))
 
 
-def _follow(strengths: list[Float64Array], both: tuple[Rays, Rays]) -> list[Int64Array]:
+def _follow(
+    strengths: list[Float64Array], both: tuple[Rays, Rays]
+) -> tuple[Int64Array, Int64Array]:
     """The paths along the strongest edges, alike on both sides."""
     gains = [
         np.where(rays.is_free, gain_of(np.asarray(strength, np.float32)), NO_GAIN)
         for rays, strength in zip(both, strengths, strict=True)
     ]
-    near = np.ones((1, 2 * UNEVEN_PX + 1), np.uint8)
-    wide = [cv2.dilate(gain, near) for gain in gains]
-    middle = closed_path(np.asarray(wide[0] + wide[1][MIRRORED], np.float32))
-    paths = []
-    for gain, path in zip(gains, (middle, middle[MIRRORED]), strict=True):
-        apart = np.abs(np.arange(gain.shape[1])[None] - path[:, None])
-        paths.append(closed_path(np.where(apart <= UNEVEN_PX, gain, NO_GAIN)))
-    return paths
+    return mirrored_paths(gains)
 
 
 def outer_reach(loop: Loop) -> Float64Array:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import median_filter
@@ -28,6 +27,7 @@ from parlante.models.rim_search import (
     Rays,
     find_loop,
     find_pair,
+    points_in,
     strongest_path,
     upright_eyes,
 )
@@ -133,8 +133,7 @@ def find_spectacles(image: Uint8Array, landmarks: Float32Array) -> Spectacles | 
         The frame, or None where it is not certain that there is one.
     """
     picture, back = upright_eyes(image, landmarks)
-    inverse = cv2.invertAffineTransform(back)
-    points = landmarks[:, :2].astype(np.float64) @ inverse[:, :2].T + inverse[:, 2]
+    points = points_in(landmarks, back)
     rays = (Rays.of(picture, points[list(_EYES[0])]), Rays.of(picture, points[list(_EYES[1])]))
     eyes = (
         Opening(corners=points[list(fm.RIGHT_EYE_CORNERS)], iris=points[fm.RIGHT_IRIS[0]]),
